@@ -1,0 +1,120 @@
+//! What a policy file says, before it is checked. `config` fills these from YAML; [`crate::Policy::build`] checks
+//! names, duplicates and contradictions and reports ALL problems, each with the line it stands on.
+use crate::facts::Country;
+use crate::time::Timestamp;
+use ipnet::IpNet;
+use std::time::Duration;
+
+/// A value and the line of the policy file it stands on (from 1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located<T> {
+    pub value: T,
+    pub line: u32,
+}
+
+/// One mistake: where, what, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub line: u32,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PolicyDraft {
+    /// Name of the file, for explanations: `policy.yaml`.
+    pub file: String,
+    /// SHA-256 of the text, lower-case hex: the policy version of every record.
+    pub version: String,
+    pub zones: Vec<ZoneDraft>,
+    /// Lowest first.
+    pub tiers: Vec<TierDraft>,
+    pub rows: Vec<RowDraft>,
+    pub exceptions: Vec<ExceptionDraft>,
+}
+
+/// `internal: { networks: [...], listeners: [...] }`. `external` is everything else and cannot be defined.
+#[derive(Clone, Debug)]
+pub struct ZoneDraft {
+    pub name: Located<String>,
+    pub networks: Vec<Located<IpNet>>,
+    pub listeners: Vec<Located<String>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TierDraft {
+    pub name: Located<String>,
+    /// How old a proof of this tier may be.
+    pub max_age: Duration,
+    /// For people: "password + hardware key".
+    pub factors: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct RowDraft {
+    pub resource: Located<String>,
+    pub sensitivity: Option<String>,
+    pub description: Option<String>,
+    pub owner: Option<String>,
+    pub review_by: Option<Timestamp>,
+    /// `group:NAME`, `user:NAME`, `service:SPIFFE-ID`, `authenticated`, `anyone`; parsed by `Policy::build`.
+    pub allow: Vec<Located<String>>,
+    /// Zone name and its cell.
+    pub zones: Vec<(Located<String>, Located<CellDraft>)>,
+    pub require: Vec<GuardDraft>,
+    pub deny: Vec<GuardDraft>,
+    pub raise: Vec<RaiseDraft>,
+    /// Overrides the tier's `max_age` for this row.
+    pub max_age: Option<Duration>,
+    /// `record: every`.
+    pub record_every: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CellDraft {
+    Deny,
+    Anonymous,
+    /// The name of a tier.
+    Tier(String),
+}
+
+/// A named condition of `require` or `deny`.
+#[derive(Clone, Debug)]
+pub struct GuardDraft {
+    pub name: Located<String>,
+    pub condition: Condition,
+}
+
+#[derive(Clone, Debug)]
+pub struct RaiseDraft {
+    pub name: Located<String>,
+    pub when: Condition,
+    pub to: Located<String>,
+    /// `on_unknown: ignore`; otherwise unknown raises.
+    pub ignore_unknown: bool,
+}
+
+/// What a rule may ask. One enum, one `holds(&Facts)`.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// A verified client certificate of this trust domain.
+    ClientCertificate(Located<String>),
+    CountryIn(Vec<Country>),
+    CountryNotIn(Vec<Country>),
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Not(Box<Condition>),
+}
+
+/// Owner, reason and expiry are all required; an expired one is inert.
+#[derive(Clone, Debug)]
+pub struct ExceptionDraft {
+    pub id: Located<String>,
+    pub resource: Located<String>,
+    pub allow: Vec<Located<String>>,
+    pub zone: Located<String>,
+    pub tier: Located<String>,
+    pub owner: String,
+    pub reason: String,
+    pub expires: Timestamp,
+}
