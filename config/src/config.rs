@@ -1,0 +1,290 @@
+//! The checked tree: what runs. Every name in it refers to something that exists, every file was readable,
+//! every URL parsed. Made only by [`crate::load`].
+use crate::secret::Secret;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use torhaus_authz::{Country, Policy, Problem};
+use url::Url;
+
+#[derive(Debug)]
+pub struct Config {
+    /// The file this came from.
+    pub file: PathBuf,
+    pub state_dir: PathBuf,
+    pub listeners: Vec<Listener>,
+    pub portal: Portal,
+    /// Peers whose PROXY lines and `X-Forwarded-*` count. Empty: nobody's.
+    pub trusted_proxies: Vec<IpNet>,
+    pub trust_domains: BTreeMap<String, TrustDomain>,
+    /// At least one. The first one's names are bare in the policy.
+    pub providers: Vec<Arc<Provider>>,
+    pub bearer: Vec<BearerIssuer>,
+    /// Place names with a country, before any GeoIP database.
+    pub named_networks: Vec<NamedNetwork>,
+    pub geoip_database: Option<PathBuf>,
+    pub routes: Vec<Arc<Route>>,
+    pub sessions: Sessions,
+    pub limits: Limits,
+    pub branding: Branding,
+    /// Where metrics and health are also served, beside the unix socket; loopback only.
+    pub admin_address: Option<SocketAddr>,
+    pub policy: Arc<Policy>,
+    /// What `check` names and the log says once, but what does not stop loading.
+    pub warnings: Vec<Warning>,
+    /// Every file read: a change of one of them is a reason to load again.
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Warning {
+    pub file: PathBuf,
+    pub problem: Problem,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub name: Arc<str>,
+    pub address: SocketAddr,
+    pub kind: ListenerKind,
+    /// Expect a PROXY protocol header from peers in `trusted_proxies`.
+    pub proxy_protocol: bool,
+    /// `mesh: headscale`: this listener sits on the mesh, so mesh addresses count here.
+    pub mesh: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum ListenerKind {
+    Tls { certificates: Vec<CertificateFiles> },
+    /// Answers with a redirect to https, and `/generate_204`.
+    RedirectToHttps,
+}
+
+/// A chain and its key, chosen by SNI from the DNS names in the leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    /// DNS names of the leaf, lower case; `*.example.test` for a wildcard.
+    pub names: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Portal {
+    /// As browsers reach it, without a trailing slash.
+    pub url: Url,
+    /// Lower case, without port.
+    pub host: String,
+}
+
+/// A client certificate authority.
+#[derive(Clone, Debug)]
+pub struct TrustDomain {
+    pub name: Arc<str>,
+    pub ca_file: PathBuf,
+    pub crl_file: Option<PathBuf>,
+    /// Tier that a certificate of this domain proves for a service.
+    pub proves: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+pub struct Provider {
+    pub name: Arc<str>,
+    /// True for the first provider: its users and groups are bare names in the policy.
+    pub first: bool,
+    /// Identities of it are `external` wherever they sit.
+    pub federated: bool,
+    /// What people see on the sign-in page.
+    pub title: String,
+    pub issuer: Url,
+    /// The issuer exactly as typed; `iss` must equal it byte for byte.
+    pub issuer_text: Arc<str>,
+    pub ca_file: Option<PathBuf>,
+    pub client: OidcClient,
+    pub scopes: Vec<String>,
+    pub user_claim: String,
+    pub groups_claim: String,
+    pub tiers: BTreeMap<Arc<str>, TierProof>,
+}
+
+#[derive(Clone, Debug)]
+pub struct OidcClient {
+    pub id: String,
+    pub secret: Secret,
+}
+
+/// How a provider proves one tier. All that is given must hold; `{}` means: a login there proves it.
+#[derive(Clone, Debug, Default)]
+pub struct TierProof {
+    /// The `acr` of the ID token is one of these.
+    pub acr: Vec<String>,
+    pub amr_all: Vec<String>,
+    pub amr_any: Vec<String>,
+    /// One OIDC client per tier (authentik): the token was issued to this client.
+    pub client: Option<OidcClient>,
+    /// Sent as `acr_values`; defaults to `acr`.
+    pub request_acr_values: Vec<String>,
+    /// Ask for `acr` as an essential claim.
+    pub request_essential: bool,
+}
+
+/// JWTs of API callers.
+#[derive(Clone, Debug)]
+pub struct BearerIssuer {
+    pub issuer: Url,
+    pub issuer_text: Arc<str>,
+    pub audience: String,
+    pub ca_file: Option<PathBuf>,
+    /// Name prefix of its users and groups: as the provider with the same issuer, else the issuer's host.
+    pub provider: Arc<str>,
+    pub first: bool,
+    pub federated: bool,
+    pub user_claim: String,
+    pub groups_claim: String,
+    pub tiers: BTreeMap<Arc<str>, TierProof>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NamedNetwork {
+    pub name: Arc<str>,
+    pub networks: Vec<IpNet>,
+    pub country: Option<Country>,
+}
+
+#[derive(Debug)]
+pub struct Route {
+    pub name: Arc<str>,
+    pub host: HostPattern,
+    /// Canonical, begins with `/`, no trailing slash but for `/` itself. Matches on segment borders.
+    pub path: String,
+    pub upstream: Upstream,
+    /// Row of the policy table.
+    pub resource: Arc<str>,
+    /// Same for all routes of a host.
+    pub client_auth: ClientAuth,
+    pub headers: IdentityHeaders,
+    /// `Host` as the browser sent it (default), or the upstream's own.
+    pub preserve_host: bool,
+    /// CORS preflights are answered by the application (no credentials in them), else refused like any other request.
+    pub cors_preflight: Preflight,
+    /// Name, description and icon for the portal's list; hidden if `listed` is false.
+    pub title: String,
+    pub description: Option<String>,
+    pub listed: bool,
+    /// Upgrade tokens beside `websocket`, lower case.
+    pub upgrades: Vec<String>,
+    pub line: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preflight {
+    /// Decided like every other request.
+    Decide,
+    /// `OPTIONS` with `Access-Control-Request-Method` passes to the application without identity.
+    Pass,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// Lower case.
+    Exact(String),
+    /// `*.apps.example.test`, kept as `apps.example.test`: one label more.
+    Wildcard(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub scheme: UpstreamScheme,
+    pub host: String,
+    pub port: u16,
+    pub tls: Option<UpstreamTls>,
+    pub connect_timeout: Duration,
+    /// Time to the first byte of the answer; none for streams that ask for it.
+    pub response_timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamScheme {
+    Http,
+    Https,
+    H2c,
+}
+
+/// How an https upstream is believed. There is always exactly one way.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// Sent as SNI and checked in the certificate.
+    pub server_name: String,
+    pub verify: UpstreamVerify,
+}
+
+#[derive(Clone, Debug)]
+pub enum UpstreamVerify {
+    /// Roots of the operating system.
+    System,
+    CaFile(PathBuf),
+    /// SHA-256 of the leaf's DER.
+    Pin([u8; 32]),
+    /// `danger_skip_verification: true`
+    DangerNone,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientAuth {
+    pub mode: ClientAuthMode,
+    /// Sorted names.
+    pub trust_domains: Vec<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ClientAuthMode {
+    None,
+    Optional,
+    Required,
+}
+
+/// What the application is told, and under which names. All of these are stripped from what the client sent.
+#[derive(Clone, Debug)]
+pub struct IdentityHeaders {
+    /// Header names, default `X-Forwarded-User`, `-Email`, `-Groups`; `None` = not sent.
+    pub user: Option<String>,
+    pub email: Option<String>,
+    pub groups: Option<String>,
+    pub name: Option<String>,
+    /// Only these groups are told, when given.
+    pub groups_limited_to: Option<Vec<String>>,
+    /// `X-Torhaus-Assertion`.
+    pub assertion: bool,
+    /// RFC 9440 `Client-Cert`.
+    pub client_certificate: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    /// Ended when unused for this long.
+    pub idle: Duration,
+    /// Ended this long after login in any case.
+    pub absolute: Duration,
+}
+
+/// Bounds against a caller who takes more than its share; each default has its reason in `docs/config.md`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub handshake_timeout: Duration,
+    pub max_connections: usize,
+    pub max_header_bytes: usize,
+    pub max_headers: usize,
+    pub idle_timeout: Duration,
+    pub drain: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Branding {
+    /// Shown on every page.
+    pub organisation: String,
+    /// Where people get help: an address or a URL.
+    pub contact: Option<String>,
+}

@@ -1,0 +1,158 @@
+//! A session: one per login, at the portal, with a handle per host. What a session is, and what the gate asks of
+//! the store that keeps it.
+//!
+//! The browser holds only a handle: 256 random bits in a `__Host-torhaus` cookie. The store keeps its SHA-256, so a
+//! stolen store opens nothing. Groups and tokens stay on the server, so the cookie never grows.
+use async_trait::async_trait;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use rand::TryRng as _;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+use torhaus_authz::{Fact, Groups, Name, Proof, Timestamp, User};
+use zeroize::Zeroizing;
+
+/// Public name of a session: shown in `session list` and the audit log; opens nothing.
+pub type SessionId = Arc<str>;
+
+/// What is known about one login. Immutable: a change makes a new value.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub user: Arc<User>,
+    pub display_name: Option<String>,
+    pub email: Option<String>,
+    pub groups: Fact<Arc<Groups>>,
+    pub proofs: Arc<[Proof]>,
+    /// The provider's own session (`sid` of the ID token), for back-channel logout.
+    pub provider_session: Option<String>,
+    pub tokens: Tokens,
+    pub created: Timestamp,
+    /// The absolute end.
+    pub expires: Timestamp,
+    pub last_seen: Timestamp,
+    /// Where it was opened from, for the person's own list of sessions.
+    pub opened_from: String,
+    pub user_agent: String,
+}
+
+/// Kept for refresh and for RP-initiated logout. Sealed at rest, never shown.
+#[derive(Clone, Default)]
+pub struct Tokens {
+    /// `id_token_hint` of the logout request.
+    pub id_token: Option<Zeroizing<String>>,
+    pub refresh_token: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens(…)")
+    }
+}
+
+/// 256 random bits: the value of a cookie, a state, a hand-over code. Shown only to the browser it is for.
+#[derive(Clone)]
+pub struct Ticket(Zeroizing<String>);
+
+/// SHA-256 of a ticket: what the store keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TicketHash(pub [u8; 32]);
+
+impl Ticket {
+    /// # Errors
+    /// The operating system has no randomness to give.
+    pub fn new() -> Result<Self, Unavailable> {
+        let mut bits = [0u8; 32];
+        rand::rngs::SysRng.try_fill_bytes(&mut bits).map_err(|_| Unavailable("no randomness".into()))?;
+        Ok(Self(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bits))))
+    }
+
+    /// A ticket as a browser sent it: 43 characters of base64url, or none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plausible = text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        plausible.then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    pub fn hash(&self) -> TicketHash {
+        TicketHash(Sha256::digest(self.0.as_bytes()).into())
+    }
+
+    /// The ticket itself. Call it where it is sent, nowhere else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ticket(…)")
+    }
+}
+
+impl fmt::Debug for TicketHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TicketHash({:02x}{:02x}…)", self.0[0], self.0[1])
+    }
+}
+
+impl TicketHash {
+    pub fn same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+/// The store could not be asked, or did not take what it was given.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the store is not available: {0}")]
+pub struct Unavailable(pub String);
+
+/// What a one-time value is for; a code for one purpose never serves another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A login under way: `state` of the authorization request.
+    LoginState,
+    /// A hand-over from the portal to a host.
+    HandOver,
+}
+
+/// Which sessions a revocation means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    Session(SessionId),
+    User(Name),
+    /// (issuer, subject): back-channel logout without `sid`.
+    Subject { issuer: Name, subject: Name },
+    /// (issuer, sid): back-channel logout of one session at the provider.
+    ProviderSession { issuer: Name, sid: String },
+    Provider(Name),
+    All,
+}
+
+/// Keeps sessions. Every method may fail with [`Unavailable`], and then nothing may be opened.
+#[async_trait]
+pub trait SessionStore: Send + Sync {
+    /// Keeps a new session and its first handle, for `host`.
+    async fn create(&self, session: &Session, handle: TicketHash, host: &str) -> Result<(), Unavailable>;
+    /// The live session of a handle at `host`; none if the handle is unknown, for another host, or its session ended.
+    async fn find(&self, handle: TicketHash, host: &str) -> Result<Option<Session>, Unavailable>;
+    /// Adds a handle at `host` to a live session, dropping `replaces`. False: the session is not live any more.
+    async fn add_handle(&self, session: &SessionId, handle: TicketHash, host: &str, replaces: Option<TicketHash>)
+    -> Result<bool, Unavailable>;
+    /// Replaces what is known of a live session (proofs, groups, tokens). False: it is not live any more.
+    async fn update(&self, session: &Session) -> Result<bool, Unavailable>;
+    /// Notes that sessions were used, so that idle ones can be told.
+    async fn touch(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), Unavailable>;
+    /// Ends sessions and forgets their handles and tokens; the ids of those that were live.
+    async fn end(&self, which: &Which, now: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
+    /// Live sessions, newest first.
+    async fn list(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
+    /// Keeps a one-time value until `expires`.
+    async fn put_once(&self, purpose: Purpose, key: TicketHash, value: &[u8], expires: Timestamp)
+    -> Result<(), Unavailable>;
+    /// Takes a one-time value: of two callers, one finds it gone. None: unknown, used, or expired.
+    async fn take_once(&self, purpose: Purpose, key: TicketHash, now: Timestamp)
+    -> Result<Option<Vec<u8>>, Unavailable>;
+    /// Removes what has expired (absolute end, or idle since `idle_before`); ids of sessions that ended by it.
+    async fn sweep(&self, now: Timestamp, idle_before: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
+}
