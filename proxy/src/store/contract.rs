@@ -59,7 +59,7 @@ pub fn session(id: &str, user: &str) -> Session {
         }),
         display_name: Some(format!("Name of {user}")),
         email: None,
-        groups: Fact::Known(Arc::new(["hr".into(), "all-employees".into()].into())),
+        groups: Fact::Known(Arc::new(["hr", "all-employees"].into_iter().collect())),
         proofs: [Proof {
             tier: "mfa".into(),
             proven_at: NOON,

@@ -47,11 +47,7 @@ pub struct Encoded {
 /// The tokens cannot be sealed.
 pub fn encode(session: &Session, seal: &dyn Seal) -> Result<Encoded, Unavailable> {
     let groups = match &session.groups {
-        Fact::Known(groups) => {
-            let mut names: Vec<String> = groups.iter().map(|g| g.to_string()).collect();
-            names.sort_unstable();
-            StoredGroups::Known(names)
-        }
+        Fact::Known(groups) => StoredGroups::Known(groups.iter().map(ToString::to_string).collect()),
         Fact::Unknown(why) => StoredGroups::Unknown(*why),
     };
     let proofs: Vec<StoredProof> = session
@@ -81,7 +77,7 @@ pub fn encode(session: &Session, seal: &dyn Seal) -> Result<Encoded, Unavailable
 pub fn decode_groups(id: &str, text: &str) -> Result<Fact<Arc<Groups>>, Unavailable> {
     let stored: StoredGroups = serde_json::from_str(text).map_err(|_| damaged(id, "groups"))?;
     Ok(match stored {
-        StoredGroups::Known(names) => Fact::Known(Arc::new(names.into_iter().map(Into::into).collect())),
+        StoredGroups::Known(names) => Fact::Known(Arc::new(names.into_iter().collect())),
         StoredGroups::Unknown(why) => Fact::Unknown(why),
     })
 }
