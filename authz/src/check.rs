@@ -2,13 +2,16 @@
 use crate::condition::Term;
 use crate::draft::{Located, PolicyDraft, Problem};
 use crate::exception::Exception;
+use crate::facts::Proof;
 use crate::identity::Name;
 use crate::policy::Policy;
 use crate::problems::Problems;
 use crate::row::Row;
-use crate::tier::{Ladder, Tier};
+use crate::tier::{Ladder, Proven, Tier};
+use crate::time::Timestamp;
 use crate::zone::Zones;
 use std::collections::HashMap;
+use std::time::Duration;
 
 impl Policy {
     /// # Errors
@@ -74,6 +77,18 @@ impl Policy {
     /// Lowest first.
     pub fn tiers(&self) -> impl ExactSizeIterator<Item = &Tier> {
         self.ladder.iter().map(|tier| &**tier)
+    }
+
+    /// Whether these proofs satisfy a tier: one of it or of a higher one, not older than `max_age` (the tier's own if not
+    /// given). An unknown tier is proven by nothing.
+    pub fn is_proven(&self, proofs: &[Proof], tier: &str, max_age: Option<Duration>, now: Timestamp) -> bool {
+        let Some(tier) = self.ladder.find(tier) else {
+            return false;
+        };
+        matches!(
+            self.ladder.proven(proofs, tier, max_age.unwrap_or(tier.max_age), now),
+            Proven::Fresh(_)
+        )
     }
 
     /// `external` first.

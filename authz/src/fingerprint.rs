@@ -1,6 +1,6 @@
 //! The fact fingerprint: two decisions with the same one are, for the audit log, the same decision again.
 use crate::decision::{Decision, Verdict};
-use crate::facts::{Fact, Facts};
+use crate::facts::{Fact, Facts, Proof};
 use crate::identity::Identity;
 use std::hash::{BuildHasher, Hash, Hasher};
 
