@@ -99,6 +99,13 @@ pub struct RaiseDraft {
 pub enum Condition {
     /// A verified client certificate of this trust domain.
     ClientCertificate(Located<String>),
+    /// In one of these groups. Depends on the person, like `Users` and `Services`.
+    Groups(Vec<Located<String>>),
+    Users(Vec<Located<String>>),
+    /// One of these SPIFFE IDs.
+    Services(Vec<Located<String>>),
+    /// In one of these zones, `external` included.
+    Zones(Vec<Located<String>>),
     CountryIn(Vec<Country>),
     CountryNotIn(Vec<Country>),
     All(Vec<Condition>),

@@ -1,7 +1,7 @@
 //! Everything a rule may look at, `now` included; each fact is known, or unknown for a reason.
+use crate::groups::Groups;
 use crate::identity::{Identity, Name};
 use crate::time::Timestamp;
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,6 +9,29 @@ use std::sync::Arc;
 pub enum Fact<T> {
     Known(T),
     Unknown(Why),
+}
+
+impl<T> Fact<T> {
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    pub fn as_ref(&self) -> Fact<&T> {
+        match self {
+            Self::Known(value) => Fact::Known(value),
+            Self::Unknown(why) => Fact::Unknown(*why),
+        }
+    }
+
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Fact<U> {
+        match self {
+            Self::Known(value) => Fact::Known(f(value)),
+            Self::Unknown(why) => Fact::Unknown(why),
+        }
+    }
 }
 
 /// Why a fact is not known. An unknown never opens.
@@ -27,7 +50,18 @@ pub enum Why {
     NotFound,
 }
 
-pub type Groups = HashSet<Name>;
+impl Why {
+    /// Completes "unknown: ...".
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NotGiven => "nobody said",
+            Self::NotConfigured => "no source for it is configured",
+            Self::SourceDown => "its source could not be asked",
+            Self::Stale => "the last answer is too old",
+            Self::NotFound => "its source does not know",
+        }
+    }
+}
 
 /// Facts of one request. What a request carries itself is borrowed; what sessions and lookups hold is shared.
 #[derive(Clone, Debug)]
@@ -44,9 +78,60 @@ pub struct Facts<'a> {
     pub groups: Fact<Arc<Groups>>,
     /// What was proven, at most one entry per (tier, provider), the newest.
     pub proofs: Arc<[Proof]>,
-    /// The client certificate of the connection, when one was presented and its chain was verified.
-    pub certificate: Option<Arc<Certificate>>,
+    /// The verified client certificate of the connection; `Known(None)` when none was presented.
+    pub certificate: Fact<Option<Arc<Certificate>>>,
     pub country: Fact<Country>,
+}
+
+impl<'a> Facts<'a> {
+    /// Everything unknown, nobody identified: the start for the gate, `explain` and tests, which then set the fields
+    /// they know. Code that begins here keeps compiling when facts are added.
+    pub fn unknown(now: Timestamp, resource: &'a str) -> Self {
+        Self {
+            now,
+            resource,
+            method: "GET",
+            path: "/",
+            listener: "",
+            address: Fact::Unknown(Why::NotGiven),
+            identity: Identity::Anonymous,
+            groups: Fact::Unknown(Why::NotGiven),
+            proofs: Arc::default(),
+            certificate: Fact::Unknown(Why::NotGiven),
+            country: Fact::Unknown(Why::NotGiven),
+        }
+    }
+
+    /// These facts without what the request alone knew (resource, method, path, listener), to be kept longer than it.
+    pub fn without_request(&self) -> Facts<'static> {
+        // Spelled out: whoever adds a fact has to say here whether it stays.
+        let Self {
+            now,
+            resource: _,
+            method: _,
+            path: _,
+            listener: _,
+            address,
+            identity,
+            groups,
+            proofs,
+            certificate,
+            country,
+        } = self.clone();
+        Facts {
+            now,
+            resource: "",
+            method: "",
+            path: "",
+            listener: "",
+            address,
+            identity,
+            groups,
+            proofs,
+            certificate,
+            country,
+        }
+    }
 }
 
 /// A tier, when it was proven, and by which provider (or `trust domain`).
@@ -85,5 +170,50 @@ impl Country {
 
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("??")
+    }
+}
+
+impl std::fmt::Display for Country {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for Country {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Country {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a country")))
+    }
+}
+
+/// In records: the value itself, or `{"unknown": "source_down"}`.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+enum FactJson<T> {
+    Unknown { unknown: Why },
+    Known(T),
+}
+
+impl<T: serde::Serialize> serde::Serialize for Fact<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Known(value) => FactJson::Known(value).serialize(serializer),
+            Self::Unknown(why) => FactJson::<&T>::Unknown { unknown: *why }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Fact<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match FactJson::deserialize(deserializer)? {
+            FactJson::Known(value) => Self::Known(value),
+            FactJson::Unknown { unknown } => Self::Unknown(unknown),
+        })
     }
 }

@@ -2,22 +2,57 @@
 //!
 //! ```text
 //! PolicyDraft --build--> Policy --decide(&Facts)--> Decision { verdict, reason, trace }
+//!                                                      |-- explain   words, from the trace
+//!                                                      |-- fingerprint, Entry, Chain   the audit log
 //! ```
 //!
-//! No I/O, no async, no clock: `now` is a fact like any other, so deciding cannot fail.
+//! No I/O, no async, no clock: `now` is a fact like any other, so deciding cannot fail. Begin with `policy.rs`.
+mod chain;
+mod check;
+mod condition;
 mod decision;
 mod draft;
+mod exception;
+mod explain;
 mod facts;
+mod fingerprint;
+mod groups;
 mod identity;
+mod policy;
+mod problems;
+mod reason;
+mod record;
+mod row;
 mod spiffe;
+mod subject;
+mod table;
+mod tier;
 mod time;
+mod trace;
+mod warnings;
+mod zone;
 
-pub use decision::{Decision, Permit, Reason, Verdict};
+pub use chain::{Broken, BrokenAt, Chain, Line, LineHash, MAX_VALUE_BYTES, Record, Summary, verify};
+pub use condition::Holds;
+pub use decision::{Decision, Permit, RowRef, Verdict, VerdictKind};
 pub use draft::{
     CellDraft, Condition, ExceptionDraft, GuardDraft, Located, PolicyDraft, Problem, RaiseDraft, RowDraft, TierDraft,
     ZoneDraft,
 };
-pub use facts::{Certificate, Country, Fact, Facts, Groups, Proof, Why};
+pub use exception::Exception;
+pub use explain::{Answer, ExplainedStep, Explanation, explain};
+pub use facts::{Certificate, Country, Fact, Facts, Proof, Why};
+pub use fingerprint::{MethodClass, fingerprint};
+pub use groups::{Groups, GroupsRef};
 pub use identity::{Identity, Name, Service, User};
+pub use policy::Policy;
+pub use reason::{Language, Reason, Words};
+pub use record::{CertificateNote, Entry, Kind, ProofNote, Who};
+pub use row::Row;
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
+pub use table::{Table, TableCondition, TableException, TableRow, TableTier};
+pub use tier::Tier;
 pub use time::Timestamp;
+pub use trace::Trace;
+pub use warnings::{EXPIRES_SOON, LONGEST_EXCEPTION};
+pub use zone::EXTERNAL;

@@ -2,9 +2,10 @@
 use crate::leaf::{BACKDATE, named};
 use crate::{Error, Issued, LeafRequest, Serial};
 use rcgen::{
-    BasicConstraints, CertificateParams, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PublicKeyData,
+    BasicConstraints, CertificateParams, CidrSubnet, GeneralSubtree, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData,
 };
+use std::net::{Ipv4Addr, Ipv6Addr};
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 use zeroize::Zeroizing;
@@ -25,6 +26,15 @@ impl Authority {
     /// # Errors
     /// 1. `life` is not positive; 2. no random bytes; 3. encoding.
     pub fn new(name: &str, now: OffsetDateTime, life: Duration) -> Result<Self, Error> {
+        Self::limited_to(name, &[], now, life)
+    }
+
+    /// A new root that can only sign for these DNS names and what is below them, so that whoever trusts it risks
+    /// nothing else (RFC 5280 s4.2.1.10). Addresses are limited to loopback then. No names: no limit.
+    ///
+    /// # Errors
+    /// As [`Authority::new`].
+    pub fn limited_to(name: &str, dns: &[&str], now: OffsetDateTime, life: Duration) -> Result<Self, Error> {
         if name.is_empty() {
             return Err(Error::Name(name.to_owned()));
         }
@@ -40,6 +50,16 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name = named(name);
+        if !dns.is_empty() {
+            let loopback = [(Ipv4Addr::LOCALHOST.into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
+            let loopback = loopback.map(|(address, prefix)| CidrSubnet::from_addr_prefix(address, prefix));
+            let names = dns.iter().map(|name| GeneralSubtree::DnsName((*name).to_owned()));
+            let permitted_subtrees = names.chain(loopback.map(GeneralSubtree::IpAddress)).collect();
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees,
+                excluded_subtrees: vec![],
+            });
+        }
         let root = params.self_signed(&key)?.pem();
         Self::from_parts(root, key)
     }

@@ -202,6 +202,24 @@ fn the_root_is_a_root_that_signs_leaves_and_nothing_below() {
 }
 
 #[test]
+fn a_limited_root_is_believed_for_its_names_and_loopback_only() {
+    let authority = Authority::limited_to("Demo", &["localhost"], NOW, Duration::days(365)).unwrap();
+    let check = |request: LeafRequest| {
+        let issued = authority.issue(&request, NOW).unwrap();
+        verify(issued.cert_der(), authority.root_der(), KeyUsage::server_auth(), NOW)
+    };
+    check(LeafRequest::server(["wiki.localhost", "localhost"]).address(Ipv4Addr::LOCALHOST)).unwrap();
+    let outside = [
+        LeafRequest::server(["bank.example"]),
+        LeafRequest::server(["localhost", "bank.example"]),
+        LeafRequest::server(["localhost"]).address(Ipv4Addr::new(192, 0, 2, 1)),
+    ];
+    for request in outside {
+        assert!(matches!(check(request), Err(webpki::Error::NameConstraintViolation)));
+    }
+}
+
+#[test]
 fn a_request_that_cannot_be_kept_is_refused_with_its_reason() {
     let authority = Authority::new("short", NOW, Duration::days(30)).unwrap();
     let reason = |request: LeafRequest| authority.issue(&request, NOW).map(|_| ()).unwrap_err();

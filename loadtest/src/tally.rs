@@ -44,9 +44,8 @@ pub struct Percentiles {
 
 impl Tally {
     pub fn new() -> Result<Self> {
-        let histogram = || {
-            Histogram::new_with_bounds(1, nanoseconds(LONGEST), SIGNIFICANT_DIGITS).doing("latency histogram")
-        };
+        let histogram =
+            || Histogram::new_with_bounds(1, nanoseconds(LONGEST), SIGNIFICANT_DIGITS).doing("latency histogram");
         Ok(Self {
             latency: histogram()?,
             lateness: histogram()?,
@@ -137,7 +136,10 @@ mod tests {
     fn faults_are_counted_by_kind_with_the_first_example() {
         let mut tally = Tally::new().unwrap();
         for detail in ["first", "second"] {
-            tally.fault(Fault { kind: FaultKind::Status(503), detail: detail.to_owned() });
+            tally.fault(Fault {
+                kind: FaultKind::Status(503),
+                detail: detail.to_owned(),
+            });
         }
         let counted = &tally.faults()["status 503"];
         assert_eq!((counted.count, counted.example.as_str()), (2, "first"));

@@ -42,7 +42,10 @@ pub struct Identity {
 
 pub fn identity(cert_file: &Path, key_file: &Path) -> Result<Identity> {
     let key = PrivateKeyDer::from_pem_file(key_file).doing(format!("key file `{}`", key_file.display()))?;
-    Ok(Identity { chain: certificates(cert_file)?, key })
+    Ok(Identity {
+        chain: certificates(cert_file)?,
+        key,
+    })
 }
 
 pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {

@@ -2,6 +2,7 @@
 //! Read `gate.rs` first: the way of a request from arrival to answer.
 pub mod audit;
 pub mod clock;
+pub mod identify;
 pub mod logging;
 pub mod login;
 pub mod metrics;

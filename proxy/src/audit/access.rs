@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -267,14 +266,17 @@ fn line(out: &mut Vec<u8>, access: &Access) {
 }
 
 fn bounded(value: &str) -> &str {
-    let end = value.floor_char_boundary(MAX_VALUE_BYTES);
-    value.get(..end).unwrap_or(value)
+    // At most three bytes back, to the start of a character.
+    (0..4)
+        .find_map(|back| value.get(..MAX_VALUE_BYTES - back))
+        .unwrap_or(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
     use torhaus_authz::User;
 
     fn access(path: &str) -> Access {

@@ -1,4 +1,5 @@
 //! What the store asks of the one who holds the sealing key.
+use crate::login::seal::SealKey;
 use crate::login::session::Unavailable;
 use zeroize::Zeroizing;
 
@@ -12,4 +13,15 @@ pub trait Seal: Send + Sync {
     /// # Errors
     /// It was sealed under another key, for another purpose, or was altered.
     fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unavailable>;
+}
+
+impl Seal for SealKey {
+    fn seal(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        SealKey::seal(self, purpose, plain).map_err(|e| Unavailable(e.to_string()))
+    }
+
+    fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unavailable> {
+        SealKey::open(self, purpose, sealed)
+            .map_err(|_| Unavailable(format!("`{purpose}` does not open with this key")))
+    }
 }

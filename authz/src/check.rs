@@ -1,0 +1,123 @@
+//! From a draft to a policy: all mistakes at once, and what a checked policy can tell about itself.
+use crate::condition::Term;
+use crate::draft::{Located, PolicyDraft, Problem};
+use crate::exception::Exception;
+use crate::facts::Proof;
+use crate::identity::Name;
+use crate::policy::Policy;
+use crate::problems::Problems;
+use crate::row::Row;
+use crate::tier::{Ladder, Proven, Tier};
+use crate::time::Timestamp;
+use crate::zone::Zones;
+use std::collections::HashMap;
+use std::time::Duration;
+
+impl Policy {
+    /// # Errors
+    /// Every mistake of the draft, in the order of its lines: names that refer to nothing, duplicates, subjects that
+    /// are none, cells and conditions that contradict each other.
+    pub fn build(draft: PolicyDraft) -> Result<Self, Vec<Problem>> {
+        let mut problems = Problems::default();
+        let zones = Zones::check(&draft.zones, &mut problems);
+        let ladder = Ladder::check(&draft.tiers, &mut problems);
+        let mut rows: Vec<Row> = Vec::with_capacity(draft.rows.len());
+        let mut by_resource: HashMap<Name, usize> = HashMap::with_capacity(draft.rows.len());
+        for row_draft in &draft.rows {
+            let row = Row::check(row_draft, &zones, &ladder, &mut problems);
+            match by_resource.get(&row.resource).and_then(|first| rows.get(*first)) {
+                Some(first) => problems.duplicate("resource", &row_draft.resource, first.line),
+                None => {
+                    by_resource.insert(row.resource.clone(), rows.len());
+                    rows.push(row);
+                }
+            }
+        }
+        Exception::check_all(
+            &draft.exceptions,
+            &mut rows,
+            &by_resource,
+            &zones,
+            &ladder,
+            &mut problems,
+        );
+        let problems = problems.finish();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            file: draft.file.into(),
+            version: draft.version.into(),
+            zones,
+            ladder,
+            rows: rows.into(),
+            by_resource,
+        })
+    }
+
+    /// Name of the file, for explanations.
+    pub fn file(&self) -> &Name {
+        &self.file
+    }
+
+    /// Stands in every record.
+    pub fn version(&self) -> &Name {
+        &self.version
+    }
+
+    pub fn row(&self, resource: &str) -> Option<&Row> {
+        self.by_resource.get(resource).and_then(|index| self.rows.get(*index))
+    }
+
+    /// As the file has them.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Lowest first.
+    pub fn tiers(&self) -> impl ExactSizeIterator<Item = &Tier> {
+        self.ladder.iter().map(|tier| &**tier)
+    }
+
+    /// Whether these proofs satisfy a tier: one of it or of a higher one, not older than `max_age` (the tier's own if not
+    /// given). An unknown tier is proven by nothing.
+    pub fn is_proven(&self, proofs: &[Proof], tier: &str, max_age: Option<Duration>, now: Timestamp) -> bool {
+        let Some(tier) = self.ladder.find(tier) else {
+            return false;
+        };
+        matches!(
+            self.ladder.proven(proofs, tier, max_age.unwrap_or(tier.max_age), now),
+            Proven::Fresh(_)
+        )
+    }
+
+    /// `external` first.
+    pub fn zones(&self) -> &[Name] {
+        self.zones.names()
+    }
+
+    pub fn exceptions(&self) -> impl Iterator<Item = &Exception> {
+        self.rows.iter().flat_map(|row| &row.exceptions)
+    }
+
+    /// Every trust domain that a condition names, each time it does: the configuration must define them.
+    pub fn named_trust_domains(&self) -> Vec<Located<Name>> {
+        let mut found = Vec::new();
+        self.terms().for_each(|term| term.trust_domains(&mut found));
+        found
+    }
+
+    /// Every listener that a zone names: the configuration must define them.
+    pub fn named_listeners(&self) -> &[Located<Name>] {
+        self.zones.named_listeners()
+    }
+
+    fn terms(&self) -> impl Iterator<Item = &Term> {
+        self.rows.iter().flat_map(|row| {
+            let guards = row.deny.iter().chain(&row.require);
+            guards
+                .map(|guard| &guard.term)
+                .chain(row.raise.iter().map(|raise| &raise.guard.term))
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! The fact fingerprint: two decisions with the same one are, for the audit log, the same decision again.
+use crate::decision::{Decision, Verdict};
+use crate::facts::{Fact, Facts, Proof};
+use crate::identity::Identity;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+/// What a method does, as far as a record cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MethodClass {
+    Read,
+    Write,
+}
+
+impl MethodClass {
+    /// RFC 9110 section 9.2.1: the safe methods read.
+    pub fn of(method: &str) -> Self {
+        match method {
+            "GET" | "HEAD" | "OPTIONS" | "TRACE" => Self::Read,
+            _ => Self::Write,
+        }
+    }
+}
+
+/// Hash of who, what, from where, how proven, and what came out. Leaves out what differs from request to request: the
+/// time, the address inside its zone and country, the path. `state` should be keyed with randomness that callers cannot
+/// know, so that nobody can craft a request that hides behind another one's record.
+pub fn fingerprint(facts: &Facts<'_>, decision: &Decision, state: &impl BuildHasher) -> u64 {
+    let mut hash = state.build_hasher();
+    let hash = &mut hash;
+    match &facts.identity {
+        Identity::Anonymous => 0u8.hash(hash),
+        Identity::User(user) => (1u8, &user.issuer, &user.subject, &user.name).hash(hash),
+        Identity::Service(service) => (2u8, &service.id, &service.trust_domain).hash(hash),
+    }
+    (facts.resource, facts.listener, MethodClass::of(facts.method)).hash(hash);
+    decision.zone.hash(hash);
+    fact(&facts.country, hash);
+    fact(&facts.groups.as_ref().map(|groups| groups.reference()), hash);
+    fact(
+        &facts
+            .certificate
+            .as_ref()
+            .map(|found| found.as_ref().map(|c| &c.sha256)),
+        hash,
+    );
+    // A set: sources may list the same proofs in any order.
+    let proofs = facts
+        .proofs
+        .iter()
+        .map(|proof| state.hash_one((&proof.tier, &proof.provider, proof.proven_at)));
+    proofs.fold(0u64, u64::wrapping_add).hash(hash);
+    match &decision.verdict {
+        Verdict::Allow(_) => 0u8.hash(hash),
+        Verdict::Login { tier } => (1u8, tier).hash(hash),
+        Verdict::StepUp { tier, max_age } => (2u8, tier, max_age).hash(hash),
+        Verdict::Deny => 3u8.hash(hash),
+    }
+    (
+        decision.reason,
+        &decision.condition,
+        &decision.exception,
+        &decision.policy,
+    )
+        .hash(hash);
+    hash.finish()
+}
+
+fn fact<T: Hash>(fact: &Fact<T>, hash: &mut impl Hasher) {
+    match fact {
+        Fact::Known(value) => (0u8, value).hash(hash),
+        Fact::Unknown(why) => (1u8, why).hash(hash),
+    }
+}

@@ -1,0 +1,15 @@
+//! Promises of the policy table, as rows.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the helpers outside #[test] functions are tests as well"
+)]
+mod audit;
+mod check;
+mod explained;
+mod fixture;
+mod m6;
+mod naive;
+mod properties;
+mod steps;

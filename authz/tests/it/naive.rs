@@ -1,0 +1,219 @@
+//! A second evaluator, written from design.md section 3 as slowly and plainly as possible. Shares no code with the
+//! first beyond the types that people fill in.
+use crate::fixture::NOW;
+use torhaus_authz::*;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Answer {
+    Yes,
+    No,
+    Unknown,
+    Pending,
+}
+
+/// As `fixture::outcome` writes it.
+pub fn outcome(policy: &PolicyDraft, facts: &Facts<'_>) -> String {
+    let zone = zone(policy, facts);
+    let anonymous = facts.identity == Identity::Anonymous;
+    // 1.
+    let Some(row) = policy.rows.iter().find(|row| row.resource.value == facts.resource) else {
+        return "deny no_rule".to_owned();
+    };
+    let cell = row
+        .zones
+        .iter()
+        .find(|(name, _)| name.value == zone)
+        .map(|(_, cell)| cell.value.clone());
+    let cell = cell.unwrap_or(CellDraft::Deny);
+    let live: Vec<&ExceptionDraft> = policy
+        .exceptions
+        .iter()
+        .filter(|e| e.resource.value == row.resource.value && e.zone.value == zone && facts.now < e.expires)
+        .collect();
+    if cell == CellDraft::Deny && live.is_empty() {
+        return "deny zone_denied".to_owned();
+    }
+    let rank = |name: &str| policy.tiers.iter().position(|tier| tier.name.value == name).unwrap();
+    let guards = || -> Option<String> {
+        for guard in &row.deny {
+            if matches!(holds(&guard.condition, facts, &zone), Answer::Yes | Answer::Unknown) {
+                return Some(format!("deny condition_denied {}", guard.name.value));
+            }
+        }
+        let missing = row
+            .require
+            .iter()
+            .find(|guard| holds(&guard.condition, facts, &zone) != Answer::Yes)?;
+        Some(format!("deny requirement_missing {}", missing.name.value))
+    };
+    let raised = |from: usize| {
+        let fires = |raise: &&RaiseDraft| match holds(&raise.when, facts, &zone) {
+            Answer::Yes => true,
+            Answer::Unknown => !raise.ignore_unknown,
+            Answer::No | Answer::Pending => false,
+        };
+        row.raise
+            .iter()
+            .filter(fires)
+            .map(|raise| rank(&raise.to.value))
+            .fold(from, usize::max)
+    };
+    let name = |rank: usize| policy.tiers[rank].name.value.clone();
+    // 2.
+    if cell == CellDraft::Anonymous {
+        return guards().unwrap_or_else(|| "allow".to_owned());
+    }
+    let cell_rank = match &cell {
+        CellDraft::Tier(tier) => Some(rank(tier)),
+        _ => None,
+    };
+    // 3.
+    if anonymous {
+        let lowest = live.iter().map(|e| rank(&e.tier.value)).min();
+        return format!("login {}", name(raised(cell_rank.or(lowest).unwrap())));
+    }
+    // 4.
+    let of = |wanted: Answer| -> Vec<usize> {
+        live.iter()
+            .filter(|e| member(&e.allow, facts) == wanted)
+            .map(|e| rank(&e.tier.value))
+            .collect()
+    };
+    let (fits, maybe) = (of(Answer::Yes), of(Answer::Unknown));
+    let needed = if let Some(lowest) = fits.iter().min() {
+        *lowest
+    } else {
+        match (cell_rank, member(&row.allow, facts)) {
+            (None, _) if maybe.is_empty() => return "deny zone_denied".to_owned(),
+            (None, _) => return "deny groups_unknown".to_owned(),
+            (Some(own), Answer::Yes) => maybe.into_iter().fold(own, usize::max),
+            (Some(_), Answer::No) if maybe.is_empty() => return "deny not_allowed".to_owned(),
+            (Some(_), _) => return "deny groups_unknown".to_owned(),
+        }
+    };
+    // 5.
+    if let Some(refused) = guards() {
+        return refused;
+    }
+    // 6.
+    let needed = raised(needed);
+    let max_age = row.max_age.unwrap_or(policy.tiers[needed].max_age);
+    let proven = facts.proofs.iter().any(|proof| {
+        let known = policy.tiers.iter().position(|tier| *tier.name.value == *proof.tier);
+        let age = facts.now.millis() - proof.proven_at.millis();
+        known.is_some_and(|rank| rank >= needed) && age >= -60_000 && age <= i64::try_from(max_age.as_millis()).unwrap()
+    });
+    match (&facts.identity, proven) {
+        (_, true) => "allow".to_owned(),
+        (Identity::Service(_), false) => "deny service_tier_missing".to_owned(),
+        (_, false) => format!("step_up {}", name(needed)),
+    }
+}
+
+fn zone(policy: &PolicyDraft, facts: &Facts<'_>) -> String {
+    let external = "external".to_owned();
+    if matches!(&facts.identity, Identity::User(user) if user.federated) {
+        return external;
+    }
+    let Fact::Known(address) = facts.address else {
+        return external;
+    };
+    if let Some(zone) = policy
+        .zones
+        .iter()
+        .find(|zone| zone.listeners.iter().any(|l| l.value == facts.listener))
+    {
+        return zone.name.value.clone();
+    }
+    if crate::fixture::net("100.64.0.0/10").contains(&address) {
+        return external;
+    }
+    let nets = policy
+        .zones
+        .iter()
+        .flat_map(|zone| zone.networks.iter().map(move |net| (net.value, zone)));
+    let best = nets
+        .filter(|(net, _)| net.contains(&address))
+        .max_by_key(|(net, _)| net.prefix_len());
+    best.map_or(external, |(_, zone)| zone.name.value.clone())
+}
+
+fn member(allow: &[Located<String>], facts: &Facts<'_>) -> Answer {
+    let mut answer = Answer::No;
+    for subject in allow {
+        let (kind, name) = subject.value.split_once(':').unwrap_or((&subject.value, ""));
+        match (kind, &facts.identity) {
+            ("authenticated", Identity::User(_) | Identity::Service(_)) => return Answer::Yes,
+            ("user", Identity::User(user)) if *user.name == *name => return Answer::Yes,
+            ("service", Identity::Service(service)) if service.id.as_str() == name => return Answer::Yes,
+            ("group", _) => match &facts.groups {
+                Fact::Known(groups) if groups.iter().any(|group| **group == *name) => return Answer::Yes,
+                Fact::Known(_) => {}
+                Fact::Unknown(_) => answer = Answer::Unknown,
+            },
+            _ => {}
+        }
+    }
+    answer
+}
+
+fn holds(condition: &Condition, facts: &Facts<'_>, zone: &str) -> Answer {
+    let yes = |is: bool| if is { Answer::Yes } else { Answer::No };
+    let has = |names: &[Located<String>], name: &str| yes(names.iter().any(|own| own.value == name));
+    let of_country = |list: &[Country], inside: bool| match &facts.country {
+        Fact::Known(country) => yes(list.contains(country) == inside),
+        Fact::Unknown(_) => Answer::Unknown,
+    };
+    let parts = |list: &[Condition]| -> Vec<Answer> { list.iter().map(|c| holds(c, facts, zone)).collect() };
+    match condition {
+        Condition::ClientCertificate(domain) => match &facts.certificate {
+            Fact::Unknown(_) => Answer::Unknown,
+            Fact::Known(found) => yes(found
+                .as_ref()
+                .is_some_and(|c| *c.trust_domain == *domain.value && c.not_after > NOW)),
+        },
+        Condition::Groups(_) | Condition::Users(_) | Condition::Services(_)
+            if facts.identity == Identity::Anonymous =>
+        {
+            Answer::Pending
+        }
+        Condition::Groups(names) => match &facts.groups {
+            Fact::Known(groups) => yes(names.iter().any(|name| groups.contains(&name.value))),
+            Fact::Unknown(_) => Answer::Unknown,
+        },
+        Condition::Users(names) => match &facts.identity {
+            Identity::User(user) => has(names, &user.name),
+            _ => Answer::No,
+        },
+        Condition::Services(names) => match &facts.identity {
+            Identity::Service(service) => has(names, service.id.as_str()),
+            _ => Answer::No,
+        },
+        Condition::Zones(names) => has(names, zone),
+        Condition::CountryIn(list) => of_country(list, true),
+        Condition::CountryNotIn(list) => of_country(list, false),
+        Condition::Not(inner) => match holds(inner, facts, zone) {
+            Answer::Yes => Answer::No,
+            Answer::No => Answer::Yes,
+            open => open,
+        },
+        Condition::All(list) => first_of(
+            &parts(list),
+            &[Answer::No, Answer::Pending, Answer::Unknown],
+            Answer::Yes,
+        ),
+        Condition::Any(list) => first_of(
+            &parts(list),
+            &[Answer::Yes, Answer::Pending, Answer::Unknown],
+            Answer::No,
+        ),
+    }
+}
+
+fn first_of(parts: &[Answer], order: &[Answer], otherwise: Answer) -> Answer {
+    order
+        .iter()
+        .copied()
+        .find(|answer| parts.contains(answer))
+        .unwrap_or(otherwise)
+}
