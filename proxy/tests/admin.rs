@@ -1,4 +1,5 @@
 //! The admin socket, from the outside: through its client and through raw HTTP.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 use async_trait::async_trait;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;

@@ -40,11 +40,7 @@ fn addresses(out: &mut String, ports: &Ports) {
     section(out, "Applications");
     let _ = writeln!(out, "  https://auth.localhost:{office}    all that you may open");
     for application in &applications::ALL {
-        let _ = writeln!(
-            out,
-            "  https://{}.localhost:{office}    {}",
-            application.name, application.text
-        );
+        let _ = writeln!(out, "  https://{}.localhost:{office}    {}", application.name, application.text);
     }
     let _ = writeln!(
         out,
@@ -57,35 +53,20 @@ fn people(out: &mut String, ports: &Ports) {
     for person in &PEOPLE {
         let key = if person.has_key { "code, key" } else { "code" };
         let groups = person.groups.join(", ");
-        let _ = writeln!(
-            out,
-            "  {:<8} password {:<13} {key:<10} {groups}",
-            person.user, person.password
-        );
+        let _ = writeln!(out, "  {:<8} password {:<13} {key:<10} {groups}", person.user, person.password);
     }
-    let _ = writeln!(
-        out,
-        "\n  The sign-in page shows the code that an app would show; so does"
-    );
+    let _ = writeln!(out, "\n  The sign-in page shows the code that an app would show; so does");
     let _ = writeln!(out, "  curl http://127.0.0.1:{}/demo/code/alice", ports.provider);
 }
 
 fn trust(out: &mut String, folder: &RunFolder) {
     let ca = folder.path.join("ca.pem");
     section(out, "Trust");
-    let _ = writeln!(
-        out,
-        "  Browsers warn until they know the demo CA. It can vouch for `localhost` hosts only:"
-    );
+    let _ = writeln!(out, "  Browsers warn until they know the demo CA. It can vouch for `localhost` hosts only:");
     let _ = writeln!(out, "  {}", ca.display());
-    let _ = writeln!(
-        out,
-        "  Firefox: Settings, Certificates, Authorities, Import.   Chrome: chrome://certificate-manager"
-    );
-    let _ = writeln!(
-        out,
-        "  README.md beside this program says more, also how to show alice's laptop certificate."
-    );
+    let _ =
+        writeln!(out, "  Firefox: Settings, Certificates, Authorities, Import.   Chrome: chrome://certificate-manager");
+    let _ = writeln!(out, "  README.md beside this program says more, also how to show alice's laptop certificate.");
 }
 
 fn section(out: &mut String, title: &str) {

@@ -12,22 +12,14 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// The output of the command and whether it was as promised.
 pub async fn run(story: &Story) -> Result<(), Failure> {
     let mut shell = Command::new("sh");
-    shell
-        .arg("-c")
-        .arg(&story.command)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    shell.arg("-c").arg(&story.command).stdin(Stdio::null()).kill_on_drop(true);
     let output = match timeout(WITHIN, shell.output()).await {
         Ok(output) => output?,
         Err(_) => return Err(format!("`{}` did not end within {WITHIN:?}", story.command).into()),
     };
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     let wrong = wrong(story, &output, &text);
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("{wrong}{}\n--- output\n{text}", story.command).into())
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong}{}\n--- output\n{text}", story.command).into()) }
 }
 
 fn wrong(story: &Story, output: &Output, text: &str) -> String {
@@ -64,28 +56,10 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_does_not_do_what_it_says_is_found() {
         assert_eq!(outcome("echo allow", &["allow"], &["deny"], false).await, Ok(()));
-        assert_eq!(
-            outcome("echo closed >&2; exit 56", &["closed"], &[], true).await,
-            Ok(())
-        );
-        assert!(
-            outcome("echo allow", &["deny"], &[], false)
-                .await
-                .unwrap_err()
-                .contains("lacks `deny`")
-        );
-        assert!(
-            outcome("echo allow", &[], &["allow"], false)
-                .await
-                .unwrap_err()
-                .contains("must not hold")
-        );
+        assert_eq!(outcome("echo closed >&2; exit 56", &["closed"], &[], true).await, Ok(()));
+        assert!(outcome("echo allow", &["deny"], &[], false).await.unwrap_err().contains("lacks `deny`"));
+        assert!(outcome("echo allow", &[], &["allow"], false).await.unwrap_err().contains("must not hold"));
         assert!(outcome("exit 1", &[], &[], false).await.unwrap_err().contains("failed"));
-        assert!(
-            outcome("true", &[], &[], true)
-                .await
-                .unwrap_err()
-                .contains("should have failed")
-        );
+        assert!(outcome("true", &[], &[], true).await.unwrap_err().contains("should have failed"));
     }
 }

@@ -62,21 +62,14 @@ impl Gate {
 
     /// Waits until it ends by itself, which it should not.
     pub async fn ended(&mut self) -> Failure {
-        let how = self
-            .child
-            .wait()
-            .await
-            .map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
+        let how =
+            self.child.wait().await.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
         self.explain(&format!("torhaus ended ({how})"))
     }
 
     /// Asks it to end, and ends it if it does not.
     pub async fn stop(&mut self) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             // Gone already is as good.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -89,10 +82,7 @@ impl Gate {
     fn explain(&self, what: &str) -> Failure {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        let tail = lines
-            .get(lines.len().saturating_sub(20)..)
-            .unwrap_or_default()
-            .join("\n");
+        let tail = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n");
         format!("{what}; the end of {}:\n{tail}", self.log.display()).into()
     }
 }
@@ -100,9 +90,7 @@ impl Gate {
 fn connector(ca: &Path) -> Result<TlsConnector, Failure> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca)?)?;
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

@@ -18,12 +18,7 @@ impl Ports {
     /// The usual ones, or ten in a row from `base`.
     pub fn new(base: Option<u16>) -> Self {
         match base {
-            None => Self {
-                office: 8443,
-                internet: 8444,
-                provider: 9480,
-                applications: 9481..9481 + APPLICATIONS,
-            },
+            None => Self { office: 8443, internet: 8444, provider: 9480, applications: 9481..9481 + APPLICATIONS },
             Some(base) => Self {
                 office: base,
                 internet: base + 1,
@@ -36,26 +31,16 @@ impl Ports {
     /// The text with these ports instead of the usual ones. Whole numbers only, in one pass, so that a port that
     /// was put in is not replaced again.
     pub fn write_into(&self, text: &str) -> String {
-        let ours = [self.office, self.internet, self.provider]
-            .into_iter()
-            .chain(self.applications.clone());
-        let table: Vec<(String, String)> = USUAL
-            .iter()
-            .zip(ours)
-            .map(|(usual, ours)| (usual.to_string(), ours.to_string()))
-            .collect();
+        let ours = [self.office, self.internet, self.provider].into_iter().chain(self.applications.clone());
+        let table: Vec<(String, String)> =
+            USUAL.iter().zip(ours).map(|(usual, ours)| (usual.to_string(), ours.to_string())).collect();
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
             let (before, from) = rest.split_at(start);
             let (number, after) = from.split_at(from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len()));
             out.push_str(before);
-            out.push_str(
-                table
-                    .iter()
-                    .find(|(usual, _)| usual == number)
-                    .map_or(number, |(_, ours)| ours),
-            );
+            out.push_str(table.iter().find(|(usual, _)| usual == number).map_or(number, |(_, ours)| ours));
             rest = after;
         }
         out + rest

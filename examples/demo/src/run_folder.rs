@@ -40,16 +40,9 @@ impl RunFolder {
         write_secret(&path.join("secrets/oidc"), &client_secret)?;
         web_certificate(path, now)?;
         client_certificates(path, now)?;
-        fs::write(
-            path.join("torhaus.yaml"),
-            ports.write_into(include_str!("../torhaus.yaml")),
-        )?;
+        fs::write(path.join("torhaus.yaml"), ports.write_into(include_str!("../torhaus.yaml")))?;
         fs::write(path.join("policy.yaml"), include_str!("../policy.yaml"))?;
-        Ok(Self {
-            path: path.to_owned(),
-            client_secret,
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_owned(), client_secret, _lock: lock })
     }
 
     pub fn config(&self) -> PathBuf {
@@ -77,23 +70,15 @@ fn empty(path: &Path) -> io::Result<()> {
         if [MARK, "ca.pem", "ca.key"].iter().any(|kept| entry.file_name() == *kept) {
             continue;
         }
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())
-        } else {
-            fs::remove_file(entry.path())
-        }?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) }?;
     }
     Ok(())
 }
 
 /// The certificate of all hosts. One name each: browsers and OpenSSL refuse `*.localhost`.
 fn web_certificate(path: &Path, now: OffsetDateTime) -> Result<(), Failure> {
-    let names = applications::ALL
-        .iter()
-        .map(|application| format!("{}.localhost", application.name));
-    let names = ["auth.localhost".to_owned(), "localhost".to_owned()]
-        .into_iter()
-        .chain(names);
+    let names = applications::ALL.iter().map(|application| format!("{}.localhost", application.name));
+    let names = ["auth.localhost".to_owned(), "localhost".to_owned()].into_iter().chain(names);
     let request = LeafRequest::server(names).valid_for(LEAF_LIFE);
     let authority = match kept_authority(path).filter(|kept| kept.issue(&request, now).is_ok()) {
         Some(kept) => kept,
@@ -122,25 +107,15 @@ fn client_certificates(path: &Path, now: OffsetDateTime) -> Result<(), Failure> 
     fs::write(path.join("services-ca.pem"), services.root_pem())?;
 
     let clients = path.join("clients");
-    let laptop = LeafRequest::device("alices-laptop")
-        .email("alice@demo.test")
-        .valid_for(LEAF_LIFE);
+    let laptop = LeafRequest::device("alices-laptop").email("alice@demo.test").valid_for(LEAF_LIFE);
     save(&clients, "alices-laptop", &devices.issue(&laptop, now)?)?;
     let backup = LeafRequest::service(BACKUP).valid_for(LEAF_LIFE);
     save(&clients, "backup", &services.issue(&backup, now)?)?;
 
     let refused = clients.join("refused");
     save(&refused, "expired", &odd::expired(&services, &backup, now)?)?;
-    save(
-        &refused,
-        "wrong-authority",
-        &odd::wrong_authority(SERVICES, &backup, now)?,
-    )?;
-    save(
-        &refused,
-        "server-only",
-        &odd::server_auth_only(&services, &backup, now)?,
-    )?;
+    save(&refused, "wrong-authority", &odd::wrong_authority(SERVICES, &backup, now)?)?;
+    save(&refused, "server-only", &odd::server_auth_only(&services, &backup, now)?)?;
     let two = [BACKUP, "spiffe://demo.test/other"];
     save(&refused, "two-names", &odd::with_uris(&services, &backup, &two, now)?)?;
     let other = LeafRequest::service("spiffe://demo.test/other").valid_for(LEAF_LIFE);
@@ -157,11 +132,5 @@ fn save(folder: &Path, name: &str, issued: &Issued) -> Result<(), Failure> {
 
 /// Readable by its owner only, from the first byte on.
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(text.as_bytes())
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }

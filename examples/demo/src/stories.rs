@@ -23,12 +23,7 @@ struct Names<'a> {
 
 pub fn all(torhaus: &Path, run: &Path, ports: &Ports) -> Vec<Story> {
     let run = shown(run);
-    let names = Names {
-        torhaus: quoted(&shown(torhaus)),
-        config: quoted(&format!("{run}/torhaus.yaml")),
-        run,
-        ports,
-    };
+    let names = Names { torhaus: quoted(&shown(torhaus)), config: quoted(&format!("{run}/torhaus.yaml")), run, ports };
     let mut stories = services(&names);
     stories.extend(people(&names));
     stories.extend(administrators(&names));
@@ -40,12 +35,7 @@ fn services(names: &Names<'_>) -> Vec<Story> {
     let api = format!("https://backup-api.localhost:{office}/jobs");
     let with = |certificate: &str| {
         let path = |ending: &str| names.file(&format!("clients/{certificate}.{ending}"));
-        format!(
-            "{} --cert {} --key {} {api}",
-            names.curl("backup-api"),
-            path("pem"),
-            path("key")
-        )
+        format!("{} --cert {} --key {} {api}", names.curl("backup-api"), path("pem"), path("key"))
     };
     let request =
         format!("GET /jobs HTTP/1.1\\r\\nHost: backup-api.localhost:{office}\\r\\nConnection: close\\r\\n\\r\\n");
@@ -60,21 +50,13 @@ fn services(names: &Names<'_>) -> Vec<Story> {
         Story::new("A service with its certificate reaches the API", with("backup"))
             .says("\"application\":\"backup-api\"")
             .says("spiffe://demo.test/backup"),
-        Story::new("The same with openssl", openssl)
-            .says("200 OK")
-            .says("\"application\":\"backup-api\""),
-        Story::new(
-            "Another service of the same authority is told that it may not",
-            with("refused/another-service"),
-        )
-        .says("not_allowed")
-        .refused(),
+        Story::new("The same with openssl", openssl).says("200 OK").says("\"application\":\"backup-api\""),
+        Story::new("Another service of the same authority is told that it may not", with("refused/another-service"))
+            .says("not_allowed")
+            .refused(),
         Story::new("A certificate with two names is no identity", with("refused/two-names")).refused(),
-        Story::new(
-            "Without a certificate the door stays closed",
-            format!("{} {api}", names.curl("backup-api")),
-        )
-        .closed(),
+        Story::new("Without a certificate the door stays closed", format!("{} {api}", names.curl("backup-api")))
+            .closed(),
     ];
     for (title, certificate) in [
         ("with an expired one", "refused/expired"),
@@ -87,12 +69,7 @@ fn services(names: &Names<'_>) -> Vec<Story> {
 }
 
 fn people(names: &Names<'_>) -> Vec<Story> {
-    let Ports {
-        office,
-        internet,
-        provider,
-        ..
-    } = names.ports;
+    let Ports { office, internet, provider, .. } = names.ports;
     let page = "-H 'Accept: text/html'";
     let json = "-H 'Accept: application/json'";
     let jar = names.file("clients/alice.cookies");
@@ -105,24 +82,15 @@ fn people(names: &Names<'_>) -> Vec<Story> {
     vec![
         Story::new(
             "A browser is sent to sign in",
-            format!(
-                "{} {page} -o /dev/null -w '%{{http_code}} %{{redirect_url}}\\n' {wiki}",
-                names.curl("wiki")
-            ),
+            format!("{} {page} -o /dev/null -w '%{{http_code}} %{{redirect_url}}\\n' {wiki}", names.curl("wiki")),
         )
         .says(&format!(" https://auth.localhost:{office}/login")),
-        Story::new(
-            "A script is not: it gets 401",
-            format!("{} {json} -i {wiki}", names.curl("wiki")),
-        )
-        .says(" 401")
-        .refused(),
+        Story::new("A script is not: it gets 401", format!("{} {json} -i {wiki}", names.curl("wiki")))
+            .says(" 401")
+            .refused(),
         Story::new(
             "HR from outside is refused, with the reason",
-            format!(
-                "{} {json} https://samba-hr.localhost:{internet}/",
-                names.curl("samba-hr")
-            ),
+            format!("{} {json} https://samba-hr.localhost:{internet}/", names.curl("samba-hr")),
         )
         .says("zone_denied"),
         Story::new(
@@ -133,16 +101,10 @@ fn people(names: &Names<'_>) -> Vec<Story> {
             ),
         )
         .says("Hello, alice"),
-        Story::new(
-            "From then on the wiki is open",
-            format!("{} -b {jar} {json} {wiki}", names.curl("wiki")),
-        )
-        .says("\"user\":\"alice\""),
-        Story::new(
-            "The shares ask for one more factor",
-            format!("{browser} {shares} | grep -i -A1 '<h1>'"),
-        )
-        .says("One more factor"),
+        Story::new("From then on the wiki is open", format!("{} -b {jar} {json} {wiki}", names.curl("wiki")))
+            .says("\"user\":\"alice\""),
+        Story::new("The shares ask for one more factor", format!("{browser} {shares} | grep -i -A1 '<h1>'"))
+            .says("One more factor"),
         Story::new(
             "Step up with a one-time code",
             format!(
@@ -154,10 +116,7 @@ fn people(names: &Names<'_>) -> Vec<Story> {
         .says("Hello, alice"),
         Story::new(
             "Alice is not in HR",
-            format!(
-                "{browser} -o /dev/null {hr}\n{} -b {jar} {json} {hr}",
-                names.curl("samba-hr")
-            ),
+            format!("{browser} -o /dev/null {hr}\n{} -b {jar} {json} {hr}", names.curl("samba-hr")),
         )
         .says("not_allowed")
         .refused(),
@@ -170,9 +129,7 @@ fn people(names: &Names<'_>) -> Vec<Story> {
 }
 
 fn administrators(names: &Names<'_>) -> Vec<Story> {
-    let Names {
-        torhaus, config, ports, ..
-    } = names;
+    let Names { torhaus, config, ports, .. } = names;
     vec![
         Story::new("The policy table", format!("{torhaus} policy table --config {config}")).says("samba-hr"),
         Story::new(
@@ -185,22 +142,13 @@ fn administrators(names: &Names<'_>) -> Vec<Story> {
         )
         .says("zone_denied"),
         Story::new("What was decided", format!("{torhaus} audit tail --config {config}")).says("backup-api"),
-        Story::new(
-            "Nobody changed the record",
-            format!("{torhaus} audit verify --config {config}"),
-        ),
+        Story::new("Nobody changed the record", format!("{torhaus} audit verify --config {config}")),
     ]
 }
 
 impl Story {
     fn new(title: &str, command: String) -> Self {
-        Self {
-            title: title.to_owned(),
-            command,
-            says: vec![],
-            never_says: vec![],
-            fails: false,
-        }
+        Self { title: title.to_owned(), command, says: vec![], never_says: vec![], fails: false }
     }
 
     fn says(mut self, text: &str) -> Self {
@@ -229,18 +177,9 @@ impl Names<'_> {
     /// `curl` that trusts the demo CA and finds the host on this machine.
     fn curl(&self, host: &str) -> String {
         let Ports { office, internet, .. } = self.ports;
-        let (host, quote) = if host == "*" {
-            ("*".to_owned(), "'")
-        } else {
-            (format!("{host}.localhost"), "")
-        };
+        let (host, quote) = if host == "*" { ("*".to_owned(), "'") } else { (format!("{host}.localhost"), "") };
         let resolve = |port: &u16| format!("--resolve {quote}{host}:{port}:127.0.0.1{quote}");
-        format!(
-            "curl -sS --cacert {} {} {}",
-            self.file("ca.pem"),
-            resolve(office),
-            resolve(internet)
-        )
+        format!("curl -sS --cacert {} {} {}", self.file("ca.pem"), resolve(office), resolve(internet))
     }
 }
 
@@ -253,9 +192,5 @@ fn shown(path: &Path) -> String {
 
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

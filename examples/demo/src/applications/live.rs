@@ -25,13 +25,7 @@ struct Live<'a> {
 
 pub async fn page(State(setting): State<Arc<Setting>>, headers: HeaderMap) -> Response {
     let user = user(&headers);
-    html(
-        Live {
-            portal: &setting.portal,
-            user: user.as_deref().unwrap_or("nobody"),
-        }
-        .render(),
-    )
+    html(Live { portal: &setting.portal, user: user.as_deref().unwrap_or("nobody") }.render())
 }
 
 pub async fn script() -> Response {
@@ -44,11 +38,7 @@ pub fn socket<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let open = move |upgrade: WebSocketUpgrade, headers: HeaderMap| {
         let everybody = everybody.clone();
         let name = user(&headers).unwrap_or_else(|| "nobody".to_owned());
-        async move {
-            upgrade
-                .max_message_size(MAX_LINE)
-                .on_upgrade(move |socket| talk(socket, name, everybody))
-        }
+        async move { upgrade.max_message_size(MAX_LINE).on_upgrade(move |socket| talk(socket, name, everybody)) }
     };
     Router::new().route("/live/socket", get(open))
 }

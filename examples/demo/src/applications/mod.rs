@@ -9,12 +9,7 @@ use std::sync::Arc;
 
 /// In the order of their ports.
 pub const ALL: [Application; crate::ports::APPLICATIONS as usize] = [
-    Application {
-        name: "wiki",
-        title: "Wiki",
-        text: "Pages that every employee reads.",
-        extra: Extra::Live,
-    },
+    Application { name: "wiki", title: "Wiki", text: "Pages that every employee reads.", extra: Extra::Live },
     Application {
         name: "samba-general",
         title: "Samba shares",
@@ -45,12 +40,7 @@ pub const ALL: [Application; crate::ports::APPLICATIONS as usize] = [
         text: "Critical services. Developers with a second factor.",
         extra: Extra::Stream,
     },
-    Application {
-        name: "backup-api",
-        title: "Backup API",
-        text: "For services.",
-        extra: Extra::Api,
-    },
+    Application { name: "backup-api", title: "Backup API", text: "For services.", extra: Extra::Api },
 ];
 
 pub struct Application {
@@ -73,16 +63,12 @@ enum Extra {
 
 /// `portal`: where the link home leads.
 pub fn router(application: &'static Application, portal: &str) -> Router {
-    let setting = Arc::new(page::Setting {
-        application,
-        portal: portal.to_owned(),
-    });
+    let setting = Arc::new(page::Setting { application, portal: portal.to_owned() });
     let router = Router::new().route("/style.css", get(page::style)).fallback(page::show);
     let router = match application.extra {
-        Extra::Live => router
-            .route("/live", get(live::page))
-            .route("/live.js", get(live::script))
-            .merge(live::socket()),
+        Extra::Live => {
+            router.route("/live", get(live::page)).route("/live.js", get(live::script)).merge(live::socket())
+        }
         Extra::Stream => router
             .route("/watch", get(stream::page))
             .route("/watch.js", get(stream::script))

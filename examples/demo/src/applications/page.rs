@@ -9,7 +9,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use time::format_description::well_known::Rfc3339;
 
 pub struct Setting {
     pub application: &'static Application,
@@ -34,11 +33,8 @@ pub async fn show(State(setting): State<Arc<Setting>>, method: Method, uri: Uri,
     let told = told(&headers);
     let assertion = assertion(&headers);
     let user = user(&headers);
-    let time = clock::now().format(&Rfc3339).unwrap_or_default();
-    let wants_page = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let time = clock::text();
+    let wants_page = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if application.extra == Extra::Api || !wants_page.contains("text/html") {
         let headers: serde_json::Map<String, Value> = told.into_iter().map(|(k, v)| (k, json!(v))).collect();
         return Json(json!({
@@ -71,10 +67,7 @@ pub async fn show(State(setting): State<Arc<Setting>>, method: Method, uri: Uri,
 }
 
 pub async fn style() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-        (header::CACHE_CONTROL, "max-age=300"),
-    ];
+    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=300")];
     (headers, include_str!("../../templates/style.css")).into_response()
 }
 
@@ -83,10 +76,7 @@ pub fn html(rendered: askama::Result<String>) -> Response {
                   form-action 'none'; frame-ancestors 'none'";
     match rendered {
         Ok(text) => {
-            let headers = [
-                (header::CONTENT_SECURITY_POLICY, policy),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
+            let headers = [(header::CONTENT_SECURITY_POLICY, policy), (header::CACHE_CONTROL, "no-store")];
             (headers, Html(text)).into_response()
         }
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n").into_response(),
@@ -95,10 +85,7 @@ pub fn html(rendered: askama::Result<String>) -> Response {
 
 /// Who the gate says this is: a person, or the SPIFFE ID of a service.
 pub fn user(headers: &HeaderMap) -> Option<String> {
-    headers
-        .get("x-forwarded-user")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
+    headers.get("x-forwarded-user").and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 fn told(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -112,12 +99,7 @@ fn told(headers: &HeaderMap) -> Vec<(String, String)> {
         .iter()
         // The assertion is shown decoded: whole, it would be a pass to whoever reads the screen.
         .filter(|(name, _)| speaks_of_you(name.as_str()) && name.as_str() != ASSERTION)
-        .map(|(name, value)| {
-            (
-                name.as_str().to_owned(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect()
 }
 

@@ -11,7 +11,6 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use time::format_description::well_known::Rfc3339;
 
 const PODS: [&str; 4] = ["payments-7c9", "ledger-0", "gateway-5fd", "vault-1"];
 const STATES: [&str; 3] = ["Pulling", "Running", "Ready"];
@@ -25,13 +24,7 @@ struct Watch<'a> {
 
 pub async fn page(State(setting): State<Arc<Setting>>, headers: HeaderMap) -> Response {
     let user = user(&headers);
-    html(
-        Watch {
-            portal: &setting.portal,
-            user: user.as_deref().unwrap_or("nobody"),
-        }
-        .render(),
-    )
+    html(Watch { portal: &setting.portal, user: user.as_deref().unwrap_or("nobody") }.render())
 }
 
 pub async fn script() -> Response {
@@ -50,13 +43,8 @@ fn happenings() -> impl Stream<Item = Result<Event, Infallible>> {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         let pod = PODS.iter().cycle().nth(count % PODS.len()).copied().unwrap_or_default();
-        let state = STATES
-            .iter()
-            .cycle()
-            .nth(count % STATES.len())
-            .copied()
-            .unwrap_or_default();
-        let time = clock::now().format(&Rfc3339).unwrap_or_default();
+        let state = STATES.iter().cycle().nth(count % STATES.len()).copied().unwrap_or_default();
+        let time = clock::text();
         let event = Event::default()
             .id(count.to_string())
             .data(json!({ "time": time, "pod": pod, "state": state }).to_string());

@@ -149,10 +149,7 @@ async fn only_our_name(State(provider): State<Arc<Provider>>, request: Request, 
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let pairs = headers
-        .get_all(header::COOKIE)
-        .into_iter()
-        .filter_map(|line| line.to_str().ok());
+    let pairs = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     pairs
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))

@@ -2,7 +2,7 @@
 const lines = document.getElementById('lines');
 const state = document.getElementById('state');
 const text = document.getElementById('text');
-const socket = new WebSocket(`wss://${location.host}/live/socket`);
+const socket = new WebSocket(location.origin.replace(/^http/, 'ws') + '/live/socket');
 socket.onopen = () => { state.textContent = 'Connected.'; };
 socket.onclose = (event) => { state.textContent = `Closed (${event.code}).`; };
 socket.onmessage = (event) => {
