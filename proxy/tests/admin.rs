@@ -247,3 +247,45 @@ async fn the_loopback_address_serves_health_and_metrics_and_nothing_else() {
     );
     assert!(public.await.is_err());
 }
+
+/// Runs the command line against the socket: exit code and standard output.
+async fn torhaus(arguments: &str, socket: &Path) -> (i32, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_torhaus"));
+    let output = command
+        .args(arguments.split_whitespace())
+        .arg("--socket")
+        .arg(socket)
+        .output()
+        .await
+        .unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn the_command_line_talks_to_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(admin::SOCKET);
+    let control = Arc::new(Fake::default());
+    let _stop = start(&path, Arc::clone(&control)).await;
+    let (code, text) = torhaus("status", &path).await;
+    assert!(
+        code == 0 && text.contains("public 0.0.0.0:8443, 4 connections"),
+        "{text}"
+    );
+    let (code, text) = torhaus("session list --user alice", &path).await;
+    assert!(
+        code == 0 && text.contains("alice") && !text.contains("marked-secret"),
+        "{text}"
+    );
+    let (code, text) = torhaus("session revoke --user partner/bob", &path).await;
+    assert_eq!((code, text.as_str()), (0, "1 ended:\n  s-1\n"));
+    assert_eq!(
+        control.revoked.lock().unwrap().pop().unwrap().0,
+        Which::User("partner/bob".into())
+    );
+    let (code, text) = torhaus("reload", &path).await;
+    assert!(
+        code == 1 && text.contains("torhaus.yaml:3: no") && text.contains("nothing was changed"),
+        "{text}"
+    );
+}
