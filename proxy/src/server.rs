@@ -82,13 +82,13 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(end_expired_streams(gate.clone())),
         tokio::spawn(report_refusals(gate.clone())),
     ];
-    let admin = crate::admin::serve(gate.clone(), reloader.clone()).await?;
+
 
     wait_for_stop(&reloader).await?;
     tracing::info!("stopping: no new connections, open requests may finish");
     let left = reloader.drain(gate.snapshot.load().config.limits.drain).await;
     tracing::info!(left, "stopped");
-    for task in tasks.into_iter().chain([admin]) {
+    for task in tasks {
         task.abort();
     }
     Ok(())

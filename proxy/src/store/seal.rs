@@ -13,3 +13,13 @@ pub trait Seal: Send + Sync {
     /// It was sealed under another key, for another purpose, or was altered.
     fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unavailable>;
 }
+
+impl Seal for crate::login::seal::SealKey {
+    fn seal(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        Self::seal(self, purpose, plain).map_err(|error| Unavailable(error.to_string()))
+    }
+
+    fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unavailable> {
+        Self::open(self, purpose, sealed).map_err(|error| Unavailable(error.to_string()))
+    }
+}
