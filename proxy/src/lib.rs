@@ -2,3 +2,4 @@
 //! Read `gate.rs` first: the way of a request from arrival to answer.
 pub mod clock;
 pub mod login;
+pub mod portal;

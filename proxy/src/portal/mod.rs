@@ -1,0 +1,2 @@
+//! What people see of the gate: its pages.
+pub mod pages;
