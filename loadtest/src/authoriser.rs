@@ -36,9 +36,7 @@ pub async fn serve(args: &AuthoriserArgs) -> Result<ExitCode> {
         (session.trim().as_bytes().to_vec(), HeaderValue::from_static("alice")),
         (b"CN=load".to_vec(), HeaderValue::from_static("load")),
     ]));
-    let listener = TcpListener::bind(args.listen.address())
-        .await
-        .doing("authoriser's address")?;
+    let listener = TcpListener::bind(args.listen.address()).await.doing("authoriser's address")?;
     loop {
         let (stream, _) = listener.accept().await.doing("accept")?;
         stream.set_nodelay(true).doing("accept")?;
@@ -53,12 +51,7 @@ pub async fn serve(args: &AuthoriserArgs) -> Result<ExitCode> {
 }
 
 fn answer(known: &Known, request: &Request<Incoming>) -> Response<Empty<Bytes>> {
-    let shown = |name| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| known.get(value.as_bytes()))
-    };
+    let shown = |name| request.headers().get(name).and_then(|value| known.get(value.as_bytes()));
     let mut response = Response::new(Empty::new());
     match shown(COOKIE.as_str()).or_else(|| shown(CLIENT_NAME)) {
         Some(user) => {

@@ -164,47 +164,25 @@ impl RunArgs {
             return Err(Error::new("--connections and --streams must be at least 1"));
         }
         let shape = match (self.mode, self.rate) {
-            (Mode::Full | Mode::Resumed, _) => Shape::Handshakes {
-                callers: self.connections,
-            },
-            (Mode::Closed, _) => Shape::Closed {
-                connections: self.connections,
-                streams,
-            },
-            (Mode::Open, Some(per_second)) => Shape::Open {
-                connections: self.connections,
-                streams,
-                per_second,
-            },
+            (Mode::Full | Mode::Resumed, _) => Shape::Handshakes { callers: self.connections },
+            (Mode::Closed, _) => Shape::Closed { connections: self.connections, streams },
+            (Mode::Open, Some(per_second)) => Shape::Open { connections: self.connections, streams, per_second },
             (Mode::Open, None) => return Err(Error::new("--mode open needs --rate")),
         };
         let identity = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => Some(tls::identity(cert, key)?),
             _ => None,
         };
-        let tickets = if self.mode == Mode::Resumed {
-            Tickets::Used
-        } else {
-            Tickets::Refused
-        };
+        let tickets = if self.mode == Mode::Resumed { Tickets::Used } else { Tickets::Refused };
         let read = |file: &PathBuf| std::fs::read_to_string(file).doing(format!("file `{}`", file.display()));
         let credentials = Credentials {
             cookie: self.cookie_file.as_ref().map(read).transpose()?,
             bearer: self.bearer_file.as_ref().map(read).transpose()?,
         };
-        let expected = Expected {
-            status: self.expect_status,
-            body_bytes: self.expect_bytes,
-        };
+        let expected = Expected { status: self.expect_status, body_bytes: self.expect_bytes };
         Ok(Plan {
             target: Target::new(self.connect, &self.host, &self.path, version, &credentials, expected)?,
-            tls: tls::client(
-                tls::certificates(&self.ca)?,
-                identity,
-                version,
-                self.key_exchange,
-                tickets,
-            )?,
+            tls: tls::client(tls::certificates(&self.ca)?, identity, version, self.key_exchange, tickets)?,
             shape,
             warm_up: self.warm_up,
             duration: self.duration,
@@ -218,10 +196,7 @@ fn duration(text: &str) -> Result<Duration> {
     let parsed = text
         .strip_suffix("ms")
         .map(|number| number.parse().map(Duration::from_millis))
-        .or_else(|| {
-            text.strip_suffix('s')
-                .map(|number| number.parse().map(Duration::from_secs))
-        });
+        .or_else(|| text.strip_suffix('s').map(|number| number.parse().map(Duration::from_secs)));
     match parsed {
         Some(Ok(duration)) => Ok(duration),
         _ => Err(Error::new(format!("`{text}` is not a duration; write `3s` or `500ms`"))),
@@ -229,9 +204,7 @@ fn duration(text: &str) -> Result<Duration> {
 }
 
 fn named_pid(text: &str) -> Result<(String, u32)> {
-    let parsed = text
-        .split_once('=')
-        .and_then(|(name, pid)| Some((name.to_owned(), pid.parse().ok()?)));
+    let parsed = text.split_once('=').and_then(|(name, pid)| Some((name.to_owned(), pid.parse().ok()?)));
     parsed.ok_or_else(|| Error::new(format!("`{text}` is not NAME=PID")))
 }
 
@@ -256,16 +229,7 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_is_refused_while_parsing() {
-        let words = [
-            "torhaus-loadtest",
-            "run",
-            "--connect",
-            "192.0.2.1:443",
-            "--host",
-            "a",
-            "--ca",
-            "f",
-        ];
+        let words = ["torhaus-loadtest", "run", "--connect", "192.0.2.1:443", "--host", "a", "--ca", "f"];
         let message = Cli::try_parse_from(words).unwrap_err().to_string();
         assert!(message.contains("not a loopback address"), "{message}");
     }

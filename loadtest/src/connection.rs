@@ -48,10 +48,7 @@ impl fmt::Display for FaultKind {
 
 impl FaultKind {
     fn because(self, detail: impl fmt::Display) -> Fault {
-        Fault {
-            kind: self,
-            detail: detail.to_string(),
-        }
+        Fault { kind: self, detail: detail.to_string() }
     }
 }
 
@@ -76,11 +73,9 @@ enum Sender {
 
 impl Connection {
     pub async fn open(target: &Target, tls: &Arc<ClientConfig>) -> Result<Self, Fault> {
-        let tcp = TcpStream::connect(target.address.address())
-            .await
-            .map_err(|error| FaultKind::Connect.because(error))?;
-        tcp.set_nodelay(true)
-            .map_err(|error| FaultKind::Connect.because(error))?;
+        let tcp =
+            TcpStream::connect(target.address.address()).await.map_err(|error| FaultKind::Connect.because(error))?;
+        tcp.set_nodelay(true).map_err(|error| FaultKind::Connect.because(error))?;
         let name = ServerName::try_from(target.host.clone()).map_err(|error| FaultKind::Tls.because(error))?;
         let stream = TlsConnector::from(Arc::clone(tls))
             .connect(name, tcp)
@@ -102,9 +97,8 @@ impl Connection {
         // The tasks end when the sender is dropped; their errors reach the caller as those of a request.
         let sender = match target.version {
             Version::Http1 => {
-                let (sender, driver) = http1::handshake(io)
-                    .await
-                    .map_err(|error| FaultKind::Http.because(describe(&error)))?;
+                let (sender, driver) =
+                    http1::handshake(io).await.map_err(|error| FaultKind::Http.because(describe(&error)))?;
                 tokio::spawn(driver);
                 Sender::Http1(sender)
             }
@@ -123,10 +117,7 @@ impl Connection {
     pub fn another_stream(&self) -> Option<Self> {
         match &self.sender {
             Sender::Http1(_) => None,
-            Sender::Http2(sender) => Some(Self {
-                sender: Sender::Http2(sender.clone()),
-                handshake: self.handshake,
-            }),
+            Sender::Http2(sender) => Some(Self { sender: Sender::Http2(sender.clone()), handshake: self.handshake }),
         }
     }
 
@@ -135,17 +126,11 @@ impl Connection {
         let request = target.request();
         let answer = match &mut self.sender {
             Sender::Http1(sender) => {
-                sender
-                    .ready()
-                    .await
-                    .map_err(|error| FaultKind::Http.because(describe(&error)))?;
+                sender.ready().await.map_err(|error| FaultKind::Http.because(describe(&error)))?;
                 sender.send_request(request).await
             }
             Sender::Http2(sender) => {
-                sender
-                    .ready()
-                    .await
-                    .map_err(|error| FaultKind::Http.because(describe(&error)))?;
+                sender.ready().await.map_err(|error| FaultKind::Http.because(describe(&error)))?;
                 sender.send_request(request).await
             }
         };

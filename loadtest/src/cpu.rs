@@ -41,12 +41,7 @@ pub fn machine() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").doing("/proc/stat")?;
     let first = stat.lines().next().unwrap_or_default();
     // cpu user nice system idle ... (proc_stat(5))
-    let ticks: u64 = first
-        .split_whitespace()
-        .skip(1)
-        .take(3)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
+    let ticks: u64 = first.split_whitespace().skip(1).take(3).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(from_ticks(ticks))
 }
 
@@ -79,9 +74,7 @@ fn ticks(pid: u32) -> Result<Duration> {
 /// The fields after the command's name, which may itself hold spaces and brackets.
 fn stat(pid: u32) -> Result<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).doing(format!("process {pid}"))?;
-    let (_, rest) = text
-        .rsplit_once(')')
-        .ok_or_else(|| Error::new(format!("/proc/{pid}/stat has no name")))?;
+    let (_, rest) = text.rsplit_once(')').ok_or_else(|| Error::new(format!("/proc/{pid}/stat has no name")))?;
     Ok(rest.split_whitespace().map(str::to_owned).collect())
 }
 
@@ -89,9 +82,7 @@ fn parents() -> Result<BTreeMap<u32, u32>> {
     let entries = fs::read_dir("/proc").doing("/proc")?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     // A process may end between the listing and the reading: then it is nobody's child.
-    Ok(pids
-        .filter_map(|pid| Some((pid, stat(pid).ok()?.get(1)?.parse().ok()?)))
-        .collect())
+    Ok(pids.filter_map(|pid| Some((pid, stat(pid).ok()?.get(1)?.parse().ok()?))).collect())
 }
 
 fn from_ticks(ticks: u64) -> Duration {

@@ -47,10 +47,7 @@ fn main() -> ExitCode {
 
 fn start(command: Command) -> Result<ExitCode> {
     // One thread: `taskset` from outside says where it runs.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .doing("runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing("runtime")?;
     match command {
         Command::Run(args) => runtime.block_on(run(&args)),
         Command::Bench(args) => runtime.block_on(bench::run(&args)),

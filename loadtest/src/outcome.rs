@@ -58,11 +58,7 @@ impl Outcome {
                 .iter()
                 .map(|(name, used)| (name.clone(), per_operation(*used)))
                 .collect(),
-            core_share: busy
-                .processes
-                .iter()
-                .map(|(name, used)| (name.clone(), share(*used)))
-                .collect(),
+            core_share: busy.processes.iter().map(|(name, used)| (name.clone(), share(*used))).collect(),
             generator_core_share: share(busy.own),
             foreign_core_share: share(busy.foreign),
             faults: tally.faults().clone(),
@@ -75,10 +71,7 @@ impl Outcome {
 
     /// The first fault in words, if there was any.
     pub fn first_fault(&self) -> Option<String> {
-        self.faults
-            .iter()
-            .next()
-            .map(|(kind, fault)| format!("{} x {kind} ({})", fault.count, fault.example))
+        self.faults.iter().next().map(|(kind, fault)| format!("{} x {kind} ({})", fault.count, fault.example))
     }
 }
 
@@ -87,39 +80,19 @@ impl fmt::Display for Outcome {
         let line = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<22}{value}");
         line(f, "completed", format!("{} in {:.2} s", self.completed, self.seconds))?;
         line(f, "rate", format!("{:.0} per second", self.per_second))?;
-        line(
-            f,
-            "handshakes",
-            format!("{} full, {} resumed", self.full_handshakes, self.resumed_handshakes),
-        )?;
+        line(f, "handshakes", format!("{} full, {} resumed", self.full_handshakes, self.resumed_handshakes))?;
         line(f, "latency", self.latency.to_string())?;
         if let Some(lateness) = &self.lateness {
             line(f, "sent late by", lateness.to_string())?;
         }
         for (name, cost) in &self.cpu_us_per_operation {
             let share = self.core_share.get(name).copied().unwrap_or_default() * 100.0;
-            line(
-                f,
-                &format!("cpu of {name}"),
-                format!("{cost:.1} us per operation, {share:.0} % of a core"),
-            )?;
+            line(f, &format!("cpu of {name}"), format!("{cost:.1} us per operation, {share:.0} % of a core"))?;
         }
-        line(
-            f,
-            "cpu of this generator",
-            format!("{:.0} % of a core", self.generator_core_share * 100.0),
-        )?;
-        line(
-            f,
-            "cpu of strangers",
-            format!("{:.0} % of a core", self.foreign_core_share * 100.0),
-        )?;
+        line(f, "cpu of this generator", format!("{:.0} % of a core", self.generator_core_share * 100.0))?;
+        line(f, "cpu of strangers", format!("{:.0} % of a core", self.foreign_core_share * 100.0))?;
         for (kind, fault) in &self.faults {
-            line(
-                f,
-                "FAULT",
-                format!("{} x {kind}, first: {}", fault.count, fault.example),
-            )?;
+            line(f, "FAULT", format!("{} x {kind}, first: {}", fault.count, fault.example))?;
         }
         Ok(())
     }

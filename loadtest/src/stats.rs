@@ -16,20 +16,12 @@ impl Summary {
         sorted.sort_by(f64::total_cmp);
         let (lowest, highest) = (*sorted.first()?, *sorted.last()?);
         let (below, above) = (sorted.get((sorted.len() - 1) / 2)?, sorted.get(sorted.len() / 2)?);
-        Some(Self {
-            median: f64::midpoint(*below, *above),
-            lowest,
-            highest,
-        })
+        Some(Self { median: f64::midpoint(*below, *above), lowest, highest })
     }
 
     /// Distance of the extremes, as a share of the median.
     pub fn spread(&self) -> f64 {
-        if self.median == 0.0 {
-            0.0
-        } else {
-            (self.highest - self.lowest) / self.median
-        }
+        if self.median == 0.0 { 0.0 } else { (self.highest - self.lowest) / self.median }
     }
 }
 

@@ -136,10 +136,7 @@ mod tests {
     fn faults_are_counted_by_kind_with_the_first_example() {
         let mut tally = Tally::new().unwrap();
         for detail in ["first", "second"] {
-            tally.fault(Fault {
-                kind: FaultKind::Status(503),
-                detail: detail.to_owned(),
-            });
+            tally.fault(Fault { kind: FaultKind::Status(503), detail: detail.to_owned() });
         }
         let counted = &tally.faults()["status 503"];
         assert_eq!((counted.count, counted.example.as_str()), (2, "first"));

@@ -18,9 +18,7 @@ pub struct Loopback(SocketAddr);
 impl Loopback {
     pub fn new(address: SocketAddr) -> Result<Self> {
         if !address.ip().is_loopback() {
-            return Err(Error::new(format!(
-                "`{address}` is not a loopback address; only this machine can be loaded"
-            )));
+            return Err(Error::new(format!("`{address}` is not a loopback address; only this machine can be loaded")));
         }
         Ok(Self(address))
     }
@@ -38,10 +36,7 @@ impl FromStr for Loopback {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::new(
-            text.parse()
-                .doing(format!("`{text}` is not an address such as 127.0.0.1:8443"))?,
-        )
+        Self::new(text.parse().doing(format!("`{text}` is not an address such as 127.0.0.1:8443"))?)
     }
 }
 
@@ -111,14 +106,7 @@ impl Target {
             headers.insert(AUTHORIZATION, secret(&format!("Bearer {bearer}"), "bearer token")?);
         }
         let uri = uri.parse().doing(format!("`{uri}` is not a request target"))?;
-        Ok(Self {
-            address,
-            host: host.to_owned(),
-            version,
-            expected,
-            uri,
-            headers,
-        })
+        Ok(Self { address, host: host.to_owned(), version, expected, uri, headers })
     }
 
     pub fn request(&self) -> Request<Empty<Bytes>> {
@@ -150,26 +138,12 @@ mod tests {
 
     #[test]
     fn the_host_is_named_once() {
-        let expected = Expected {
-            status: 200,
-            body_bytes: None,
-        };
+        let expected = Expected { status: 200, body_bytes: None };
         let build = |version| {
-            Target::new(
-                Loopback::port(8443),
-                "a.test",
-                "/x",
-                version,
-                &Credentials::default(),
-                expected,
-            )
-            .unwrap()
+            Target::new(Loopback::port(8443), "a.test", "/x", version, &Credentials::default(), expected).unwrap()
         };
         let one = build(Version::Http1).request();
-        assert_eq!(
-            (one.uri().to_string().as_str(), one.headers()["host"].to_str().unwrap()),
-            ("/x", "a.test:8443")
-        );
+        assert_eq!((one.uri().to_string().as_str(), one.headers()["host"].to_str().unwrap()), ("/x", "a.test:8443"));
         let two = build(Version::Http2).request();
         assert_eq!(two.uri(), "https://a.test:8443/x");
         assert!(two.headers().get("host").is_none());

@@ -38,21 +38,13 @@ async fn server(require_certificate: bool) -> Server {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let now = OffsetDateTime::now_utc();
     let authority = Authority::new("test", now, time::Duration::days(2)).unwrap();
-    let leaf = authority
-        .issue(&LeafRequest::server([HOST]).valid_for(time::Duration::days(1)), now)
-        .unwrap();
-    let client = authority
-        .issue(&LeafRequest::service("spiffe://bench.test/load"), now)
-        .unwrap();
+    let leaf = authority.issue(&LeafRequest::server([HOST]).valid_for(time::Duration::days(1)), now).unwrap();
+    let client = authority.issue(&LeafRequest::service("spiffe://bench.test/load"), now).unwrap();
     let root = CertificateDer::from(authority.root_der().to_vec());
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
     let verifier = WebPkiClientVerifier::builder(Arc::new(roots));
-    let verifier = if require_certificate {
-        verifier
-    } else {
-        verifier.allow_unauthenticated()
-    };
+    let verifier = if require_certificate { verifier } else { verifier.allow_unauthenticated() };
     let (chain, key) = parts(&leaf);
     let mut config = rustls::ServerConfig::builder()
         .with_client_cert_verifier(verifier.build().unwrap())
@@ -72,19 +64,14 @@ async fn server(require_certificate: bool) -> Server {
                 };
                 let known = stream.get_ref().1.peer_certificates().is_some();
                 let service = service_fn(move |request: Request<Incoming>| async move {
-                    let session = request
-                        .headers()
-                        .get("cookie")
-                        .is_some_and(|cookie| cookie == "id=alice");
+                    let session = request.headers().get("cookie").is_some_and(|cookie| cookie == "id=alice");
                     let mut response = Response::new(Full::new(Bytes::from_static(BODY.as_bytes())));
                     if !known && !session {
                         *response.status_mut() = StatusCode::UNAUTHORIZED;
                     }
                     Ok::<_, Infallible>(response)
                 });
-                let _ = auto::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
@@ -93,10 +80,7 @@ async fn server(require_certificate: bool) -> Server {
 
 fn parts(issued: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
     let key = PrivatePkcs8KeyDer::from(issued.key_der().to_vec());
-    (
-        vec![CertificateDer::from(issued.cert_der().to_vec())],
-        PrivateKeyDer::Pkcs8(key),
-    )
+    (vec![CertificateDer::from(issued.cert_der().to_vec())], PrivateKeyDer::Pkcs8(key))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -113,20 +97,10 @@ async fn measure(server: &Server, version: Version, shape: Shape, tickets: Ticke
     });
     let cookie = (shows == Shows::Cookie).then(|| "id=alice".to_owned());
     let credentials = Credentials { cookie, bearer: None };
-    let expected = Expected {
-        status: 200,
-        body_bytes: Some(BODY.len() as u64),
-    };
+    let expected = Expected { status: 200, body_bytes: Some(BODY.len() as u64) };
     let plan = Plan {
         target: Target::new(server.address, HOST, "/bench", version, &credentials, expected).unwrap(),
-        tls: tls::client(
-            vec![server.root.clone()],
-            identity,
-            version,
-            KeyExchange::X25519,
-            tickets,
-        )
-        .unwrap(),
+        tls: tls::client(vec![server.root.clone()], identity, version, KeyExchange::X25519, tickets).unwrap(),
         shape,
         warm_up: Duration::from_millis(100),
         duration: Duration::from_millis(500),
@@ -138,10 +112,7 @@ async fn measure(server: &Server, version: Version, shape: Shape, tickets: Ticke
 #[tokio::test]
 async fn a_client_certificate_is_shown_on_h1_and_h2() {
     let server = server(true).await;
-    let shape = Shape::Closed {
-        connections: 2,
-        streams: 4,
-    };
+    let shape = Shape::Closed { connections: 2, streams: 4 };
     for (version, connections) in [(Version::Http1, 2), (Version::Http2, 2)] {
         let outcome = measure(&server, version, shape, Tickets::Refused, Shows::Certificate).await;
         assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
@@ -155,10 +126,7 @@ async fn a_client_certificate_is_shown_on_h1_and_h2() {
 #[tokio::test]
 async fn without_the_certificate_every_attempt_is_a_fault() {
     let server = server(true).await;
-    let shape = Shape::Closed {
-        connections: 1,
-        streams: 1,
-    };
+    let shape = Shape::Closed { connections: 1, streams: 1 };
     let outcome = measure(&server, Version::Http1, shape, Tickets::Refused, Shows::Nothing).await;
     assert_eq!(outcome.completed, 0);
     assert!(outcome.fault_count() > 0);
@@ -167,16 +135,9 @@ async fn without_the_certificate_every_attempt_is_a_fault() {
 #[tokio::test]
 async fn a_refusal_is_a_fault_and_not_a_fast_answer() {
     let server = server(false).await;
-    let shape = Shape::Closed {
-        connections: 1,
-        streams: 1,
-    };
+    let shape = Shape::Closed { connections: 1, streams: 1 };
     let with_cookie = measure(&server, Version::Http1, shape, Tickets::Refused, Shows::Cookie).await;
-    assert!(
-        with_cookie.completed > 0 && with_cookie.faults.is_empty(),
-        "{:?}",
-        with_cookie.faults
-    );
+    assert!(with_cookie.completed > 0 && with_cookie.faults.is_empty(), "{:?}", with_cookie.faults);
     let without = measure(&server, Version::Http1, shape, Tickets::Refused, Shows::Nothing).await;
     assert_eq!(without.completed, 0);
     assert_eq!(without.faults.keys().collect::<Vec<_>>(), ["status 401"]);
@@ -190,21 +151,13 @@ async fn handshakes_are_what_tls_really_did() {
     assert!(full.full_handshakes > 0 && full.faults.is_empty(), "{:?}", full.faults);
     assert_eq!(full.resumed_handshakes, 0);
     let resumed = measure(&server, Version::Http1, shape, Tickets::Used, Shows::Certificate).await;
-    assert!(
-        resumed.resumed_handshakes > 0 && resumed.faults.is_empty(),
-        "{:?}",
-        resumed.faults
-    );
+    assert!(resumed.resumed_handshakes > 0 && resumed.faults.is_empty(), "{:?}", resumed.faults);
 }
 
 #[tokio::test]
 async fn the_open_loop_says_how_late_it_was() {
     let server = server(true).await;
-    let shape = Shape::Open {
-        connections: 2,
-        streams: 1,
-        per_second: 200,
-    };
+    let shape = Shape::Open { connections: 2, streams: 1, per_second: 200 };
     let outcome = measure(&server, Version::Http1, shape, Tickets::Refused, Shows::Certificate).await;
     assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
     assert!(outcome.lateness.is_some());

@@ -42,17 +42,13 @@ pub struct Identity {
 
 pub fn identity(cert_file: &Path, key_file: &Path) -> Result<Identity> {
     let key = PrivateKeyDer::from_pem_file(key_file).doing(format!("key file `{}`", key_file.display()))?;
-    Ok(Identity {
-        chain: certificates(cert_file)?,
-        key,
-    })
+    Ok(Identity { chain: certificates(cert_file)?, key })
 }
 
 pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let shown = file.display();
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .doing(format!("certificate file `{shown}`"))?;
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).doing(format!("certificate file `{shown}`"))?;
     if found.is_empty() {
         return Err(Error::new(format!("certificate file `{shown}` holds no certificate")));
     }

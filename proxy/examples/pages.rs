@@ -70,12 +70,6 @@ fn pages(look: &Look, language: Language) -> Vec<(String, Page)> {
         ("sessions-one".to_owned(), sessions(1, None).render(look, language)),
         ("sign-out".to_owned(), sign_out().render(look, language)),
         ("signed-out".to_owned(), signed_out().render(look, language)),
-        ("refusal-cookies".to_owned(), {
-            let mut page = refusal(Reason::LoginInvalid);
-            page.detail = Some(Detail::CookiesMissing);
-            page.offers = vec![Offer::TryAgain("https://wiki.example.test/".into())];
-            page.render(look, language)
-        }),
     ];
     for reason in Reason::ALL {
         pages.push((format!("refusal-{reason}"), refusal(*reason).render(look, language)));
@@ -315,7 +309,8 @@ fn sessions(count: usize, just_ended: Option<usize>) -> Sessions {
 
 fn sign_out() -> SignOut {
     SignOut {
-        person: "Dana Müller-Lüdenscheidt".into(),
+        action: "/logout".into(),
+        person: Some("Dana Müller-Lüdenscheidt".into()),
         provider: Some("Konzern-Anmeldung".into()),
         csrf: "csrf".into(),
         form_targets: vec!["https://idp.example.test".into()],

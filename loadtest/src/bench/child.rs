@@ -33,9 +33,7 @@ pub struct Child {
 pub fn pinned(core: u32, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     // Both replace themselves by the program, so its process id is the child's.
-    command
-        .args(["--pdeathsig", "TERM", "taskset", "-c", &core.to_string()])
-        .arg(program);
+    command.args(["--pdeathsig", "TERM", "taskset", "-c", &core.to_string()]).arg(program);
     command
 }
 
@@ -45,12 +43,8 @@ impl Child {
         let log = logs.join(format!("{name}.log"));
         let output = File::create(&log).doing(format!("log file `{}`", log.display()))?;
         let errors = output.try_clone().doing("log file")?;
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .doing(format!("start {name}"))?;
+        let process =
+            command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn().doing(format!("start {name}"))?;
         let mut child = Self { name, process, log };
         child.listening(address).await?;
         Ok(child)
@@ -81,10 +75,7 @@ impl Child {
     fn failed(&self, how: &str) -> Error {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
-        let end = lines
-            .get(lines.len().saturating_sub(LOG_LINES)..)
-            .unwrap_or_default()
-            .join("\n");
+        let end = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n");
         Error::new(format!("{} {how}; the end of its log:\n{end}", self.name))
     }
 }
@@ -93,9 +84,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         // Not reaped yet, so the id is still this child's. TERM first: nginx's master takes its worker along.
         if matches!(self.process.try_wait(), Ok(None)) {
-            let _ = Command::new("kill")
-                .args(["-TERM", &self.process.id().to_string()])
-                .status();
+            let _ = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
         }
         let deadline = Instant::now() + STOP;
         while matches!(self.process.try_wait(), Ok(None)) {

@@ -26,24 +26,16 @@ pub async fn measure(core: u32, target_dir: &Path, quick: bool) -> Result<Vec<De
     if quick {
         command.arg("--quick");
     }
-    command
-        .env("CARGO_TARGET_DIR", target_dir)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    command.env("CARGO_TARGET_DIR", target_dir).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.doing("cargo bench -p torhaus-authz")?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::new(format!(
-            "cargo bench -p torhaus-authz --bench decide failed:\n{errors}"
-        )));
+        return Err(Error::new(format!("cargo bench -p torhaus-authz --bench decide failed:\n{errors}")));
     }
     let mut found = Vec::new();
     collect(&results, before, &mut found)?;
     if found.is_empty() {
-        return Err(Error::new(format!(
-            "criterion left no new estimates in `{}`",
-            results.display()
-        )));
+        return Err(Error::new(format!("criterion left no new estimates in `{}`", results.display())));
     }
     found.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
     Ok(found)
@@ -78,10 +70,7 @@ fn collect(folder: &Path, before: Option<SystemTime>, found: &mut Vec<Decision>)
         if path.ends_with("new") && modified(&estimates) > before {
             let Benchmark { full_id } = read(&path.join("benchmark.json"))?;
             let Estimates { median } = read(&estimates)?;
-            found.push(Decision {
-                name: full_id,
-                median_ns: median.point_estimate,
-            });
+            found.push(Decision { name: full_id, median_ns: median.point_estimate });
         } else {
             collect(&path, before, found)?;
         }
@@ -111,12 +100,7 @@ fn modified(file: &Path) -> Option<SystemTime> {
 /// Orders `decide/10` before `decide/1000`: text first, then the number at the end.
 fn natural(name: &str) -> (&str, u64) {
     let text = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    (
-        text,
-        name.strip_prefix(text)
-            .and_then(|digits| digits.parse().ok())
-            .unwrap_or(0),
-    )
+    (text, name.strip_prefix(text).and_then(|digits| digits.parse().ok()).unwrap_or(0))
 }
 
 #[cfg(test)]

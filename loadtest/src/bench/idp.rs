@@ -51,17 +51,10 @@ impl Provider {
 
     /// Must be started inside the runtime that serves it.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind(Loopback::port(0).address())
-            .await
-            .doing("provider's port")?;
+        let listener = TcpListener::bind(Loopback::port(0).address()).await.doing("provider's port")?;
         let address = Loopback::new(listener.local_addr().doing("provider's port")?)?;
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).doing("provider's key")?;
-        let inner = Inner {
-            address,
-            key,
-            codes: Mutex::default(),
-            next_code: AtomicU64::new(1),
-        };
+        let inner = Inner { address, key, codes: Mutex::default(), next_code: AtomicU64::new(1) };
         let provider = Self(Arc::new(inner));
         tokio::spawn(provider.clone().serve(listener));
         Ok(provider)
@@ -126,10 +119,7 @@ impl Provider {
     /// RFC 7518 s6.2.1: the public key is 0x04, then both coordinates.
     fn keys(&self) -> Response<Full<Bytes>> {
         let point = self.0.key.public_key().as_ref();
-        let (x, y) = point
-            .get(1..)
-            .unwrap_or_default()
-            .split_at(point.len().saturating_sub(1) / 2);
+        let (x, y) = point.get(1..).unwrap_or_default().split_at(point.len().saturating_sub(1) / 2);
         body(&json!({ "keys": [{
             "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": KEY_ID,
             "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
@@ -139,14 +129,9 @@ impl Provider {
     /// Sends everybody straight back with a code.
     fn authorize(&self, query: &str) -> Result<Response<Full<Bytes>>> {
         let asked: HashMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let wanted = |name: &str| {
-            asked
-                .get(name)
-                .ok_or_else(|| Error::new(format!("`{name}` is missing")))
-        };
+        let wanted = |name: &str| asked.get(name).ok_or_else(|| Error::new(format!("`{name}` is missing")));
         let code = format!("code-{}", self.0.next_code.fetch_add(1, Ordering::Relaxed));
-        self.codes()
-            .insert(code.clone(), asked.get("nonce").cloned().unwrap_or_default());
+        self.codes().insert(code.clone(), asked.get("nonce").cloned().unwrap_or_default());
         let mut back = Url::parse(wanted("redirect_uri")?).doing("redirect_uri")?;
         back.query_pairs_mut()
             .append_pair("code", &code)
@@ -154,21 +139,14 @@ impl Provider {
             .append_pair("iss", &self.issuer()); // RFC 9207
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::FOUND;
-        response
-            .headers_mut()
-            .insert(LOCATION, HeaderValue::from_str(back.as_str()).doing("redirect_uri")?);
+        response.headers_mut().insert(LOCATION, HeaderValue::from_str(back.as_str()).doing("redirect_uri")?);
         Ok(response)
     }
 
     async fn token(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
         let form = request.into_body().collect().await.doing("form")?.to_bytes();
-        let code = form_urlencoded::parse(&form)
-            .find(|(name, _)| name == "code")
-            .map(|(_, code)| code.into_owned());
-        let nonce = self
-            .codes()
-            .remove(&code.unwrap_or_default())
-            .ok_or_else(|| Error::new("unknown code"))?;
+        let code = form_urlencoded::parse(&form).find(|(name, _)| name == "code").map(|(_, code)| code.into_owned());
+        let nonce = self.codes().remove(&code.unwrap_or_default()).ok_or_else(|| Error::new("unknown code"))?;
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let mut claims = person();
         if let Some(claims) = claims.as_object_mut() {
@@ -192,11 +170,7 @@ impl Provider {
         let header = json!({ "alg": "ES256", "typ": "JWT", "kid": KEY_ID });
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", encode(&header), encode(claims));
-        let signature = self
-            .0
-            .key
-            .sign(&SystemRandom::new(), signed.as_bytes())
-            .doing("signature")?;
+        let signature = self.0.key.sign(&SystemRandom::new(), signed.as_bytes()).doing("signature")?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
@@ -215,8 +189,28 @@ fn person() -> Value {
 
 fn body(value: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(value.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+
+    #[tokio::test]
+    async fn a_code_carries_the_nonce_into_a_signed_token_once() {
+        let provider = Provider::start().await.unwrap();
+        let back = provider.authorize("redirect_uri=https%3A%2F%2Fa.test%2Fcallback&state=s%26t&nonce=n").unwrap();
+        let back = Url::parse(back.headers()[LOCATION].to_str().unwrap()).unwrap();
+        let sent: HashMap<_, _> = back.query_pairs().into_owned().collect();
+        assert_eq!((sent["state"].as_str(), sent["iss"].as_str()), ("s&t", provider.issuer().as_str()));
+        assert_eq!(provider.codes().remove(&sent["code"]).as_deref(), Some("n"));
+        assert!(provider.codes().remove(&sent["code"]).is_none());
+
+        let token = provider.sign(&person()).unwrap();
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, provider.0.key.public_key().as_ref());
+        key.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+    }
 }

@@ -34,11 +34,7 @@ const SHOWN: usize = 600;
 pub async fn session(torhaus: Loopback, ca: &Path, host: &str) -> Result<String> {
     let roots = tls::certificates(ca)?;
     let tls = tls::client(roots, None, Version::Http1, KeyExchange::X25519, Tickets::Refused)?;
-    let mut browser = Browser {
-        torhaus,
-        tls,
-        jar: HashMap::new(),
-    };
+    let mut browser = Browser { torhaus, tls, jar: HashMap::new() };
     let start = format!("https://{host}:{}{}", torhaus.address().port(), nginx::PATH);
     let mut url = Url::parse(&start).doing("address")?;
     for _ in 0..MOST_REDIRECTS {
@@ -46,22 +42,15 @@ pub async fn session(torhaus: Loopback, ca: &Path, host: &str) -> Result<String>
         match answer.location {
             Some(next) => url = url.join(&next).doing(format!("redirect to `{next}`"))?,
             None if answer.status == StatusCode::OK && url.host_str() == Some(host) => {
-                return browser
-                    .cookies(host)
-                    .ok_or_else(|| Error::new(format!("{host} set no cookie at the login")));
+                return browser.cookies(host).ok_or_else(|| Error::new(format!("{host} set no cookie at the login")));
             }
             None => {
                 let page: String = answer.text.chars().take(SHOWN).collect();
-                return Err(Error::new(format!(
-                    "the login ended at {url} with {}:\n{page}",
-                    answer.status
-                )));
+                return Err(Error::new(format!("the login ended at {url} with {}:\n{page}", answer.status)));
             }
         }
     }
-    Err(Error::new(format!(
-        "the login was still redirecting after {MOST_REDIRECTS} answers, to {url}"
-    )))
+    Err(Error::new(format!("the login was still redirecting after {MOST_REDIRECTS} answers, to {url}")))
 }
 
 struct Browser {
@@ -79,14 +68,9 @@ struct Answer {
 impl Browser {
     /// https is Torhaus whatever the host's name, http is the provider.
     async fn get(&mut self, url: &Url) -> Result<Answer> {
-        let host = url
-            .host_str()
-            .ok_or_else(|| Error::new(format!("{url} has no host")))?
-            .to_owned();
+        let host = url.host_str().ok_or_else(|| Error::new(format!("{url} has no host")))?.to_owned();
         let authority = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-        let path = url
-            .query()
-            .map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
         let mut request = Request::get(path)
             .header(HOST, authority)
             .header(USER_AGENT, "Mozilla/5.0 (torhaus-loadtest)")
@@ -107,35 +91,19 @@ impl Browser {
             exchange(TcpStream::connect(address.address()).await.doing(url)?, request).await?
         };
         self.keep_cookies(host, &headers);
-        let location = headers
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        Ok(Answer {
-            status,
-            location: location.filter(|_| status.is_redirection()),
-            text,
-        })
+        let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok(Answer { status, location: location.filter(|_| status.is_redirection()), text })
     }
 
     fn cookies(&self, host: &str) -> Option<String> {
-        let cookies: Vec<_> = self
-            .jar
-            .get(host)?
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let cookies: Vec<_> = self.jar.get(host)?.iter().map(|(name, value)| format!("{name}={value}")).collect();
         (!cookies.is_empty()).then(|| cookies.join("; "))
     }
 
     /// By host, which is what `__Host-` means; attributes matter only where they end a cookie.
     fn keep_cookies(&mut self, host: String, headers: &HeaderMap) {
         let kept = self.jar.entry(host).or_default();
-        for line in headers
-            .get_all(SET_COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-        {
+        for line in headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
             let mut parts = line.split(';').map(str::trim);
             let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else {
                 continue;

@@ -84,11 +84,7 @@ impl Measured {
 }
 
 fn own(by_process: &std::collections::BTreeMap<String, f64>) -> f64 {
-    by_process
-        .iter()
-        .filter(|(name, _)| *name != APPLICATION)
-        .map(|(_, value)| value)
-        .sum()
+    by_process.iter().filter(|(name, _)| *name != APPLICATION).map(|(_, value)| value).sum()
 }
 
 /// Every scenario with every subject, turn after turn.
@@ -96,27 +92,15 @@ pub async fn in_turns(subjects: &Subjects, extent: Extent, core: u32) -> Result<
     for subject in &subjects.rows {
         let outcome = one(subjects, subject, Scenario::Http1, (Duration::ZERO, SMOKE), core).await?;
         if let Some(fault) = outcome.first_fault() {
-            return Err(Error::new(format!(
-                "{} does not answer as it should: {fault}",
-                subject.name
-            )));
+            return Err(Error::new(format!("{} does not answer as it should: {fault}", subject.name)));
         }
     }
     let mut measured = Vec::new();
     for turn in 1..=extent.turns {
         for &scenario in extent.scenarios {
-            for subject in subjects
-                .rows
-                .iter()
-                .filter(|subject| subject.scenarios.contains(&scenario))
-            {
+            for subject in subjects.rows.iter().filter(|subject| subject.scenarios.contains(&scenario)) {
                 let outcome = one(subjects, subject, scenario, (extent.warm_up, extent.duration), core).await?;
-                let result = Measured {
-                    scenario,
-                    subject: subject.name,
-                    turn,
-                    outcome,
-                };
+                let result = Measured { scenario, subject: subject.name, turn, outcome };
                 say(&format!(
                     "turn {turn}/{}  {scenario:<33} {:<28} {:>7.0}/s {:>7.1} us cpu{}",
                     extent.turns,
@@ -140,25 +124,14 @@ async fn one(
     core: u32,
 ) -> Result<Outcome> {
     let mut command = Command::from(pinned(core, &subjects.this));
-    command
-        .args(["run", "--json", "--allow-faults", "--path", nginx::PATH])
-        .args(scenario.args());
-    command.args([
-        "--connect",
-        &subject.address.address().to_string(),
-        "--host",
-        &subject.host,
-    ]);
+    command.args(["run", "--json", "--allow-faults", "--path", nginx::PATH]).args(scenario.args());
+    command.args(["--connect", &subject.address.address().to_string(), "--host", &subject.host]);
     command.arg("--ca").arg(&subjects.ca);
     command.args(["--expect-bytes", &nginx::BODY_BYTES.to_string()]);
     command.args(["--warm-up", &format!("{}ms", warm_up.as_millis())]);
     command.args(["--duration", &format!("{}ms", duration.as_millis())]);
     if subject.with_certificate {
-        command
-            .arg("--cert")
-            .arg(&subjects.client.cert)
-            .arg("--key")
-            .arg(&subjects.client.key);
+        command.arg("--cert").arg(&subjects.client.cert).arg("--key").arg(&subjects.client.key);
     }
     if let Some(file) = &subject.cookie_file {
         command.arg("--cookie-file").arg(file);
@@ -166,12 +139,7 @@ async fn one(
     for (name, pid) in &subject.pids {
         command.args(["--pid", &format!("{name}={pid}")]);
     }
-    let output = command
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .doing("load generator")?;
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.doing("load generator")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(Error::new(format!("{}, {scenario}: {}", subject.name, said.trim())));

@@ -49,12 +49,7 @@ impl Extent {
                 turns: 7,
                 warm_up: Duration::from_secs(1),
                 duration: Duration::from_secs(5),
-                scenarios: &[
-                    Scenario::Http1,
-                    Scenario::Http2,
-                    Scenario::FullHandshakes,
-                    Scenario::ResumedHandshakes,
-                ],
+                scenarios: &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes, Scenario::ResumedHandshakes],
             },
         }
     }
@@ -71,9 +66,7 @@ pub async fn run(args: &BenchArgs) -> Result<ExitCode> {
 async fn measure_all(args: &BenchArgs) -> Result<ExitCode> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores < 2 || args.proxy_core == args.load_core {
-        return Err(Error::new(
-            "two cores are needed: one for the proxy, one for the load and the application",
-        ));
+        return Err(Error::new("two cores are needed: one for the proxy, one for the load and the application"));
     }
     let programs = Programs::find(args)?;
     let mut extent = Extent::of(args.length);
@@ -94,19 +87,12 @@ async fn measure_all(args: &BenchArgs) -> Result<ExitCode> {
     let measured = measure::in_turns(&subjects, extent, args.load_core).await?;
     drop(subjects);
 
-    let report = Report::new(
-        machine::describe(programs.torhaus.as_deref()),
-        extent,
-        decisions,
-        &measured,
-    );
+    let report = Report::new(machine::describe(programs.torhaus.as_deref()), extent, decisions, &measured);
     report.write(&args.results)?;
     write!(std::io::stdout().lock(), "{}", report.markdown()).doing("output")?;
     let faults: u64 = measured.iter().map(Measured::faults).sum();
     if faults > 0 {
-        return Err(Error::new(format!(
-            "{faults} faults; the rows that have some say which"
-        )));
+        return Err(Error::new(format!("{faults} faults; the rows that have some say which")));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -123,10 +109,7 @@ pub struct Programs {
 impl Programs {
     fn find(args: &BenchArgs) -> Result<Self> {
         let this = std::env::current_exe().doing("own path")?;
-        let profile = this
-            .parent()
-            .ok_or_else(|| Error::new("own path has no folder"))?
-            .to_owned();
+        let profile = this.parent().ok_or_else(|| Error::new("own path has no folder"))?.to_owned();
         let target_dir = profile.parent().unwrap_or(&profile).to_owned();
         let find = |part: Part, given: &Option<PathBuf>, built: &str, how: &str| {
             if args.without.contains(&part) {
@@ -134,20 +117,12 @@ impl Programs {
             }
             let path = given.clone().unwrap_or_else(|| profile.join(built));
             if !path.is_file() {
-                return Err(Error::new(format!(
-                    "`{}` is missing; build it with `{how}`",
-                    path.display()
-                )));
+                return Err(Error::new(format!("`{}` is missing; build it with `{how}`", path.display())));
             }
             Ok(Some(path))
         };
         Ok(Self {
-            torhaus: find(
-                Part::Torhaus,
-                &args.torhaus,
-                "torhaus",
-                "cargo build --release -p torhaus",
-            )?,
+            torhaus: find(Part::Torhaus, &args.torhaus, "torhaus", "cargo build --release -p torhaus")?,
             bare_edge: find(
                 Part::BareEdge,
                 &args.bare_edge,

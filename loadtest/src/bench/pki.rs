@@ -34,11 +34,7 @@ pub fn write(folder: &Path, now: OffsetDateTime) -> Result<Pki> {
     let server = issue(&LeafRequest::server([format!("*.{DOMAIN}")]).valid_for(Duration::days(1)))?;
     let client = issue(&LeafRequest::service(SERVICE).valid_for(Duration::days(1)))?;
     let ca = file(folder, "ca.pem", authority.root_pem())?;
-    Ok(Pki {
-        ca,
-        server: pair(folder, "server", &server)?,
-        client: pair(folder, "client", &client)?,
-    })
+    Ok(Pki { ca, server: pair(folder, "server", &server)?, client: pair(folder, "client", &client)? })
 }
 
 fn pair(folder: &Path, name: &str, issued: &Issued) -> Result<KeyPair> {

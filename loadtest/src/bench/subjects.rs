@@ -28,12 +28,8 @@ pub const APPLICATION: &str = "application";
 const PEER_SESSION: &str = "__Host-session=0123456789abcdef0123456789abcdef0123456789a";
 
 const KEEP_ALIVE: &[Scenario] = &[Scenario::Http1, Scenario::Http2];
-const EVERYTHING: &[Scenario] = &[
-    Scenario::Http1,
-    Scenario::Http2,
-    Scenario::FullHandshakes,
-    Scenario::ResumedHandshakes,
-];
+const EVERYTHING: &[Scenario] =
+    &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes, Scenario::ResumedHandshakes];
 
 /// One row: an address and what to show there.
 #[derive(Debug)]
@@ -61,11 +57,7 @@ impl Subjects {
     pub async fn start(args: &BenchArgs, programs: &Programs, folder: &Path) -> Result<Self> {
         let pki = pki::write(folder, OffsetDateTime::now_utc())?;
         let application = free_port()?;
-        let place = Place {
-            folder,
-            core: args.load_core,
-            listen: application,
-        };
+        let place = Place { folder, core: args.load_core, listen: application };
         let mut starting = Starting {
             proxy_core: args.proxy_core,
             folder,
@@ -89,13 +81,7 @@ impl Subjects {
         for row in &mut rows {
             row.pids.extend(application.map(|pid| (APPLICATION, pid)));
         }
-        Ok(Self {
-            this: programs.this.clone(),
-            ca: pki.ca,
-            client: pki.client,
-            rows,
-            _children: children,
-        })
+        Ok(Self { this: programs.this.clone(), ca: pki.ca, client: pki.client, rows, _children: children })
     }
 }
 
@@ -110,11 +96,7 @@ struct Starting<'a> {
 
 impl Starting<'_> {
     fn place(&self) -> Result<Place<'_>> {
-        Ok(Place {
-            folder: self.folder,
-            core: self.proxy_core,
-            listen: free_port()?,
-        })
+        Ok(Place { folder: self.folder, core: self.proxy_core, listen: free_port()? })
     }
 
     async fn nginx(&mut self) -> Result<()> {
@@ -131,10 +113,7 @@ impl Starting<'_> {
         std::fs::write(&session_file, PEER_SESSION).doing("session file")?;
         let asked = free_port()?;
         let mut command = pinned(self.proxy_core, this);
-        command
-            .args(["authoriser", "--listen", &asked.address().to_string()])
-            .arg("--session-file")
-            .arg(&session_file);
+        command.args(["authoriser", "--listen", &asked.address().to_string()]).arg("--session-file").arg(&session_file);
         let authoriser = Child::start("authoriser", command, self.folder, asked).await?;
         let place = self.place()?;
         let listen = place.listen;
@@ -151,11 +130,7 @@ impl Starting<'_> {
         let mut command = pinned(self.proxy_core, program);
         command.args(["--listen", &listen.address().to_string()]);
         command.args(["--upstream", &self.application.address().to_string()]);
-        command
-            .arg("--cert")
-            .arg(&self.pki.server.cert)
-            .arg("--key")
-            .arg(&self.pki.server.key);
+        command.arg("--cert").arg(&self.pki.server.cert).arg("--key").arg(&self.pki.server.key);
         command.arg("--client-ca").arg(&self.pki.ca);
         let child = Child::start("bare-edge", command, self.folder, listen).await?;
         self.rows.push(Subject::with_certificate(BARE_EDGE, listen, &child));
@@ -165,21 +140,11 @@ impl Starting<'_> {
 
     async fn torhaus(&mut self, program: &Path) -> Result<()> {
         let started = torhaus::start(program, self.folder, self.proxy_core, self.pki, self.application).await?;
-        let torhaus::Started {
-            child,
-            listen,
-            cookie_file,
-        } = started;
+        let torhaus::Started { child, listen, cookie_file } = started;
         let service = Subject::with_certificate(TORHAUS_CERTIFICATE, listen, &child);
-        self.rows.push(Subject {
-            host: torhaus::SERVICE_HOST.to_owned(),
-            ..service
-        });
+        self.rows.push(Subject { host: torhaus::SERVICE_HOST.to_owned(), ..service });
         let person = Subject::with_session(TORHAUS_SESSION, listen, &child, cookie_file);
-        self.rows.push(Subject {
-            host: torhaus::PERSON_HOST.to_owned(),
-            ..person
-        });
+        self.rows.push(Subject { host: torhaus::PERSON_HOST.to_owned(), ..person });
         self.children.push(child);
         Ok(())
     }

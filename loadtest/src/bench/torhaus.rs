@@ -44,11 +44,7 @@ pub async fn start(program: &Path, folder: &Path, core: u32, pki: &Pki, applicat
     let cookie = login::session(listen, &pki.ca, PERSON_HOST).await?;
     let cookie_file = home.join("cookie");
     std::fs::write(&cookie_file, cookie).doing("cookie file")?;
-    Ok(Started {
-        child,
-        listen,
-        cookie_file,
-    })
+    Ok(Started { child, listen, cookie_file })
 }
 
 fn configuration(listen: Loopback, provider: &Provider, pki: &Pki, application: Loopback) -> String {

@@ -29,11 +29,7 @@ pub enum Shape {
     /// Each of `connections` x `streams` callers sends its next request when the last one was answered.
     Closed { connections: usize, streams: usize },
     /// Requests are due at a constant rate, whether the peer keeps up or not.
-    Open {
-        connections: usize,
-        streams: usize,
-        per_second: u32,
-    },
+    Open { connections: usize, streams: usize, per_second: u32 },
     /// Each of `callers` opens a connection, sends one request on it, closes it, and begins again.
     Handshakes { callers: usize },
 }
@@ -51,21 +47,14 @@ pub struct Plan {
 
 /// Runs the plan on the current thread.
 pub async fn run(plan: Plan) -> Result<Outcome> {
-    let processes = plan
-        .processes
-        .iter()
-        .map(|(name, pid)| Ok((name.clone(), Group::of(*pid)?)))
-        .collect::<Result<Vec<_>>>()?;
+    let processes =
+        plan.processes.iter().map(|(name, pid)| Ok((name.clone(), Group::of(*pid)?))).collect::<Result<Vec<_>>>()?;
     let own = Group::of(std::process::id())?;
     let run = Arc::new(Run::new(plan.target, plan.tls)?);
     let mut callers = JoinSet::new();
     match plan.shape {
         Shape::Closed { connections, streams } => closed::start(&run, connections, streams, &mut callers),
-        Shape::Open {
-            connections,
-            streams,
-            per_second,
-        } => {
+        Shape::Open { connections, streams, per_second } => {
             open::start(&run, connections, streams, per_second, &mut callers).await?;
         }
         Shape::Handshakes { callers: count } => handshakes::start(&run, count, &mut callers),
@@ -78,16 +67,12 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
     run.enter(Phase::Over);
     let end = Usage::now(&processes, &own)?;
 
-    let still_running = tokio::time::timeout(GRACE, async { while callers.join_next().await.is_some() {} })
-        .await
-        .is_err();
+    let still_running =
+        tokio::time::timeout(GRACE, async { while callers.join_next().await.is_some() {} }).await.is_err();
     if still_running {
         let left = callers.len();
         (0..left).for_each(|_| {
-            run.tally().fault(Fault {
-                kind: FaultKind::Unanswered,
-                detail: format!("no answer within {GRACE:?}"),
-            });
+            run.tally().fault(Fault { kind: FaultKind::Unanswered, detail: format!("no answer within {GRACE:?}") });
         });
         callers.abort_all();
     }
@@ -115,12 +100,7 @@ struct Run {
 impl Run {
     fn new(target: Target, tls: Arc<ClientConfig>) -> Result<Self> {
         let phase = AtomicU8::new(Phase::WarmingUp as u8);
-        Ok(Self {
-            target,
-            tls,
-            phase,
-            tally: Mutex::new(Tally::new()?),
-        })
+        Ok(Self { target, tls, phase, tally: Mutex::new(Tally::new()?) })
     }
 
     fn enter(&self, phase: Phase) {
@@ -165,21 +145,12 @@ struct Usage {
 impl Usage {
     fn now(processes: &[(String, Group)], own: &Group) -> Result<Self> {
         let used: Result<Vec<_>> = processes.iter().map(|(_, group)| group.used()).collect();
-        Ok(Self {
-            processes: used?,
-            own: own.used()?,
-            machine: cpu::machine()?,
-            at: Instant::now(),
-        })
+        Ok(Self { processes: used?, own: own.used()?, machine: cpu::machine()?, at: Instant::now() })
     }
 
     fn since(&self, begin: &Self, names: impl Iterator<Item = String>) -> Busy {
         let between = |end: Duration, begin: Duration| end.saturating_sub(begin);
-        let processes = self
-            .processes
-            .iter()
-            .zip(&begin.processes)
-            .map(|(end, begin)| between(*end, *begin));
+        let processes = self.processes.iter().zip(&begin.processes).map(|(end, begin)| between(*end, *begin));
         let processes: Vec<_> = names.zip(processes).collect();
         let own = between(self.own, begin.own);
         let ours = processes.iter().map(|(_, used)| *used).sum::<Duration>() + own;

@@ -1,2 +1,4 @@
-//! What people see of the gate: its pages.
+//! What people see at the portal.
+pub mod home;
 pub mod pages;
+pub mod session_list;

@@ -85,6 +85,11 @@ impl Provider {
     }
 }
 
+/// A secret for a client.
+pub fn random_secret() -> String {
+    shelf::token()
+}
+
 pub fn router(provider: Arc<Provider>) -> Router {
     Router::new()
         .route("/", get(pages::home))

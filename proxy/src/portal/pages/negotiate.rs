@@ -91,7 +91,9 @@ fn values(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = 
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+    type Lines<'a> = &'a [(&'static str, &'a str)];
+
+    fn headers(lines: Lines<'_>) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in lines {
             map.append(*name, value.parse().unwrap());
@@ -102,7 +104,7 @@ mod tests {
     #[test]
     fn browsers_that_navigate_get_pages_and_all_others_get_json() {
         const CHROME: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
-        let cases: &[(&str, &[(&'static str, &str)], bool)] = &[
+        let cases: &[(&str, Lines, bool)] = &[
             (
                 "chrome navigates",
                 &[("accept", CHROME), ("sec-fetch-mode", "navigate")],

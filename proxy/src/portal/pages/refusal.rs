@@ -36,8 +36,6 @@ pub enum Detail {
     Factors(String),
     /// Title of the identity provider.
     Provider(String),
-    /// The browser did not send back a cookie that was just set. Goes with [`Reason::LoginInvalid`].
-    CookiesMissing,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +75,7 @@ impl Refusal {
 
     pub fn render(&self, look: &Look, language: Language) -> Page {
         let words = strings(language);
-        let Words { sentence, what_to_do } = self.words(language);
+        let Words { sentence, what_to_do } = self.reason.words(language);
         let shell = Shell::new(look, language, self.heading(&words.headings), Here::Outside);
         let (tone, icon) = self.tone();
         let template = RefusalHtml {
@@ -98,7 +96,7 @@ impl Refusal {
 
     pub fn problem(&self, language: Language) -> Page {
         let words = strings(language);
-        let Words { sentence, what_to_do } = self.words(language);
+        let Words { sentence, what_to_do } = self.reason.words(language);
         let mut document = Map::new();
         let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
         put("type", json!(format!("urn:torhaus:reason:{}", self.reason)));
@@ -122,7 +120,7 @@ impl Refusal {
         match &self.detail {
             Some(Detail::Condition(name)) => drop(put("condition", json!(name))),
             Some(Detail::Factors(factors)) => drop(put("factors", json!(factors))),
-            Some(Detail::Provider(_) | Detail::CookiesMissing) | None => {}
+            Some(Detail::Provider(_)) | None => {}
         }
         // A script cannot follow a redirect to a sign-in, but it can show a link to it.
         for offer in &self.offers {
@@ -142,25 +140,11 @@ impl Refusal {
         }
     }
 
-    fn words(&self, language: Language) -> Words {
-        match self.detail {
-            Some(Detail::CookiesMissing) => {
-                let words = &strings(language).refusal;
-                Words {
-                    sentence: words.cookies,
-                    what_to_do: words.cookies_to_do,
-                }
-            }
-            _ => self.reason.words(language),
-        }
-    }
-
     fn note(&self, words: &RefusalWords) -> Option<String> {
         match self.detail.as_ref()? {
             Detail::Condition(name) => Some((words.condition)(name)),
             Detail::Factors(factors) => Some((words.factors)(factors)),
             Detail::Provider(name) => Some((words.provider)(name)),
-            Detail::CookiesMissing => None,
         }
     }
 
@@ -213,9 +197,6 @@ impl Refusal {
     }
 
     fn heading(&self, headings: &Headings) -> &'static str {
-        if self.detail == Some(Detail::CookiesMissing) {
-            return headings.cookies;
-        }
         match self.reason {
             Reason::Allowed => headings.allowed,
             Reason::LoginNeeded => headings.sign_in,
@@ -246,6 +227,7 @@ impl Refusal {
             | Reason::CertificateRevoked
             | Reason::CertificateOfAnother
             | Reason::RevocationUnknown => headings.certificate,
+            Reason::CookiesMissing => headings.cookies,
             Reason::LoginInvalid | Reason::LoginFailed => headings.sign_in_failed,
             Reason::StepUpFailed => headings.not_strong_enough,
             Reason::GroupsUnknown

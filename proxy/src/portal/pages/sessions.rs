@@ -7,7 +7,7 @@ use super::when::{ago, moment, rfc3339};
 use askama::Template;
 use torhaus_authz::{Language, Timestamp};
 
-/// Its forms post `csrf` and `end` to `/sessions`; `end` is a session's id, or [`Sessions::ALL_OTHERS`].
+/// Its forms post `end` (and `csrf`, if there is one) to `/sessions`; `end` is a session's id, or [`Sessions::ALL_OTHERS`].
 #[derive(Clone)]
 pub struct Sessions {
     /// In the order to show them; the current one is moved to the front.

@@ -6,14 +6,18 @@ use super::page::{Forms, Here, Page, Shell, html};
 use askama::Template;
 use torhaus_authz::Language;
 
-/// The question. Its form posts `csrf` to `/logout`; a link alone never signs anybody out.
+/// The question. A link alone never signs anybody out: its form posts to `action`.
 #[derive(Clone)]
 pub struct SignOut {
-    pub person: String,
+    /// A path on the host of this page: `/logout` at the portal, `/.torhaus/logout` elsewhere.
+    pub action: Link,
+    pub person: Option<String>,
     /// Title of the provider whose own session ends as well.
     pub provider: Option<String>,
+    /// Left out of the form if empty.
     pub csrf: String,
-    /// Origins that `POST /logout` redirects to (the provider's end-session address).
+    /// Origins that the answer may redirect to besides this host and the portal: the providers' end-session addresses.
+    /// Browsers stop the redirect to any other.
     pub form_targets: Vec<String>,
 }
 
@@ -36,7 +40,9 @@ impl SignOut {
             page: self,
             icon: Icon::Door,
         };
-        html(200, language, Forms::Own(&self.form_targets), &template)
+        let portal = std::iter::once(look.portal.trim_end_matches('/').to_owned());
+        let targets: Vec<String> = portal.chain(self.form_targets.iter().cloned()).collect();
+        html(200, language, Forms::Own(&targets), &template)
     }
 }
 

@@ -123,7 +123,8 @@ fn every_page(text: &str, language: Language) -> Vec<Page> {
         .render(&look, language),
         sessions(text).render(&look, language),
         SignOut {
-            person: text.into(),
+            action: text.into(),
+            person: Some(text.into()),
             provider: Some(text.into()),
             csrf: text.into(),
             form_targets: vec![text.into()],
@@ -140,7 +141,6 @@ fn every_page(text: &str, language: Language) -> Vec<Page> {
         Some(Detail::Condition(text.into())),
         Some(Detail::Factors(text.into())),
         Some(Detail::Provider(text.into())),
-        Some(Detail::CookiesMissing),
     ] {
         pages.push(
             Refusal {
@@ -483,7 +483,8 @@ fn the_current_session_stands_first_and_is_ended_only_by_signing_out() {
 #[test]
 fn signing_out_may_lead_on_to_the_provider_and_nowhere_else() {
     let page = SignOut {
-        person: "Dana".into(),
+        action: "/.torhaus/logout".into(),
+        person: None,
         provider: None,
         csrf: "t".into(),
         form_targets: vec!["https://idp.test".into(), "https://x.test; script-src *".into()],
@@ -492,9 +493,9 @@ fn signing_out_may_lead_on_to_the_provider_and_nowhere_else() {
     assert!(
         page.header("content-security-policy")
             .unwrap()
-            .contains("form-action 'self' https://idp.test;")
+            .contains("form-action 'self' https://auth.example.test https://idp.test;")
     );
-    assert!(page.body.contains("method=\"post\" action=\"/logout\""));
+    assert!(page.body.contains("method=\"post\" action=\"/.torhaus/logout\""));
 }
 
 /// WCAG 2.2, 1.4.3 and 1.4.11.

@@ -1,0 +1,222 @@
+//! Asks a provider over HTTP: believed through its own CA file or the system's roots, never redirected, never
+//! waited for long, never read beyond a megabyte. Knows nothing of OpenID Connect.
+use http::StatusCode;
+use std::error::Error as _;
+use std::path::Path;
+use std::time::Duration;
+use url::{Host, Url};
+use zeroize::Zeroizing;
+
+/// A provider that does not take the connection in this time is down: people wait in front of a page.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// From the first byte sent to the last byte read.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer read. Discovery documents and key sets are a few KiB; a token answer with many groups is less
+/// than 200 KiB. No compressed encoding is offered, so a small body cannot become a large one.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// Talks to the endpoints of one issuer.
+pub struct HttpClient {
+    client: reqwest::Client,
+}
+
+/// What came back. The body may hold tokens: it is wiped, and never shown.
+pub struct Answer {
+    pub status: StatusCode,
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// The client could not be built. Found at start, not at the first login.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HttpClientError {
+    #[error("`{file}`: {problem}")]
+    CaFile { file: String, problem: String },
+    #[error("no TLS provider is installed in this process")]
+    NoTlsProvider,
+    #[error("the HTTP client could not be built: {0}")]
+    Build(String),
+}
+
+/// Why there is no answer. Never holds an URL's query, a body or a credential.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    #[error("`{host}` did not take the connection: {problem}")]
+    Connect { host: String, problem: String },
+    #[error("`{host}` did not answer in time")]
+    Timeout { host: String },
+    #[error("`{host}` answered with a redirect; Torhaus follows none: configure the final address")]
+    Redirect { host: String },
+    #[error("`{host}` sent more than 1 MiB")]
+    TooLarge { host: String },
+    #[error("`{host}` broke off: {problem}")]
+    Broken { host: String, problem: String },
+    #[error("`{host}` answered with status {status}")]
+    Status { host: String, status: u16 },
+    #[error("the answer of `{host}` is not JSON: {problem}")]
+    NotJson { host: String, problem: String },
+}
+
+impl HttpClient {
+    /// A client for the endpoints of `issuer`. With a CA file, only certificates of that CA are believed.
+    ///
+    /// # Errors
+    /// 1. the CA file cannot be read or holds no certificate; 2. no rustls provider is installed; 3. the system's
+    ///    roots cannot be read.
+    pub fn new(issuer: &Url, ca_file: Option<&Path>) -> Result<Self, HttpClientError> {
+        // reqwest would panic instead (its feature `rustls-no-provider`).
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(HttpClientError::NoTlsProvider);
+        }
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TOTAL_TIMEOUT)
+            .referer(false)
+            .user_agent(concat!("torhaus/", env!("CARGO_PKG_VERSION")))
+            // No endpoint of a provider that is reached by TLS may be a plain one.
+            .https_only(issuer.scheme() == "https");
+        if is_loopback(issuer) {
+            // `HTTPS_PROXY` counts for providers in the cloud, never for one on this machine.
+            builder = builder.no_proxy();
+        }
+        if let Some(file) = ca_file {
+            builder = builder.tls_certs_only(read_certificates(file)?);
+        }
+        let client = builder.build().map_err(|e| HttpClientError::Build(innermost(e)))?;
+        Ok(Self { client })
+    }
+
+    /// # Errors
+    /// As [`FetchError`]; a status other than 2xx is an answer here.
+    pub async fn get(&self, url: &Url, bearer: Option<&str>) -> Result<Answer, FetchError> {
+        let mut request = self
+            .client
+            .get(url.clone())
+            .header(http::header::ACCEPT, "application/json");
+        if let Some(token) = bearer {
+            request = request.bearer_auth(token);
+        }
+        send(request, url).await
+    }
+
+    /// Posts a form, with HTTP basic authentication if given (user and password already encoded).
+    ///
+    /// # Errors
+    /// As [`FetchError`]; a status other than 2xx is an answer here.
+    pub async fn post_form(
+        &self,
+        url: &Url,
+        fields: &[(&str, &str)],
+        basic: Option<(&str, &str)>,
+    ) -> Result<Answer, FetchError> {
+        let mut request = self
+            .client
+            .post(url.clone())
+            .header(http::header::ACCEPT, "application/json")
+            .form(fields);
+        if let Some((user, password)) = basic {
+            request = request.basic_auth(user, Some(password));
+        }
+        send(request, url).await
+    }
+
+    /// Gets a JSON document.
+    ///
+    /// # Errors
+    /// As [`FetchError`]; every status but 200 is an error.
+    pub async fn get_json<T: serde::de::DeserializeOwned>(&self, url: &Url) -> Result<T, FetchError> {
+        let answer = self.get(url, None).await?;
+        if answer.status != StatusCode::OK {
+            return Err(FetchError::Status {
+                host: host_of(url),
+                status: answer.status.as_u16(),
+            });
+        }
+        answer.json(url)
+    }
+}
+
+impl Answer {
+    /// # Errors
+    /// The body is not JSON of this shape.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, url: &Url) -> Result<T, FetchError> {
+        serde_json::from_slice(&self.body).map_err(|e| FetchError::NotJson {
+            host: host_of(url),
+            // Only the kind and the place: serde's own text can quote the value.
+            problem: format!("{:?} error at line {} column {}", e.classify(), e.line(), e.column()),
+        })
+    }
+}
+
+async fn send(request: reqwest::RequestBuilder, url: &Url) -> Result<Answer, FetchError> {
+    let host = host_of(url);
+    let mut response = request.send().await.map_err(|e| explain(e, &host))?;
+    let status = response.status();
+    if status.is_redirection() {
+        return Err(FetchError::Redirect { host });
+    }
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(|e| explain(e, &host))? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(FetchError::TooLarge { host });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, body })
+}
+
+fn explain(error: reqwest::Error, host: &str) -> FetchError {
+    let host = host.to_owned();
+    if error.is_timeout() {
+        return FetchError::Timeout { host };
+    }
+    if error.is_connect() {
+        return FetchError::Connect {
+            host,
+            problem: innermost(error),
+        };
+    }
+    FetchError::Broken {
+        host,
+        problem: innermost(error),
+    }
+}
+
+/// The last cause says most ("connection refused", "invalid peer certificate: UnknownIssuer"), and names no URL.
+fn innermost(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    text
+}
+
+fn read_certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, HttpClientError> {
+    let problem = |problem: String| HttpClientError::CaFile {
+        file: file.display().to_string(),
+        problem,
+    };
+    let pem = std::fs::read(file).map_err(|e| problem(e.to_string()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| problem(innermost(e)))?;
+    if certificates.is_empty() {
+        // An empty list must not come to mean "the system's roots" (compare Caddy CVE-2026-27586).
+        return Err(problem("holds no certificate".to_owned()));
+    }
+    Ok(certificates)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}
+
+fn host_of(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
+}
