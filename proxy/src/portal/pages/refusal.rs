@@ -85,6 +85,7 @@ impl Refusal {
             note: self.note(&words.refusal),
             what_to_do,
             actions: self.actions(look, words, sentence),
+            home_first: self.reason == Reason::NoRoute,
             hint: self.offers.iter().any(|offer| matches!(offer, Offer::Certificate(_))),
             moment: moment(self.at, words),
             iso: rfc3339(self.at),
@@ -292,6 +293,8 @@ struct RefusalHtml<'a> {
     note: Option<String>,
     what_to_do: &'static str,
     actions: Vec<Action>,
+    /// The list of applications helps most.
+    home_first: bool,
     /// Explain how to be asked for a certificate again.
     hint: bool,
     moment: String,
