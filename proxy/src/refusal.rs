@@ -46,7 +46,7 @@ pub fn respond(snapshot: &Snapshot, request: &Request<'_>, refused: &Refused<'_>
             offers.push(Offer::TryAgain(home.into()));
         }
         Reason::CertificateInvalid | Reason::CertificateExpired | Reason::CertificateOfAnother => {
-            offers.push(Offer::OtherCertificate(request.path.into()));
+            offers.push(Offer::Certificate(request.path.into()));
         }
         Reason::ProviderUnavailable | Reason::UpstreamTimeout | Reason::UpstreamUnavailable | Reason::UpstreamFailed => {
             offers.push(Offer::TryAgain(request.path_and_query().into()));
@@ -54,11 +54,7 @@ pub fn respond(snapshot: &Snapshot, request: &Request<'_>, refused: &Refused<'_>
         _ => {}
     }
     let view = pages::Refusal {
-        detail: match (refused.reason, &refused.condition) {
-            (Reason::CookiesMissing, _) => Some(Detail::CookiesMissing),
-            (_, Some(name)) => Some(Detail::Condition(name.to_string())),
-            _ => None,
-        },
+        detail: refused.condition.as_ref().map(|name| Detail::Condition(name.to_string())),
         resource: application.or_else(|| refused.resource.as_ref().map(ToString::to_string)),
         decision: refused.decision.as_ref().map(ToString::to_string),
         person: person.or_else(|| user.map(|user| user.name.to_string())),
