@@ -27,45 +27,23 @@ fn main() -> std::io::Result<()> {
             std::fs::write(folder.join(format!("{name}.{code}.html")), page.body)?;
         }
     }
-    std::fs::write(
-        folder.join("refusal.json"),
-        refusal(Reason::ZoneDenied).problem(Language::English).body,
-    )
+    std::fs::write(folder.join("refusal.json"), refusal(Reason::ZoneDenied).problem(Language::English).body)
 }
 
 fn pages(look: &Look, language: Language) -> Vec<(String, Page)> {
     let german = language == Language::German;
     let mut pages = vec![
         ("sign-in".to_owned(), sign_in(german).render(look, language)),
-        (
-            "applications".to_owned(),
-            applications(german, Grouping::Access, "").render(look, language),
-        ),
-        (
-            "applications-sensitivity".to_owned(),
-            applications(german, Grouping::Sensitivity, "").render(look, language),
-        ),
-        (
-            "applications-search".to_owned(),
-            applications(german, Grouping::Access, "samba").render(look, language),
-        ),
+        ("applications".to_owned(), applications(german, Grouping::Access, "").render(look, language)),
+        ("applications-sensitivity".to_owned(), applications(german, Grouping::Sensitivity, "").render(look, language)),
+        ("applications-search".to_owned(), applications(german, Grouping::Access, "samba").render(look, language)),
         ("applications-none".to_owned(), {
-            Applications {
-                applications: Vec::new(),
-                ..applications(german, Grouping::Access, "")
-            }
-            .render(look, language)
+            Applications { applications: Vec::new(), ..applications(german, Grouping::Access, "") }
+                .render(look, language)
         }),
         ("rescue".to_owned(), rescue(&[]).render(look, language)),
         ("rescue-file".to_owned(), rescue(&["anlage"]).render(look, language)),
-        (
-            "rescue-nothing".to_owned(),
-            SessionEnded {
-                kept: Kept::Nothing,
-                ..rescue(&[])
-            }
-            .render(look, language),
-        ),
+        ("rescue-nothing".to_owned(), SessionEnded { kept: Kept::Nothing, ..rescue(&[]) }.render(look, language)),
         ("sessions".to_owned(), sessions(3, Some(1)).render(look, language)),
         ("sessions-one".to_owned(), sessions(1, None).render(look, language)),
         ("sign-out".to_owned(), sign_out().render(look, language)),
@@ -115,15 +93,9 @@ fn refusal(reason: Reason) -> Refusal {
 }
 
 fn sign_in(german: bool) -> SignIn {
-    let choice = |title: &str| ProviderChoice {
-        title: title.into(),
-        url: "/login?provider=corp".into(),
-    };
+    let choice = |title: &str| ProviderChoice { title: title.into(), url: "/login?provider=corp".into() };
     let (staff, partner) = if german {
-        (
-            "Beschäftigte",
-            "Partnerunternehmen (Donaudampfschifffahrtsgesellschaft)",
-        )
+        ("Beschäftigte", "Partnerunternehmen (Donaudampfschifffahrtsgesellschaft)")
     } else {
         ("Employees", "Partner companies")
     };
@@ -142,22 +114,10 @@ fn applications(german: bool, grouping: Grouping, query: &str) -> Applications {
         url: "https://wiki.example.test/".into(),
         access,
     };
-    let mfa = if german {
-        "Passwort + TOTP oder WebAuthn"
-    } else {
-        "password + TOTP or WebAuthn"
-    };
-    let key = if german {
-        "Passwort + Hardwareschlüssel"
-    } else {
-        "password + hardware key"
-    };
-    let step = |factors: &str| Access::StepUp {
-        factors: factors.into(),
-    };
-    let closed = Reason::RequirementMissing
-        .words(if german { Language::German } else { Language::English })
-        .sentence;
+    let mfa = if german { "Passwort + TOTP oder WebAuthn" } else { "password + TOTP or WebAuthn" };
+    let key = if german { "Passwort + Hardwareschlüssel" } else { "password + hardware key" };
+    let step = |factors: &str| Access::StepUp { factors: factors.into() };
+    let closed = Reason::RequirementMissing.words(if german { Language::German } else { Language::English }).sentence;
     Applications {
         viewer: Viewer {
             name: "Dana Müller-Lüdenscheidt".into(),
@@ -169,20 +129,8 @@ fn applications(german: bool, grouping: Grouping, query: &str) -> Applications {
             zone: "internal".into(),
         },
         applications: vec![
-            app(
-                "Wiki",
-                "Handbooks, minutes, how-tos",
-                "Handbücher, Protokolle, Anleitungen",
-                "low",
-                Access::OpenNow,
-            ),
-            app(
-                "Samba",
-                "Shared drives: general",
-                "Gemeinsame Laufwerke: Allgemein",
-                "medium",
-                Access::OpenNow,
-            ),
+            app("Wiki", "Handbooks, minutes, how-tos", "Handbücher, Protokolle, Anleitungen", "low", Access::OpenNow),
+            app("Samba", "Shared drives: general", "Gemeinsame Laufwerke: Allgemein", "medium", Access::OpenNow),
             app(
                 "Samba Personal",
                 "Personnel and payroll files",
@@ -190,13 +138,7 @@ fn applications(german: bool, grouping: Grouping, query: &str) -> Applications {
                 "high",
                 Access::OpenNow,
             ),
-            app(
-                "Grafana",
-                "Dashboards and alerts",
-                "Übersichten und Alarme",
-                "medium",
-                Access::OpenNow,
-            ),
+            app("Grafana", "Dashboards and alerts", "Übersichten und Alarme", "medium", Access::OpenNow),
             app(
                 "Proxmox VE",
                 "Virtual machines of both sites",
@@ -218,21 +160,13 @@ fn applications(german: bool, grouping: Grouping, query: &str) -> Applications {
                 "high",
                 step(mfa),
             ),
-            app(
-                "Zeiterfassung",
-                "Working hours and leave",
-                "Arbeitszeiten und Urlaub",
-                "medium",
-                Access::NotFromHere,
-            ),
+            app("Zeiterfassung", "Working hours and leave", "Arbeitszeiten und Urlaub", "medium", Access::NotFromHere),
             app(
                 "Backup",
                 "Restore files and machines",
                 "Dateien und Maschinen wiederherstellen",
                 "high",
-                Access::Closed {
-                    sentence: closed.into(),
-                },
+                Access::Closed { sentence: closed.into() },
             ),
         ],
         query: query.into(),
@@ -247,15 +181,8 @@ fn rescue(files: &[&str]) -> SessionEnded {
         sign_in: "https://wiki.example.test/".into(),
         kept: Kept::Form {
             action: "/pages/42/edit?section=3".into(),
-            encoding: if files.is_empty() {
-                Encoding::UrlEncoded
-            } else {
-                Encoding::Multipart
-            },
-            fields: vec![
-                ("title".into(), "Besprechung".into()),
-                ("text".into(), "Zeile 1\r\nZeile 2 <b>".into()),
-            ],
+            encoding: if files.is_empty() { Encoding::UrlEncoded } else { Encoding::Multipart },
+            fields: vec![("title".into(), "Besprechung".into()), ("text".into(), "Zeile 1\r\nZeile 2 <b>".into())],
             files: files.iter().map(|&name| name.to_owned()).collect(),
             form_targets: Vec::new(),
         },
@@ -299,12 +226,7 @@ fn sessions(count: usize, just_ended: Option<usize>) -> Sessions {
     if count == 1 {
         sessions.retain(|session| session.current);
     }
-    Sessions {
-        sessions,
-        csrf: "csrf".into(),
-        just_ended,
-        now: NOW,
-    }
+    Sessions { sessions, csrf: "csrf".into(), just_ended, now: NOW }
 }
 
 fn sign_out() -> SignOut {
@@ -318,8 +240,5 @@ fn sign_out() -> SignOut {
 }
 
 fn signed_out() -> SignedOut {
-    SignedOut {
-        sign_in: "/login".into(),
-        provider_stays: Some("Konzern-Anmeldung".into()),
-    }
+    SignedOut { sign_in: "/login".into(), provider_stays: Some("Konzern-Anmeldung".into()) }
 }

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -72,13 +71,7 @@ impl AccessLog {
     pub fn start(target: Target) -> io::Result<(Self, AccessWriter)> {
         let sink = match &target {
             Target::Off => {
-                return Ok((
-                    Self {
-                        queue: None,
-                        dropped: Counter::default(),
-                    },
-                    AccessWriter(None),
-                ));
+                return Ok((Self { queue: None, dropped: Counter::default() }, AccessWriter(None)));
             }
             Target::Stdout => Sink::Stdout,
             Target::File(path) => Sink::File(open(path)?, path.clone()),
@@ -86,16 +79,9 @@ impl AccessLog {
         let (queue, messages) = sync_channel(QUEUE);
         let dropped = Counter::default();
         let lost = dropped.clone();
-        let thread = std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || write_all(sink, &messages, &lost))?;
-        Ok((
-            Self {
-                queue: Some(queue),
-                dropped,
-            },
-            AccessWriter(Some(thread)),
-        ))
+        let thread =
+            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &messages, &lost))?;
+        Ok((Self { queue: Some(queue), dropped }, AccessWriter(Some(thread))))
     }
 
     /// False: do not bother to make an [`Access`].
@@ -324,15 +310,9 @@ mod tests {
 
     #[test]
     fn a_request_is_one_line_without_query_and_controls() {
-        for path in [
-            "/a?token=marked-secret",
-            "/a#marked-secret",
-            "/a\nb",
-            "/\u{1b}[31m",
-            "/\u{7f}",
-            "/\u{9b}31m",
-            "/ä",
-        ] {
+        for path in
+            ["/a?token=marked-secret", "/a#marked-secret", "/a\nb", "/\u{1b}[31m", "/\u{7f}", "/\u{9b}31m", "/ä"]
+        {
             let text = written(path);
             assert_eq!(text.lines().count(), 1, "{path:?}");
             assert!(!text.trim_end().chars().any(char::is_control), "{text:?}");

@@ -50,6 +50,12 @@ impl From<Reason> for NotIdentified {
     }
 }
 
+impl From<NotIdentified> for Reason {
+    fn from(not: NotIdentified) -> Self {
+        not.reason
+    }
+}
+
 /// Identifies the caller.
 ///
 /// # Errors

@@ -146,10 +146,7 @@ impl KeySource {
 
     /// Without making the caller wait; at most once a minute, also while the provider is down.
     fn refresh_behind(self: &Arc<Self>, jwks_uri: &Url, now: Timestamp) {
-        let due = self
-            .flight
-            .try_lock()
-            .is_ok_and(|last| !last.within(UNKNOWN_KID_INTERVAL, now));
+        let due = self.flight.try_lock().is_ok_and(|last| !last.within(UNKNOWN_KID_INTERVAL, now));
         if !due {
             return;
         }
@@ -240,27 +237,17 @@ impl Loaded {
             hash.update(key.to_string());
         }
         // RFC 7517 s5: keys of an unknown type, or that miss a member, are ignored.
-        let keys: Vec<Key> = set
-            .keys
-            .into_iter()
-            .filter_map(|value| Key::parse(serde_json::from_value(value).ok()?))
-            .collect();
+        let keys: Vec<Key> =
+            set.keys.into_iter().filter_map(|value| Key::parse(serde_json::from_value(value).ok()?)).collect();
         if keys.is_empty() {
             return Err(KeyError::NoUsableKeys);
         }
-        Ok(Self {
-            from,
-            keys,
-            fingerprint: hash.finalize().into(),
-            at,
-        })
+        Ok(Self { from, keys, fingerprint: hash.finalize().into(), at })
     }
 
     fn select(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Key, KeyError> {
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| key.serves(algorithm) && (id.is_none() || key.id.as_deref() == id));
+        let mut fitting =
+            self.keys.iter().filter(|key| key.serves(algorithm) && (id.is_none() || key.id.as_deref() == id));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Ok(key),
             (None, _) => Err(KeyError::UnknownKey),
@@ -295,12 +282,7 @@ impl Key {
             Some(name) => Some(signature_algorithm(&name)?),
             None => None,
         };
-        Some(Self {
-            id: jwk.kid,
-            fits,
-            only,
-            key,
-        })
+        Some(Self { id: jwk.kid, fits, only, key })
     }
 
     fn serves(&self, algorithm: Algorithm) -> bool {

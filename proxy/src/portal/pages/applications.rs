@@ -74,11 +74,7 @@ const SEARCH_FROM: usize = 6;
 impl Grouping {
     /// The value of `?by=`; anything unknown is the default.
     pub fn parse(text: &str) -> Self {
-        if text == Self::Sensitivity.as_str() {
-            Self::Sensitivity
-        } else {
-            Self::Access
-        }
+        if text == Self::Sensitivity.as_str() { Self::Sensitivity } else { Self::Access }
     }
 
     pub const fn as_str(self) -> &'static str {
@@ -92,10 +88,7 @@ impl Grouping {
 impl Applications {
     pub fn render(&self, look: &Look, language: Language) -> Page {
         let shell = Shell::new(look, language, "", Here::Applications);
-        let shell = Shell {
-            title: shell.words.applications.title,
-            ..shell
-        };
+        let shell = Shell { title: shell.words.applications.title, ..shell };
         let words = shell.words;
         let query = self.query.trim();
         let shown: Vec<&Application> = self.applications.iter().filter(|app| app.matches(query)).collect();
@@ -108,12 +101,7 @@ impl Applications {
             zone: zone(&self.viewer.zone, &words.applications),
             proof: self.viewer.tier.as_ref().map(|tier| Proof::new(tier, self.now, words)),
             by_sensitivity: self.grouping == Grouping::Sensitivity,
-            icons: Icons {
-                person: Icon::Person,
-                key: Icon::Key,
-                place: Icon::Place,
-                search: Icon::Search,
-            },
+            icons: Icons { person: Icon::Person, key: Icon::Key, place: Icon::Place, search: Icon::Search },
             shell,
         };
         html(200, language, Forms::Own(&[]), &template)
@@ -129,11 +117,7 @@ impl Applications {
             };
             match sections.iter_mut().find(|section| section.title == title) {
                 Some(section) => section.cards.push(card),
-                None => sections.push(Section {
-                    rank,
-                    title,
-                    cards: vec![card],
-                }),
+                None => sections.push(Section { rank, title, cards: vec![card] }),
             }
         }
         // Stable: an operator's own words keep the order they first appear in.
@@ -152,9 +136,7 @@ impl Application {
         let Some(level) = self.sensitivity.as_deref() else {
             return (u8::MAX, words.sensitivity.unnamed.to_owned());
         };
-        let rank = ["low", "medium", "high", "critical"]
-            .iter()
-            .position(|known| *known == level);
+        let rank = ["low", "medium", "high", "critical"].iter().position(|known| *known == level);
         let rank = rank.and_then(|rank| u8::try_from(rank).ok()).unwrap_or(u8::MAX - 1);
         (rank, (words.sensitivity.section)(sensitivity(level, words)))
     }
@@ -215,19 +197,13 @@ impl<'a> Card<'a> {
         let (class, icon, chip, note) = match &app.access {
             Access::OpenNow => ("open", Icon::Check, words.chip_open, None),
             Access::StepUp { factors } => ("step", Icon::Key, words.chip_step_up, Some((words.needs)(factors))),
-            Access::NotFromHere => (
-                "shut",
-                Icon::Place,
-                words.chip_not_from_here,
-                Some(words.not_from_here.to_owned()),
-            ),
+            Access::NotFromHere => {
+                ("shut", Icon::Place, words.chip_not_from_here, Some(words.not_from_here.to_owned()))
+            }
             Access::Closed { sentence } => ("shut", Icon::Lock, words.chip_closed, Some(sentence.clone())),
         };
         let link = matches!(app.access, Access::OpenNow | Access::StepUp { .. }).then_some(&app.url);
-        let sum = app
-            .title
-            .bytes()
-            .fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        let sum = app.title.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         Self {
             app,
             link,
@@ -248,9 +224,7 @@ impl<'a> Card<'a> {
 
 /// First letters of the first two words: `Samba HR` -> `SH`, `wiki` -> `W`.
 fn monogram(title: &str) -> String {
-    let letters = title
-        .split(|c: char| !c.is_alphanumeric())
-        .filter_map(|word| word.chars().next());
+    let letters = title.split(|c: char| !c.is_alphanumeric()).filter_map(|word| word.chars().next());
     letters.take(2).flat_map(char::to_uppercase).collect()
 }
 
@@ -262,16 +236,8 @@ struct Proof {
 
 impl Proof {
     fn new(tier: &ProvenTier, now: Timestamp, words: &Strings) -> Self {
-        let what = if tier.factors.is_empty() {
-            &tier.name
-        } else {
-            &tier.factors
-        };
-        Self {
-            what: what.clone(),
-            age: ago(now, tier.proven_at, words),
-            iso: rfc3339(tier.proven_at),
-        }
+        let what = if tier.factors.is_empty() { &tier.name } else { &tier.factors };
+        Self { what: what.clone(), age: ago(now, tier.proven_at, words), iso: rfc3339(tier.proven_at) }
     }
 }
 

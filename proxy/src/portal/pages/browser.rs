@@ -29,10 +29,7 @@ const SYSTEMS: &[(&str, &str)] = &[
 
 pub(super) fn describe(user_agent: &str, words: &Strings) -> String {
     let find = |table: &[(&str, &'static str)]| {
-        table
-            .iter()
-            .find(|(mark, _)| user_agent.contains(mark))
-            .map(|(_, name)| *name)
+        table.iter().find(|(mark, _)| user_agent.contains(mark)).map(|(_, name)| *name)
     };
     match (find(BROWSERS), find(SYSTEMS)) {
         (Some(browser), Some(system)) => (words.sessions.browser_on)(browser, system),
@@ -47,11 +44,7 @@ pub(super) fn describe(user_agent: &str, words: &Strings) -> String {
                 .filter(|c| !c.is_control())
                 .take(MAX_NAME)
                 .collect();
-            if product.is_empty() {
-                words.sessions.unknown_browser.to_owned()
-            } else {
-                product
-            }
+            if product.is_empty() { words.sessions.unknown_browser.to_owned() } else { product }
         }
     }
 }
@@ -66,10 +59,7 @@ mod tests {
     fn a_session_is_named_by_browser_and_system() {
         let en = strings(Language::English);
         for (agent, name) in [
-            (
-                "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:132.0) Gecko/20100101 Firefox/132.0",
-                "Firefox on Windows",
-            ),
+            ("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:132.0) Gecko/20100101 Firefox/132.0", "Firefox on Windows"),
             (
                 "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36 Edg/130.0",
                 "Edge on Windows",
@@ -96,9 +86,6 @@ mod tests {
             assert_eq!(describe(agent, en), name);
         }
         assert_eq!(describe(&"x".repeat(10_000), en).len(), MAX_NAME);
-        assert_eq!(
-            describe("Mozilla (Windows) Firefox/1", strings(Language::German)),
-            "Firefox auf Windows"
-        );
+        assert_eq!(describe("Mozilla (Windows) Firefox/1", strings(Language::German)), "Firefox auf Windows");
     }
 }

@@ -10,11 +10,7 @@ impl Link {
     pub(super) fn mailto(address: &str, message: Option<(&str, &str)>) -> Self {
         let to = encode(address, b"@+");
         Self(match message {
-            Some((subject, body)) => format!(
-                "mailto:{to}?subject={}&body={}",
-                encode(subject, b""),
-                encode(body, b"")
-            ),
+            Some((subject, body)) => format!("mailto:{to}?subject={}&body={}", encode(subject, b""), encode(body, b"")),
             None => format!("mailto:{to}"),
         })
     }
@@ -31,17 +27,12 @@ impl Link {
 
 impl From<&str> for Link {
     fn from(text: &str) -> Self {
-        let scheme_is_ours = ["https://", "http://", "mailto:"].iter().any(|scheme| {
-            text.get(..scheme.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        });
+        let scheme_is_ours = ["https://", "http://", "mailto:"]
+            .iter()
+            .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
         // Browsers drop tabs and line ends inside an address before they read its scheme.
         let plain = !text.chars().any(|c| c.is_control() || c.is_whitespace());
-        if plain && (scheme_is_ours || is_local_path(text)) {
-            Self(text.to_owned())
-        } else {
-            Self("#".to_owned())
-        }
+        if plain && (scheme_is_ours || is_local_path(text)) { Self(text.to_owned()) } else { Self("#".to_owned()) }
     }
 }
 

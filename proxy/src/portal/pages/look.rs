@@ -23,26 +23,14 @@ impl Look {
     pub(super) fn contact(&self) -> Option<Contact> {
         let text = self.contact.as_deref().map(str::trim).filter(|text| !text.is_empty())?;
         if text.starts_with("https://") || text.starts_with("http://") {
-            return Some(Contact {
-                text: text.to_owned(),
-                link: Some(Link::from(text)),
-                address: None,
-            });
+            return Some(Contact { text: text.to_owned(), link: Some(Link::from(text)), address: None });
         }
         let address = text.strip_prefix("mailto:").unwrap_or(text);
         if address.contains('@') && !address.contains(char::is_whitespace) {
             let link = Some(Link::mailto(address, None));
-            return Some(Contact {
-                text: address.to_owned(),
-                link,
-                address: Some(address.to_owned()),
-            });
+            return Some(Contact { text: address.to_owned(), link, address: Some(address.to_owned()) });
         }
-        Some(Contact {
-            text: text.to_owned(),
-            link: None,
-            address: None,
-        })
+        Some(Contact { text: text.to_owned(), link: None, address: None })
     }
 
     /// `path` begins with `/`.
@@ -58,22 +46,13 @@ mod tests {
     #[test]
     fn a_contact_is_an_address_a_website_or_plain_words() {
         let contact = |text: &str| {
-            let look = Look {
-                organisation: "Example".into(),
-                contact: Some(text.into()),
-                portal: "https://a.test".into(),
-            };
+            let look =
+                Look { organisation: "Example".into(), contact: Some(text.into()), portal: "https://a.test".into() };
             look.contact().map(|c| (c.text, c.link.map(|l| l.to_string())))
         };
         let mail = Some("mailto:it@example.test".to_owned());
-        assert_eq!(
-            contact("it@example.test"),
-            Some(("it@example.test".into(), mail.clone()))
-        );
-        assert_eq!(
-            contact("mailto:it@example.test"),
-            Some(("it@example.test".into(), mail))
-        );
+        assert_eq!(contact("it@example.test"), Some(("it@example.test".into(), mail.clone())));
+        assert_eq!(contact("mailto:it@example.test"), Some(("it@example.test".into(), mail)));
         assert_eq!(
             contact("https://help.test/"),
             Some(("https://help.test/".into(), Some("https://help.test/".into())))

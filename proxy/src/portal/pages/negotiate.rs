@@ -59,26 +59,19 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 
 /// The ranges of a header with their weights in thousandths (RFC 9110 s12.4.2), lower case; a broken weight counts as 0.
 fn weighted(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = (String, u16)> {
-    values(headers, name)
-        .flat_map(|line| line.split(','))
-        .filter_map(|item| {
-            let mut parts = item.split(';').map(str::trim);
-            let range = parts.next().filter(|range| !range.is_empty())?.to_ascii_lowercase();
-            let weight = parts
-                .find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")))
-                .map_or(1000, thousandths);
-            Some((range, weight))
-        })
+    values(headers, name).flat_map(|line| line.split(',')).filter_map(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        let range = parts.next().filter(|range| !range.is_empty())?.to_ascii_lowercase();
+        let weight =
+            parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q="))).map_or(1000, thousandths);
+        Some((range, weight))
+    })
 }
 
 fn thousandths(text: &str) -> u16 {
     let weight = text.parse::<f32>().unwrap_or(0.0);
     // Between 0 and 1000 after the clamp, so the cast loses only what stands behind the third digit.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped to 0..=1000"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000")]
     let thousandths = (weight.clamp(0.0, 1.0) * 1000.0).round() as u16;
     thousandths
 }
@@ -105,62 +98,26 @@ mod tests {
     fn browsers_that_navigate_get_pages_and_all_others_get_json() {
         const CHROME: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
         let cases: &[(&str, Lines, bool)] = &[
-            (
-                "chrome navigates",
-                &[("accept", CHROME), ("sec-fetch-mode", "navigate")],
-                true,
-            ),
+            ("chrome navigates", &[("accept", CHROME), ("sec-fetch-mode", "navigate")], true),
             ("an older browser", &[("accept", CHROME)], true),
-            (
-                "android web view",
-                &[("accept", CHROME), ("x-requested-with", "com.example.app")],
-                true,
-            ),
+            ("android web view", &[("accept", CHROME), ("x-requested-with", "com.example.app")], true),
             (
                 "a form is sent",
-                &[
-                    ("accept", CHROME),
-                    ("sec-fetch-mode", "navigate"),
-                    ("sec-fetch-dest", "document"),
-                ],
+                &[("accept", CHROME), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
                 true,
             ),
-            (
-                "jquery",
-                &[("accept", "*/*"), ("x-requested-with", "XMLHttpRequest")],
-                false,
-            ),
-            (
-                "htmx asks for html by script",
-                &[("accept", "text/html, */*"), ("sec-fetch-mode", "cors")],
-                false,
-            ),
-            (
-                "a script marks itself",
-                &[("accept", CHROME), ("x-requested-with", "XMLHttpRequest")],
-                false,
-            ),
-            (
-                "an image",
-                &[("accept", "image/avif,*/*"), ("sec-fetch-mode", "no-cors")],
-                false,
-            ),
+            ("jquery", &[("accept", "*/*"), ("x-requested-with", "XMLHttpRequest")], false),
+            ("htmx asks for html by script", &[("accept", "text/html, */*"), ("sec-fetch-mode", "cors")], false),
+            ("a script marks itself", &[("accept", CHROME), ("x-requested-with", "XMLHttpRequest")], false),
+            ("an image", &[("accept", "image/avif,*/*"), ("sec-fetch-mode", "no-cors")], false),
             ("a socket", &[("accept", CHROME), ("upgrade", "websocket")], false),
             ("curl", &[("accept", "*/*")], false),
             ("nothing said", &[], false),
             ("axios", &[("accept", "application/json, text/plain, */*")], false),
             ("json first", &[("accept", "application/json, text/html")], false),
             ("html first", &[("accept", "text/html, application/json")], true),
-            (
-                "json by weight",
-                &[("accept", "text/html;q=0.5, application/problem+json")],
-                false,
-            ),
-            (
-                "html by weight",
-                &[("accept", "application/json;q=0.5"), ("accept", "text/html;q=0.9")],
-                true,
-            ),
+            ("json by weight", &[("accept", "text/html;q=0.5, application/problem+json")], false),
+            ("html by weight", &[("accept", "application/json;q=0.5"), ("accept", "text/html;q=0.9")], true),
             ("html refused", &[("accept", "text/html;q=0, */*")], false),
             ("broken weight", &[("accept", "text/html;q=nan")], false),
         ];

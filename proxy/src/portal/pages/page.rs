@@ -24,10 +24,7 @@ pub struct Page {
 
 impl Page {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str())
     }
 
     pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
@@ -69,16 +66,7 @@ pub(super) struct Shell<'a> {
 impl<'a> Shell<'a> {
     pub fn new(look: &'a Look, language: Language, title: &'a str, here: Here) -> Self {
         let (words, contact) = (strings(language), look.contact());
-        Self {
-            look,
-            words,
-            title,
-            here,
-            contact,
-            css: Css,
-            favicon: FAVICON,
-            mark: Icon::Mark,
-        }
+        Self { look, words, title, here, contact, css: Css, favicon: FAVICON, mark: Icon::Mark }
     }
 
     pub fn at(&self, path: &str) -> Link {
@@ -134,16 +122,9 @@ pub(super) fn html(status: u16, language: Language, forms: Forms<'_>, template: 
 
 pub(super) fn problem_json(status: u16, language: Language, document: &serde_json::Value) -> Page {
     let mut headers = common(language, "application/problem+json");
-    headers.push((
-        "content-security-policy",
-        "default-src 'none'; frame-ancestors 'none'".to_owned(),
-    ));
+    headers.push(("content-security-policy", "default-src 'none'; frame-ancestors 'none'".to_owned()));
     headers.push(("referrer-policy", "no-referrer".to_owned()));
-    Page {
-        status,
-        body: document.to_string(),
-        headers,
-    }
+    Page { status, body: document.to_string(), headers }
 }
 
 fn common(language: Language, content_type: &str) -> Vec<(&'static str, String)> {
@@ -151,10 +132,7 @@ fn common(language: Language, content_type: &str) -> Vec<(&'static str, String)>
         ("content-type", content_type.to_owned()),
         ("content-language", strings(language).code.to_owned()),
         ("cache-control", "no-store".to_owned()),
-        (
-            "vary",
-            "accept, accept-language, sec-fetch-mode, x-requested-with".to_owned(),
-        ),
+        ("vary", "accept, accept-language, sec-fetch-mode, x-requested-with".to_owned()),
         ("x-content-type-options", "nosniff".to_owned()),
         ("cross-origin-resource-policy", "same-origin".to_owned()),
     ]

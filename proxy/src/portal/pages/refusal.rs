@@ -66,11 +66,7 @@ impl Refusal {
     /// A page or a problem document in the caller's language, as its headers ask.
     pub fn answer(&self, headers: &http::HeaderMap, look: &Look) -> Page {
         let language = language(headers);
-        if prefers_html(headers) {
-            self.render(look, language)
-        } else {
-            self.problem(language)
-        }
+        if prefers_html(headers) { self.render(look, language) } else { self.problem(language) }
     }
 
     pub fn render(&self, look: &Look, language: Language) -> Page {
@@ -105,10 +101,7 @@ impl Refusal {
         put("status", json!(self.reason.status()));
         put(
             "detail",
-            json!(
-                self.note(&words.refusal)
-                    .map_or(sentence.to_owned(), |note| format!("{sentence} {note}"))
-            ),
+            json!(self.note(&words.refusal).map_or(sentence.to_owned(), |note| format!("{sentence} {note}"))),
         );
         put("what_to_do", json!(what_to_do));
         put("time", json!(rfc3339(self.at)));
@@ -160,10 +153,8 @@ impl Refusal {
             (Offer::TryAgain(link), _) => Action::new(refusal.try_again, link),
         };
         // Few people have a second account: asking helps more of them.
-        let (others, likely): (Vec<_>, Vec<_>) = self
-            .offers
-            .iter()
-            .partition(|offer| matches!(offer, Offer::SignInAsSomeoneElse(_)));
+        let (others, likely): (Vec<_>, Vec<_>) =
+            self.offers.iter().partition(|offer| matches!(offer, Offer::SignInAsSomeoneElse(_)));
         let mut actions: Vec<Action> = likely.into_iter().map(action).collect();
         if let Some(ask) = self.ask(look, words, sentence) {
             actions.push(Action::new(refusal.ask, &ask));
@@ -262,10 +253,7 @@ impl Refusal {
 /// Mail programs drop addresses of more than about 2,000 characters, so that no value may fill one alone.
 fn shortened(text: &str) -> &str {
     const MAX: usize = 120;
-    text.char_indices()
-        .nth(MAX)
-        .and_then(|(end, _)| text.get(..end))
-        .unwrap_or(text)
+    text.char_indices().nth(MAX).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 struct Action {
@@ -275,10 +263,7 @@ struct Action {
 
 impl Action {
     fn new(label: impl Into<String>, link: &Link) -> Self {
-        Self {
-            label: label.into(),
-            link: link.clone(),
-        }
+        Self { label: label.into(), link: link.clone() }
     }
 }
 

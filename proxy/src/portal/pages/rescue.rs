@@ -54,34 +54,14 @@ impl fmt::Debug for Kept {
 impl SessionEnded {
     pub fn render(&self, look: &Look, language: Language) -> Page {
         let shell = Shell::new(look, language, "", Here::Outside);
-        let shell = Shell {
-            title: shell.words.rescue.title,
-            ..shell
-        };
+        let shell = Shell { title: shell.words.rescue.title, ..shell };
         let (form, targets) = match &self.kept {
-            Kept::Form {
-                action,
-                encoding,
-                fields,
-                files,
-                form_targets,
-            } if action.is_local_path() => (
-                Some(Form {
-                    action,
-                    encoding: encoding.as_str(),
-                    fields,
-                    files,
-                }),
-                Forms::Own(form_targets),
-            ),
+            Kept::Form { action, encoding, fields, files, form_targets } if action.is_local_path() => {
+                (Some(Form { action, encoding: encoding.as_str(), fields, files }), Forms::Own(form_targets))
+            }
             Kept::Form { .. } | Kept::Nothing => (None, Forms::None),
         };
-        let template = RescueHtml {
-            shell,
-            page: self,
-            form,
-            icon: Icon::Clock,
-        };
+        let template = RescueHtml { shell, page: self, form, icon: Icon::Clock };
         // RFC 9110 s15.5.2 wants a challenge with a 401; `Cookie` is no scheme that browsers would open a dialog for.
         html(401, language, targets, &template).with("www-authenticate", "Cookie realm=\"torhaus\"".to_owned())
     }

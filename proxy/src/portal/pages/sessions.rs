@@ -37,10 +37,7 @@ impl Sessions {
 
     pub fn render(&self, look: &Look, language: Language) -> Page {
         let shell = Shell::new(look, language, "", Here::Sessions);
-        let shell = Shell {
-            title: shell.words.sessions.title,
-            ..shell
-        };
+        let shell = Shell { title: shell.words.sessions.title, ..shell };
         let words = shell.words;
         let (current, others): (Vec<_>, Vec<_>) = self.sessions.iter().partition(|session| session.current);
         let rows = current

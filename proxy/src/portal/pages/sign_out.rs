@@ -31,15 +31,8 @@ pub struct SignedOut {
 impl SignOut {
     pub fn render(&self, look: &Look, language: Language) -> Page {
         let shell = Shell::new(look, language, "", Here::SignOut);
-        let shell = Shell {
-            title: shell.words.sign_out.title,
-            ..shell
-        };
-        let template = SignOutHtml {
-            shell,
-            page: self,
-            icon: Icon::Door,
-        };
+        let shell = Shell { title: shell.words.sign_out.title, ..shell };
+        let template = SignOutHtml { shell, page: self, icon: Icon::Door };
         let portal = std::iter::once(look.portal.trim_end_matches('/').to_owned());
         let targets: Vec<String> = portal.chain(self.form_targets.iter().cloned()).collect();
         html(200, language, Forms::Own(&targets), &template)
@@ -49,20 +42,8 @@ impl SignOut {
 impl SignedOut {
     pub fn render(&self, look: &Look, language: Language) -> Page {
         let shell = Shell::new(look, language, "", Here::Outside);
-        let shell = Shell {
-            title: shell.words.sign_out.done_title,
-            ..shell
-        };
-        html(
-            200,
-            language,
-            Forms::None,
-            &SignedOutHtml {
-                shell,
-                page: self,
-                icon: Icon::Check,
-            },
-        )
+        let shell = Shell { title: shell.words.sign_out.done_title, ..shell };
+        html(200, language, Forms::None, &SignedOutHtml { shell, page: self, icon: Icon::Check })
     }
 }
 

@@ -190,11 +190,7 @@ pub(super) fn strings(language: Language) -> &'static Strings {
 }
 
 fn count(n: u64, one: &str, many: &str) -> String {
-    if n == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{n} {many}")
-    }
+    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
 }
 
 static ENGLISH: Strings = Strings {
@@ -347,11 +343,7 @@ static ENGLISH: Strings = Strings {
         end_named: |browser| format!("End session: {browser}"),
         end_others: "End all other sessions",
         ended: |n| {
-            if n == 1 {
-                "One session was ended.".to_owned()
-            } else {
-                format!("{n} sessions were ended.")
-            }
+            if n == 1 { "One session was ended.".to_owned() } else { format!("{n} sessions were ended.") }
         },
         only_this: "You are signed in nowhere else.",
         unknown_browser: "Unknown program",
@@ -524,11 +516,7 @@ static GERMAN: Strings = Strings {
         end_named: |browser| format!("Sitzung beenden: {browser}"),
         end_others: "Alle anderen Sitzungen beenden",
         ended: |n| {
-            if n == 1 {
-                "Eine Sitzung wurde beendet.".to_owned()
-            } else {
-                format!("{n} Sitzungen wurden beendet.")
-            }
+            if n == 1 { "Eine Sitzung wurde beendet.".to_owned() } else { format!("{n} Sitzungen wurden beendet.") }
         },
         only_this: "Sie sind sonst nirgends angemeldet.",
         unknown_browser: "Unbekanntes Programm",

@@ -44,11 +44,7 @@ fn applications(text: &str) -> Applications {
     Applications {
         viewer: Viewer {
             name: text.into(),
-            tier: Some(ProvenTier {
-                name: text.into(),
-                factors: text.into(),
-                proven_at: NOW,
-            }),
+            tier: Some(ProvenTier { name: text.into(), factors: text.into(), proven_at: NOW }),
             zone: text.into(),
         },
         applications: vec![
@@ -87,40 +83,20 @@ fn sessions(text: &str) -> Sessions {
         last_used: NOW,
         expires: NOW,
     };
-    Sessions {
-        sessions: vec![session(false), session(true)],
-        csrf: text.into(),
-        just_ended: Some(2),
-        now: NOW,
-    }
+    Sessions { sessions: vec![session(false), session(true)], csrf: text.into(), just_ended: Some(2), now: NOW }
 }
 
 /// Every page, with `text` in every field that takes a text.
 fn every_page(text: &str, language: Language) -> Vec<Page> {
     let look = look(text);
-    let choice = ProviderChoice {
-        title: text.into(),
-        url: text.into(),
-    };
+    let choice = ProviderChoice { title: text.into(), url: text.into() };
     let mut pages = vec![
-        SignIn {
-            providers: vec![choice],
-            going_to: Some(text.into()),
-            factors: Some(text.into()),
-        }
-        .render(&look, language),
+        SignIn { providers: vec![choice], going_to: Some(text.into()), factors: Some(text.into()) }
+            .render(&look, language),
         applications(text).render(&look, language),
-        Applications {
-            grouping: Grouping::Sensitivity,
-            ..applications(text)
-        }
-        .render(&look, language),
+        Applications { grouping: Grouping::Sensitivity, ..applications(text) }.render(&look, language),
         rescue(text).render(&look, language),
-        SessionEnded {
-            kept: Kept::Nothing,
-            ..rescue(text)
-        }
-        .render(&look, language),
+        SessionEnded { kept: Kept::Nothing, ..rescue(text) }.render(&look, language),
         sessions(text).render(&look, language),
         SignOut {
             action: text.into(),
@@ -130,11 +106,7 @@ fn every_page(text: &str, language: Language) -> Vec<Page> {
             form_targets: vec![text.into()],
         }
         .render(&look, language),
-        SignedOut {
-            sign_in: text.into(),
-            provider_stays: Some(text.into()),
-        }
-        .render(&look, language),
+        SignedOut { sign_in: text.into(), provider_stays: Some(text.into()) }.render(&look, language),
     ];
     for detail in [
         None,
@@ -142,19 +114,9 @@ fn every_page(text: &str, language: Language) -> Vec<Page> {
         Some(Detail::Factors(text.into())),
         Some(Detail::Provider(text.into())),
     ] {
-        pages.push(
-            Refusal {
-                detail,
-                ..refusal(Reason::ConditionDenied, text)
-            }
-            .render(&look, language),
-        );
+        pages.push(Refusal { detail, ..refusal(Reason::ConditionDenied, text) }.render(&look, language));
     }
-    pages.extend(
-        Reason::ALL
-            .iter()
-            .map(|reason| refusal(*reason, text).render(&look, language)),
-    );
+    pages.extend(Reason::ALL.iter().map(|reason| refusal(*reason, text).render(&look, language)));
     pages
 }
 
@@ -192,10 +154,7 @@ fn structure(html: &str) -> Vec<String> {
 fn no_text_of_anybody_changes_the_structure_of_a_page() {
     let long = "Wort".repeat(2_500);
     for language in BOTH {
-        let plain: Vec<_> = every_page("plain", language)
-            .iter()
-            .map(|page| structure(&page.body))
-            .collect();
+        let plain: Vec<_> = every_page("plain", language).iter().map(|page| structure(&page.body)).collect();
         for hostile in [
             "<script>alert(1)</script>",
             "\"><img src=x onerror=alert(1)>",
@@ -224,27 +183,14 @@ fn every_page_carries_strict_headers_and_loads_nothing() {
     for language in BOTH {
         for page in every_page("plain", language) {
             let policy = page.header("content-security-policy").unwrap();
-            let style = page
-                .body
-                .split_once("<style>")
-                .unwrap()
-                .1
-                .split_once("</style>")
-                .unwrap()
-                .0;
+            let style = page.body.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
             let hash = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));
             assert!(policy.contains(&format!("style-src 'sha256-{hash}';")), "{policy}");
-            assert!(
-                policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"),
-                "{policy}"
-            );
+            assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
             assert!(policy.ends_with("frame-ancestors 'none'; base-uri 'none'"), "{policy}");
             let has_form = page.body.contains("<form");
             assert_eq!(policy.contains("form-action 'self'"), has_form);
-            assert_eq!(
-                page.header("referrer-policy"),
-                Some(if has_form { "same-origin" } else { "no-referrer" })
-            );
+            assert_eq!(page.header("referrer-policy"), Some(if has_form { "same-origin" } else { "no-referrer" }));
             assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
             assert_eq!(page.header("x-frame-options"), Some("DENY"));
             assert_eq!(page.header("cache-control"), Some("no-store"));
@@ -272,18 +218,14 @@ fn every_page_is_one_document_with_landmarks_in_its_language() {
                 assert_eq!(page.body.matches(once).count(), 1, "{once}");
             }
             let tags = structure(&page.body);
-            for name in [
-                "div", "p", "ul", "li", "form", "section", "dl", "span", "a", "button", "svg", "nav", "ol", "label",
-            ] {
+            for name in
+                ["div", "p", "ul", "li", "form", "section", "dl", "span", "a", "button", "svg", "nav", "ol", "label"]
+            {
                 let opened = tags
                     .iter()
                     .filter(|tag| **tag == format!("<{name}") || tag.starts_with(&format!("<{name} ")))
                     .count();
-                assert_eq!(
-                    opened,
-                    tags.iter().filter(|tag| **tag == format!("</{name}")).count(),
-                    "{name}"
-                );
+                assert_eq!(opened, tags.iter().filter(|tag| **tag == format!("</{name}")).count(), "{name}");
             }
         }
     }
@@ -305,10 +247,7 @@ fn every_reason_is_a_page_and_a_problem_with_the_same_words() {
             assert_eq!(json["status"], reason.status());
             assert_eq!(json["detail"], reason.words(language).sentence);
             assert_eq!(json["what_to_do"], reason.words(language).what_to_do);
-            assert_eq!(
-                (&json["resource"], &json["decision"]),
-                (&"Samba <HR>".into(), &"Samba <HR>".into())
-            );
+            assert_eq!((&json["resource"], &json["decision"]), (&"Samba <HR>".into(), &"Samba <HR>".into()));
             assert!(page.body.contains(json["title"].as_str().unwrap()));
         }
     }
@@ -316,10 +255,7 @@ fn every_reason_is_a_page_and_a_problem_with_the_same_words() {
 
 #[test]
 fn one_answer_is_a_page_for_a_browser_and_a_problem_for_a_script() {
-    let refusal = Refusal {
-        retry_after: Some(Duration::from_secs(30)),
-        ..Refusal::new(Reason::StoreUnavailable, NOW)
-    };
+    let refusal = Refusal { retry_after: Some(Duration::from_secs(30)), ..Refusal::new(Reason::StoreUnavailable, NOW) };
     let mut headers = http::HeaderMap::new();
     let json = refusal.answer(&headers, &look("Example"));
     headers.insert("accept", "text/html".parse().unwrap());
@@ -343,10 +279,7 @@ fn a_refusal_names_its_condition_and_prepares_the_message_to_whoever_helps() {
         resource: Some("Samba HR".into()),
         ..Refusal::new(Reason::RequirementMissing, NOW)
     };
-    let look = Look {
-        contact: Some("it@example.test".into()),
-        ..look("Example")
-    };
+    let look = Look { contact: Some("it@example.test".into()), ..look("Example") };
     let body = refusal.render(&look, Language::English).body;
     assert!(body.contains("encrypted-disk"));
     assert!(
@@ -372,12 +305,7 @@ fn a_rescued_form_keeps_every_field_in_order_and_goes_only_home() {
             files: Vec::new(),
             form_targets: Vec::new(),
         };
-        SessionEnded {
-            application: None,
-            sign_in: "/".into(),
-            kept,
-        }
-        .render(&look("Example"), Language::English)
+        SessionEnded { application: None, sign_in: "/".into(), kept }.render(&look("Example"), Language::English)
     };
     let own = page("/pages/42?x=1&y=2");
     assert_eq!(own.status, 401);
@@ -391,28 +319,15 @@ fn a_rescued_form_keeps_every_field_in_order_and_goes_only_home() {
         .map(|field| {
             let (name, rest) = field.split_once("\" value=\"").unwrap();
             let value = rest.split_once("\">").unwrap().0;
-            let value = value
-                .replace("&#34;", "\"")
-                .replace("&#60;", "<")
-                .replace("&#62;", ">")
-                .replace("&#38;", "&");
+            let value = value.replace("&#34;", "\"").replace("&#60;", "<").replace("&#62;", ">").replace("&#38;", "&");
             (name.to_owned(), value)
         })
         .collect();
     assert_eq!(kept, fields);
-    for foreign in [
-        "https://evil.test/",
-        "//evil.test/",
-        "/\\evil.test",
-        "javascript:alert(1)",
-    ] {
+    for foreign in ["https://evil.test/", "//evil.test/", "/\\evil.test", "javascript:alert(1)"] {
         assert!(!page(foreign).body.contains("<form"), "{foreign}");
     }
-    assert!(
-        !format!("{:?}", rescue("secret-7"))
-            .replace("application: Some(\"secret-7\")", "")
-            .contains("secret-7")
-    );
+    assert!(!format!("{:?}", rescue("secret-7")).replace("application: Some(\"secret-7\")", "").contains("secret-7"));
 }
 
 #[test]
@@ -423,9 +338,7 @@ fn what_cannot_be_opened_is_listed_without_a_link() {
         (app.title, app.url) = (format!("App {at}"), format!("https://app{at}.test/").into());
     }
     let body = view.render(&look("Example"), Language::English).body;
-    let linked: Vec<bool> = (0..4)
-        .map(|at| body.contains(&format!("href=\"https://app{at}.test/\"")))
-        .collect();
+    let linked: Vec<bool> = (0..4).map(|at| body.contains(&format!("href=\"https://app{at}.test/\""))).collect();
     assert_eq!(linked, [true, true, false, false]);
     assert!((0..4).all(|at| body.contains(&format!("App {at}"))));
     // Few applications need no search; a search that is under way is shown.
@@ -441,23 +354,15 @@ fn sections_by_sensitivity_go_from_low_to_critical_and_end_with_the_unnamed() {
     let mut view = applications("x");
     view.query = String::new();
     view.grouping = Grouping::Sensitivity;
-    for (app, level) in view
-        .applications
-        .iter_mut()
-        .zip([None, Some("critical"), Some("in-house"), Some("low")])
-    {
+    for (app, level) in view.applications.iter_mut().zip([None, Some("critical"), Some("in-house"), Some("low")]) {
         app.sensitivity = level.map(str::to_owned);
     }
     let body = view.render(&look("Example"), Language::German).body;
-    let places: Vec<_> = [
-        "Schutzbedarf: niedrig",
-        "Schutzbedarf: kritisch",
-        "Schutzbedarf: in-house",
-        "Weitere Anwendungen",
-    ]
-    .iter()
-    .map(|title| body.find(&format!("\">{title}</h2>")).unwrap())
-    .collect();
+    let places: Vec<_> =
+        ["Schutzbedarf: niedrig", "Schutzbedarf: kritisch", "Schutzbedarf: in-house", "Weitere Anwendungen"]
+            .iter()
+            .map(|title| body.find(&format!("\">{title}</h2>")).unwrap())
+            .collect();
     assert!(places.is_sorted(), "{places:?}");
 }
 
@@ -472,12 +377,7 @@ fn the_current_session_stands_first_and_is_ended_only_by_signing_out() {
     assert!(body.contains("name=\"end\" value=\"other\"") && !body.contains("value=\"mine\""));
     assert!(body.contains(&format!("value=\"{}\"", Sessions::ALL_OTHERS)));
     view.sessions.retain(|session| session.current);
-    assert!(
-        !view
-            .render(&look("Example"), Language::English)
-            .body
-            .contains(Sessions::ALL_OTHERS)
-    );
+    assert!(!view.render(&look("Example"), Language::English).body.contains(Sessions::ALL_OTHERS));
 }
 
 #[test]
@@ -504,25 +404,12 @@ fn every_colour_pair_has_enough_contrast_in_light_and_dark() {
     let (light, dark) = CSS.split_once("@media (prefers-color-scheme: dark)").unwrap();
     for css in [light, dark] {
         let luminance = |name: &str| {
-            let value = css
-                .split_once(&format!("--{name}: #"))
-                .unwrap()
-                .1
-                .split(';')
-                .next()
-                .unwrap();
-            let digits: String = if value.len() == 3 {
-                value.chars().flat_map(|c| [c, c]).collect()
-            } else {
-                value.into()
-            };
+            let value = css.split_once(&format!("--{name}: #")).unwrap().1.split(';').next().unwrap();
+            let digits: String =
+                if value.len() == 3 { value.chars().flat_map(|c| [c, c]).collect() } else { value.into() };
             let channel = |at: usize| {
                 let c = f64::from(u8::from_str_radix(&digits[at..at + 2], 16).unwrap()) / 255.0;
-                if c <= 0.040_45 {
-                    c / 12.92
-                } else {
-                    ((c + 0.055) / 1.055).powf(2.4)
-                }
+                if c <= 0.040_45 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
             };
             0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
         };

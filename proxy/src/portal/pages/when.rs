@@ -23,11 +23,7 @@ pub(super) fn ago(now: Timestamp, at: Timestamp, words: &Strings) -> String {
 /// `23 November 2026, 00:18 UTC`
 pub(super) fn moment(at: Timestamp, words: &Strings) -> String {
     let Some(t) = utc(at) else { return String::new() };
-    let month = words
-        .months
-        .get(usize::from(u8::from(t.month())).saturating_sub(1))
-        .copied()
-        .unwrap_or("");
+    let month = words.months.get(usize::from(u8::from(t.month())).saturating_sub(1)).copied().unwrap_or("");
     let mut out = (words.date)(t.day(), month, t.year());
     // Writing to a String cannot fail.
     let _ = write!(out, ", {:02}:{:02} UTC", t.hour(), t.minute());
