@@ -225,22 +225,17 @@ impl BearerVerifier {
             .find(|issuer| audiences.contains(&issuer.config.audience));
         let issuer = ours.ok_or(BearerError::Audience)?;
         let metadata = issuer.metadata.get(now).await?;
-        let generation_before = issuer.keys.generation();
-        let verified = issuer.keys.verify(&metadata.jwks_uri, unverified, now).await?;
+        let (verified, generation) = issuer.keys.verify(&metadata.jwks_uri, unverified, now).await?;
         let identity = Arc::new(issuer.check(verified, now)?);
-        // If the keys changed meanwhile, nothing is kept: it is not known which of them verified the token.
-        let generation = issuer.keys.generation();
-        if generation == generation_before {
-            let keys = Arc::clone(&issuer.keys);
-            self.cache.insert(
-                key,
-                Arc::new(Cached {
-                    identity: Arc::clone(&identity),
-                    keys,
-                    generation,
-                }),
-            );
-        }
+        let keys = Arc::clone(&issuer.keys);
+        self.cache.insert(
+            key,
+            Arc::new(Cached {
+                identity: Arc::clone(&identity),
+                keys,
+                generation,
+            }),
+        );
         Ok(Some(identity))
     }
 }

@@ -1,3 +1,6 @@
 //! Who a request comes from.
 pub mod bearer;
 pub mod challenge;
+
+#[cfg(test)]
+mod bearer_tests;

@@ -16,3 +16,6 @@ pub mod return_to;
 pub mod seal;
 pub mod session;
 mod token_endpoint;
+
+#[cfg(test)]
+pub(crate) mod tests;
