@@ -282,6 +282,12 @@ impl Formatter for OneLine {
     }
 
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        // Almost every value is short and plain.
+        let short = self.cut == 0 && self.written + fragment.len() <= MAX_VALUE_BYTES;
+        if short && fragment.bytes().all(|byte| byte < 0x7f) {
+            self.written += fragment.len();
+            return writer.write_all(fragment.as_bytes());
+        }
         for c in fragment.chars() {
             if !self.fits(c.len_utf8()) {
                 continue;

@@ -1,9 +1,9 @@
 //! From a draft to a policy: all mistakes at once, and what a checked policy can tell about itself.
-use crate::condition::Term;
-use crate::draft::{Located, PolicyDraft, Problem};
+use crate::draft::{Condition, Located, PolicyDraft, Problem, RowDraft};
 use crate::exception::Exception;
 use crate::facts::Proof;
 use crate::identity::Name;
+use crate::intern::Interner;
 use crate::policy::Policy;
 use crate::problems::Problems;
 use crate::row::Row;
@@ -45,7 +45,10 @@ impl Policy {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let mut interner = Interner::default();
+        rows.iter_mut().for_each(|row| interner.share(row));
         Ok(Self {
+            named_trust_domains: trust_domains(&draft.rows),
             file: draft.file.into(),
             version: draft.version.into(),
             zones,
@@ -101,23 +104,37 @@ impl Policy {
     }
 
     /// Every trust domain that a condition names, each time it does: the configuration must define them.
-    pub fn named_trust_domains(&self) -> Vec<Located<Name>> {
-        let mut found = Vec::new();
-        self.terms().for_each(|term| term.trust_domains(&mut found));
-        found
+    pub fn named_trust_domains(&self) -> &[Located<Name>] {
+        &self.named_trust_domains
     }
 
     /// Every listener that a zone names: the configuration must define them.
     pub fn named_listeners(&self) -> &[Located<Name>] {
         self.zones.named_listeners()
     }
+}
 
-    fn terms(&self) -> impl Iterator<Item = &Term> {
-        self.rows.iter().flat_map(|row| {
-            let guards = row.deny.iter().chain(&row.require);
-            guards
-                .map(|guard| &guard.term)
-                .chain(row.raise.iter().map(|raise| &raise.guard.term))
-        })
+/// With their lines, which equal conditions of different rows do not keep.
+fn trust_domains(rows: &[RowDraft]) -> Box<[Located<Name>]> {
+    let mut found = Vec::new();
+    for row in rows {
+        let guards = row.deny.iter().chain(&row.require).map(|guard| &guard.condition);
+        let mut open: Vec<&Condition> = guards.chain(row.raise.iter().map(|raise| &raise.when)).collect();
+        while let Some(condition) = open.pop() {
+            match condition {
+                Condition::ClientCertificate(domain) => {
+                    let value = domain.value.as_str().into();
+                    found.push(Located {
+                        value,
+                        line: domain.line,
+                    });
+                }
+                Condition::All(parts) | Condition::Any(parts) => open.extend(parts),
+                Condition::Not(part) => open.push(part),
+                _ => {}
+            }
+        }
     }
+    found.sort_by_key(|domain| domain.line);
+    found.into()
 }

@@ -17,9 +17,9 @@ pub enum Holds {
 }
 
 /// A checked [`Condition`]. Lists are sorted, names resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Term {
-    ClientCertificate(Located<Name>),
+    ClientCertificate(Name),
     Groups(Box<[Name]>),
     Users(Box<[Name]>),
     Services(Box<[SpiffeId]>),
@@ -47,7 +47,7 @@ impl Term {
                 Fact::Known(None) => Holds::No,
                 // A connection may live longer than the certificate that opened it.
                 Fact::Known(Some(certificate)) => {
-                    (certificate.trust_domain == domain.value && facts.now < certificate.not_after).into()
+                    (certificate.trust_domain == *domain && facts.now < certificate.not_after).into()
                 }
             },
             Self::Groups(names) => match (&facts.identity, &facts.groups) {
@@ -84,16 +84,6 @@ impl Term {
         }
     }
 
-    /// Every trust domain it names.
-    pub(crate) fn trust_domains(&self, found: &mut Vec<Located<Name>>) {
-        match self {
-            Self::ClientCertificate(domain) => found.push(domain.clone()),
-            Self::All(terms) | Self::Any(terms) => terms.iter().for_each(|term| term.trust_domains(found)),
-            Self::Not(term) => term.trust_domains(found),
-            _ => {}
-        }
-    }
-
     /// For people: "the country is not `DE`".
     pub(crate) fn describe(&self) -> String {
         let countries = |list: &[Country]| listed(&list.iter().map(Country::as_str).collect::<Vec<_>>());
@@ -102,7 +92,7 @@ impl Term {
             format!("({})", parts.join(word))
         };
         match self {
-            Self::ClientCertificate(domain) => format!("a client certificate of `{}`", domain.value),
+            Self::ClientCertificate(domain) => format!("a client certificate of `{domain}`"),
             Self::Groups(names) => format!("in group {}", listed(names)),
             Self::Users(names) => format!("user {}", listed(names)),
             Self::Services(ids) => format!(
@@ -183,11 +173,7 @@ impl Check<'_> {
         match draft {
             Condition::ClientCertificate(domain) => {
                 self.problems.name("trust domain", domain);
-                let value = Name::from(domain.value.as_str());
-                Term::ClientCertificate(Located {
-                    value,
-                    line: domain.line,
-                })
+                Term::ClientCertificate(domain.value.as_str().into())
             }
             Condition::Groups(names) => Term::Groups(self.names("group", names)),
             Condition::Users(names) => Term::Users(self.names("user", names)),

@@ -101,6 +101,37 @@ impl<'a> Facts<'a> {
             country: Fact::Unknown(Why::NotGiven),
         }
     }
+
+    /// These facts without what the request alone knew (resource, method, path, listener), to be kept longer than it.
+    pub fn without_request(&self) -> Facts<'static> {
+        // Spelled out: whoever adds a fact has to say here whether it stays.
+        let Self {
+            now,
+            resource: _,
+            method: _,
+            path: _,
+            listener: _,
+            address,
+            identity,
+            groups,
+            proofs,
+            certificate,
+            country,
+        } = self.clone();
+        Facts {
+            now,
+            resource: "",
+            method: "",
+            path: "",
+            listener: "",
+            address,
+            identity,
+            groups,
+            proofs,
+            certificate,
+            country,
+        }
+    }
 }
 
 /// A tier, when it was proven, and by which provider (or `trust domain`).

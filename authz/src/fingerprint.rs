@@ -43,11 +43,14 @@ pub fn fingerprint(facts: &Facts<'_>, decision: &Decision, state: &impl BuildHas
             .map(|found| found.as_ref().map(|c| &c.sha256)),
         hash,
     );
+    // A service proves its tier anew with every connection: when is no news. A person's proof has a moment of its own.
+    let is_service = matches!(facts.identity, Identity::Service(_));
+    let proof = |proof: &Proof| {
+        let at = (!is_service).then_some(proof.proven_at);
+        state.hash_one((&proof.tier, &proof.provider, at))
+    };
     // A set: sources may list the same proofs in any order.
-    let proofs = facts
-        .proofs
-        .iter()
-        .map(|proof| state.hash_one((&proof.tier, &proof.provider, proof.proven_at)));
+    let proofs = facts.proofs.iter().map(proof);
     proofs.fold(0u64, u64::wrapping_add).hash(hash);
     match &decision.verdict {
         Verdict::Allow(_) => 0u8.hash(hash),

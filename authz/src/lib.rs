@@ -18,6 +18,7 @@ mod facts;
 mod fingerprint;
 mod groups;
 mod identity;
+mod intern;
 mod policy;
 mod problems;
 mod reason;

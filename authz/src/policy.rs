@@ -1,6 +1,7 @@
 //! The checked policy table, and `decide`: the only evaluator.
 use crate::condition::Holds;
 use crate::decision::{Decision, Permit, RowRef, Verdict};
+use crate::draft::Located;
 use crate::exception::Exception;
 use crate::facts::Facts;
 use crate::identity::{Identity, Name};
@@ -21,6 +22,7 @@ pub struct Policy {
     pub(crate) ladder: Ladder,
     pub(crate) rows: Box<[Row]>,
     pub(crate) by_resource: HashMap<Name, usize>,
+    pub(crate) named_trust_domains: Box<[Located<Name>]>,
 }
 
 impl Policy {

@@ -78,6 +78,8 @@ pub enum Reason {
     // Signing in.
     /// A callback without the state of this browser, or a code used twice.
     LoginInvalid,
+    /// The browser did not send back a cookie that was just set.
+    CookiesMissing,
     /// The provider refused, or its answer does not check out.
     LoginFailed,
     /// The provider answered and did not prove the tier; we do not ask again by ourselves.
@@ -136,6 +138,7 @@ impl Reason {
         Self::CertificateOfAnother,
         Self::RevocationUnknown,
         Self::LoginInvalid,
+        Self::CookiesMissing,
         Self::LoginFailed,
         Self::StepUpFailed,
         Self::ProviderUnavailable,
@@ -538,6 +541,18 @@ impl Reason {
                 (
                     "Diese Anmeldung lässt sich nicht fortsetzen.",
                     "Beginnen Sie noch einmal bei der Anwendung.",
+                ),
+            ),
+            Self::CookiesMissing => entry(
+                "cookies_missing",
+                400,
+                (
+                    "Your browser did not send back a cookie that signing in needs.",
+                    "Allow cookies for this site, then open the application again.",
+                ),
+                (
+                    "Ihr Browser hat ein Cookie nicht zurückgeschickt, das die Anmeldung braucht.",
+                    "Erlauben Sie Cookies für diese Website, und öffnen Sie die Anwendung noch einmal.",
                 ),
             ),
             Self::LoginFailed => entry(

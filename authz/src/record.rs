@@ -1,6 +1,6 @@
 //! One line of the audit log: what happened, to whom, and why. [`crate::Chain`] numbers and links the lines.
 use crate::decision::{Decision, VerdictKind};
-use crate::facts::{Country, Fact, Facts};
+use crate::facts::{Country, Fact, Facts, Proof};
 use crate::groups::{Groups, GroupsRef};
 use crate::identity::{Identity, Name};
 use crate::reason::Reason;
@@ -184,15 +184,7 @@ impl Entry {
             address: Some(facts.address.clone()),
             country: Some(facts.country.clone()),
             tier: decision.tier.clone(),
-            proofs: facts
-                .proofs
-                .iter()
-                .map(|proof| ProofNote {
-                    tier: proof.tier.clone(),
-                    at: proof.proven_at,
-                    by: proof.provider.clone(),
-                })
-                .collect(),
+            proofs: ProofNote::of(&facts.proofs),
             certificate: match certificate {
                 Fact::Known(None) => None,
                 Fact::Unknown(why) => Some(Fact::Unknown(why)),
@@ -222,6 +214,17 @@ impl Entry {
             group_names: groups.iter().cloned().collect(),
             ..Self::new(now, Kind::Groups)
         }
+    }
+}
+
+impl ProofNote {
+    pub fn of(proofs: &[Proof]) -> Vec<Self> {
+        let note = |proof: &Proof| Self {
+            tier: proof.tier.clone(),
+            at: proof.proven_at,
+            by: proof.provider.clone(),
+        };
+        proofs.iter().map(note).collect()
     }
 }
 

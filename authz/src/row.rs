@@ -49,7 +49,7 @@ pub(crate) enum Cell {
 pub(crate) struct Guard {
     pub(crate) name: Name,
     pub(crate) line: u32,
-    pub(crate) term: Term,
+    pub(crate) term: Arc<Term>,
 }
 
 #[derive(Clone, Debug)]
@@ -206,7 +206,7 @@ impl Guard {
         Self {
             name: draft.name.value.as_str().into(),
             line: draft.name.line,
-            term: Term::check(&draft.condition, &draft.name, zones, problems),
+            term: Term::check(&draft.condition, &draft.name, zones, problems).into(),
         }
     }
 }
@@ -218,7 +218,7 @@ impl Raise {
         let guard = Guard {
             name: draft.name.value.as_str().into(),
             line: draft.name.line,
-            term,
+            term: term.into(),
         };
         Some(Self {
             guard,

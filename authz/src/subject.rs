@@ -87,6 +87,11 @@ impl Subjects {
         &self.groups
     }
 
+    /// Every name it keeps.
+    pub(crate) fn names_mut(&mut self) -> impl Iterator<Item = &mut Name> {
+        self.users.iter_mut().chain(&mut self.groups).chain(&mut self.texts)
+    }
+
     pub(crate) fn texts(&self) -> &[Name] {
         &self.texts
     }

@@ -58,7 +58,9 @@ pub struct Listener {
 
 #[derive(Clone, Debug)]
 pub enum ListenerKind {
-    Tls { certificates: Vec<CertificateFiles> },
+    Tls {
+        certificates: Vec<CertificateFiles>,
+    },
     /// Answers with a redirect to https, and `/generate_204`.
     RedirectToHttps,
 }

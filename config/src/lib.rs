@@ -2,12 +2,29 @@
 //!
 //! ```text
 //! torhaus.yaml + policy.yaml --load(path)--> Config   or   ALL errors, each with file, line, excerpt, hint
+//!
+//! text --yaml--> tree with places --decode--> file:: (what was typed) --check--> Config (what runs)
 //! ```
 //!
 //! The only crate that knows the file format. Reads files (configuration, policy, secrets, certificates to see
 //! that they are there), opens no socket, changes nothing.
+mod at;
+mod check;
 mod config;
+mod decode;
+mod file;
+mod findings;
+mod load;
+mod mask;
+mod place;
+mod report;
 mod secret;
+mod source;
+mod suggest;
+mod units;
+mod yaml;
 
 pub use config::*;
+pub use load::load;
+pub use report::{Errors, Excerpt, Mistake};
 pub use secret::Secret;

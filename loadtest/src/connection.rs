@@ -138,9 +138,7 @@ impl Connection {
         let status = answer.status().as_u16();
         let bytes = drain(answer.into_body()).await?;
         if status != target.expected.status {
-            return Err(
-                FaultKind::Status(status).because(format!("expected {}, got {status}", target.expected.status))
-            );
+            return Err(FaultKind::Status(status).because(format!("expected {}, got {status}", target.expected.status)));
         }
         match target.expected.body_bytes {
             Some(expected) if expected != bytes => {

@@ -1,1 +1,69 @@
-fn main() {}
+//! `torhaus-loadtest`: load against Torhaus and its peers, and one report that compares them.
+//!
+//! ```text
+//! bench  starts the peers, and for each measurement ->  run (a child pinned to its core)  -> JSON -> report
+//! ```
+//!
+//! Never loads another machine, never retries: what fails is counted and fails the run.
+
+mod authoriser;
+mod bench;
+mod cli;
+mod connection;
+mod cpu;
+mod error;
+mod load;
+mod outcome;
+mod stats;
+mod tally;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, RunArgs};
+use error::{Doing, Result};
+
+/// The generator shares a core with the application: what it saves, the peers under test get as load.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // Another provider may be compiled in by feature unification; then rustls refuses to guess.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match start(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "torhaus-loadtest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: Command) -> Result<ExitCode> {
+    // One thread: `taskset` from outside says where it runs.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing("runtime")?;
+    match command {
+        Command::Run(args) => runtime.block_on(run(&args)),
+        Command::Bench(args) => runtime.block_on(bench::run(&args)),
+        Command::Authoriser(args) => runtime.block_on(authoriser::serve(&args)),
+    }
+}
+
+async fn run(args: &RunArgs) -> Result<ExitCode> {
+    let outcome = load::run(args.plan()?).await?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &outcome).doing("output")?;
+        writeln!(out).doing("output")?;
+    } else {
+        write!(out, "{outcome}").doing("output")?;
+    }
+    let failed = outcome.fault_count() > 0 && !args.allow_faults;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

@@ -44,9 +44,8 @@ pub struct Percentiles {
 
 impl Tally {
     pub fn new() -> Result<Self> {
-        let histogram = || {
-            Histogram::new_with_bounds(1, nanoseconds(LONGEST), SIGNIFICANT_DIGITS).doing("latency histogram")
-        };
+        let histogram =
+            || Histogram::new_with_bounds(1, nanoseconds(LONGEST), SIGNIFICANT_DIGITS).doing("latency histogram");
         Ok(Self {
             latency: histogram()?,
             lateness: histogram()?,

@@ -47,9 +47,8 @@ pub fn identity(cert_file: &Path, key_file: &Path) -> Result<Identity> {
 
 pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let shown = file.display();
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .doing(format!("certificate file `{shown}`"))?;
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).doing(format!("certificate file `{shown}`"))?;
     if found.is_empty() {
         return Err(Error::new(format!("certificate file `{shown}` holds no certificate")));
     }

@@ -204,6 +204,21 @@ fn the_fingerprint_changes_with_every_fact_that_matters_and_with_no_other() {
     for facts in same {
         assert_eq!(print(&facts), print(&base), "{facts:?}");
     }
+    let backup = of(
+        request("backup-api", INSIDE),
+        service("spiffe://example.test/backup"),
+        &[],
+        "standard",
+    );
+    let later = Facts {
+        proofs: proofs(&[("standard", hours(1))]),
+        ..backup.clone()
+    };
+    assert_eq!(
+        print(&later),
+        print(&backup),
+        "a service proves its tier with each connection"
+    );
     let mut seen = vec![print(&base)];
     for facts in [
         Facts {

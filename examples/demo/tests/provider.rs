@@ -61,19 +61,12 @@ async fn start() -> (String, Browser) {
 }
 
 fn http() -> reqwest::Client {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap()
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
 impl Browser {
     fn new(issuer: &str) -> Self {
-        Self {
-            http: http(),
-            issuer: issuer.to_owned(),
-            cookies: RefCell::default(),
-        }
+        Self { http: http(), issuer: issuer.to_owned(), cookies: RefCell::default() }
     }
 
     async fn get(&self, url: &str) -> End {
@@ -89,24 +82,13 @@ impl Browser {
             let line: Vec<_> = self.cookies.borrow().iter().map(|(k, v)| format!("{k}={v}")).collect();
             let response = request.header("Cookie", line.join("; ")).send().await.unwrap();
             for set in response.headers().get_all("set-cookie") {
-                let (name, value) = set
-                    .to_str()
-                    .unwrap()
-                    .split(';')
-                    .next()
-                    .unwrap()
-                    .split_once('=')
-                    .unwrap();
+                let (name, value) = set.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
                 self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());
             }
             let Some(location) = response.headers().get("location") else {
                 let url = response.url().to_string();
                 let status = response.status().as_u16();
-                return End::Page {
-                    url,
-                    status,
-                    html: response.text().await.unwrap(),
-                };
+                return End::Page { url, status, html: response.text().await.unwrap() };
             };
             let next = response.url().join(location.to_str().unwrap()).unwrap();
             if !next.as_str().starts_with(&self.issuer) {
@@ -119,16 +101,7 @@ impl Browser {
 
     async fn code_of(&self, user: &str) -> String {
         let url = format!("{}/demo/code/{user}", self.issuer);
-        self.http
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
-            .trim()
-            .to_owned()
+        self.http.get(url).send().await.unwrap().text().await.unwrap().trim().to_owned()
     }
 }
 
@@ -166,9 +139,8 @@ async fn call(request: HttpRequest) -> Result<openidconnect::HttpResponse, reqwe
 }
 
 async fn relying_party(issuer: &str) -> Rp {
-    let metadata = CoreProviderMetadata::discover_async(IssuerUrl::new(issuer.to_owned()).unwrap(), &call)
-        .await
-        .unwrap();
+    let metadata =
+        CoreProviderMetadata::discover_async(IssuerUrl::new(issuer.to_owned()).unwrap(), &call).await.unwrap();
     CoreClient::from_provider_metadata(
         metadata,
         ClientId::new("torhaus".into()),
@@ -197,10 +169,7 @@ fn ask(rp: &Rp, more: &[(&str, &str)]) -> Asked {
 }
 
 async fn redeem(rp: &Rp, code: &str, verifier: PkceCodeVerifier) -> Result<CoreTokenResponse, String> {
-    let request = rp
-        .exchange_code(AuthorizationCode::new(code.to_owned()))
-        .unwrap()
-        .set_pkce_verifier(verifier);
+    let request = rp.exchange_code(AuthorizationCode::new(code.to_owned())).unwrap().set_pkce_verifier(verifier);
     request.request_async(&call).await.map_err(|error| format!("{error:?}"))
 }
 
@@ -208,18 +177,14 @@ async fn redeem(rp: &Rp, code: &str, verifier: PkceCodeVerifier) -> Result<CoreT
 fn claims(rp: &Rp, tokens: &CoreTokenResponse, nonce: &Nonce) -> serde_json::Value {
     use openidconnect::TokenResponse;
     let id = tokens.id_token().unwrap();
-    let verified = id
-        .claims(&rp.id_token_verifier(), nonce)
-        .expect("the relying party accepts the ID token");
+    let verified = id.claims(&rp.id_token_verifier(), nonce).expect("the relying party accepts the ID token");
     let hash = openidconnect::AccessTokenHash::from_token(
         tokens.access_token(),
         id.signing_alg().unwrap(),
         id.signing_key(&rp.id_token_verifier()).unwrap(),
     );
     assert_eq!(verified.access_token_hash(), Some(&hash.unwrap()));
-    jsonwebtoken::dangerous::insecure_decode::<serde_json::Value>(id.to_string())
-        .unwrap()
-        .claims
+    jsonwebtoken::dangerous::insecure_decode::<serde_json::Value>(id.to_string()).unwrap().claims
 }
 
 const GOLD: (&str, &str) = ("claims", r#"{"id_token":{"acr":{"essential":true,"values":["gold"]}}}"#);
@@ -232,26 +197,15 @@ async fn a_person_signs_in_steps_up_and_signs_out_again() {
 
     let asked = ask(&rp, &[]);
     let page = browser.get(asked.url.as_str()).await;
-    let page = browser
-        .post(page.page("Sign in"), &[("user", "alice"), ("password", "wrong")])
-        .await;
+    let page = browser.post(page.page("Sign in"), &[("user", "alice"), ("password", "wrong")]).await;
     assert_eq!(page.status(), 401);
-    let back = browser
-        .post(page.page("wrong"), &[("user", "alice"), ("password", "alice-demo")])
-        .await
-        .left();
-    assert_eq!(
-        (back["state"].as_str(), back["iss"].as_str()),
-        ("the state", issuer.as_str())
-    );
+    let back = browser.post(page.page("wrong"), &[("user", "alice"), ("password", "alice-demo")]).await.left();
+    assert_eq!((back["state"].as_str(), back["iss"].as_str()), ("the state", issuer.as_str()));
     let tokens = redeem(&rp, &back["code"], asked.verifier).await.unwrap();
     let first = claims(&rp, &tokens, &asked.nonce);
     assert_eq!(first["preferred_username"], "alice");
     assert_eq!(first["groups"], serde_json::json!(["all-employees", "it-admins"]));
-    assert_eq!(
-        (&first["acr"], &first["amr"]),
-        (&"standard".into(), &serde_json::json!(["pwd"]))
-    );
+    assert_eq!((&first["acr"], &first["amr"]), (&"standard".into(), &serde_json::json!(["pwd"])));
 
     // Single sign-on: no page for the same level; a second factor, and only that, for the next.
     let asked = ask(&rp, &[]);
@@ -265,41 +219,21 @@ async fn a_person_signs_in_steps_up_and_signs_out_again() {
     let back = browser.post(&url, &[("code", &code)]).await.left();
     let tokens = redeem(&rp, &back["code"], asked.verifier).await.unwrap();
     let gold = claims(&rp, &tokens, &asked.nonce);
-    assert_eq!(
-        (&gold["acr"], &gold["amr"]),
-        (&"gold".into(), &serde_json::json!(["pwd", "otp", "mfa"]))
-    );
+    assert_eq!((&gold["acr"], &gold["amr"]), (&"gold".into(), &serde_json::json!(["pwd", "otp", "mfa"])));
     assert_eq!(gold["sid"], first["sid"]);
 
     let asked = ask(&rp, &[PHRH]);
     let page = browser.get(asked.url.as_str()).await;
-    let back = browser
-        .post(page.page("Touch the key"), &[("key", "touched")])
-        .await
-        .left();
+    let back = browser.post(page.page("Touch the key"), &[("key", "touched")]).await.left();
     let tokens = redeem(&rp, &back["code"], asked.verifier).await.unwrap();
     let phrh = claims(&rp, &tokens, &asked.nonce);
-    assert_eq!(
-        (&phrh["acr"], &phrh["amr"]),
-        (&"phrh".into(), &serde_json::json!(["pwd", "hwk", "mfa"]))
-    );
+    assert_eq!((&phrh["acr"], &phrh["amr"]), (&"phrh".into(), &serde_json::json!(["pwd", "hwk", "mfa"])));
 
-    let refreshed = rp
-        .exchange_refresh_token(tokens.refresh_token().unwrap())
-        .unwrap()
-        .request_async(&call)
-        .await
-        .unwrap();
-    let userinfo = || {
-        http()
-            .get(format!("{issuer}/userinfo"))
-            .bearer_auth(refreshed.access_token().secret())
-    };
+    let refreshed =
+        rp.exchange_refresh_token(tokens.refresh_token().unwrap()).unwrap().request_async(&call).await.unwrap();
+    let userinfo = || http().get(format!("{issuer}/userinfo")).bearer_auth(refreshed.access_token().secret());
     let info: serde_json::Value = userinfo().send().await.unwrap().json().await.unwrap();
-    assert_eq!(
-        (&info["sub"], &info["email"]),
-        (&first["sub"], &"alice@demo.test".into())
-    );
+    assert_eq!((&info["sub"], &info["email"]), (&first["sub"], &"alice@demo.test".into()));
 
     use openidconnect::TokenResponse;
     let hint = tokens.id_token().unwrap().to_string();
@@ -323,35 +257,15 @@ async fn an_essential_acr_is_met_or_refused_and_a_silent_request_never_asks() {
     let silent = ("prompt", "none");
     let error = |end: End| end.left()["error"].clone();
 
-    assert_eq!(
-        error(browser.get(ask(&rp, &[silent]).url.as_str()).await),
-        "login_required"
-    );
+    assert_eq!(error(browser.get(ask(&rp, &[silent]).url.as_str()).await), "login_required");
     let page = browser.get(ask(&rp, &[PHRH]).url.as_str()).await;
-    let end = browser
-        .post(page.page("Sign in"), &[("user", "dana"), ("password", "dana-demo")])
-        .await;
+    let end = browser.post(page.page("Sign in"), &[("user", "dana"), ("password", "dana-demo")]).await;
     assert_eq!(error(end), "unmet_authentication_requirements");
-    assert_eq!(
-        error(browser.get(ask(&rp, &[PHRH, silent]).url.as_str()).await),
-        "unmet_authentication_requirements"
-    );
-    assert_eq!(
-        error(browser.get(ask(&rp, &[GOLD, silent]).url.as_str()).await),
-        "interaction_required"
-    );
-    assert!(
-        browser
-            .get(ask(&rp, &[silent]).url.as_str())
-            .await
-            .left()
-            .contains_key("code")
-    );
+    assert_eq!(error(browser.get(ask(&rp, &[PHRH, silent]).url.as_str()).await), "unmet_authentication_requirements");
+    assert_eq!(error(browser.get(ask(&rp, &[GOLD, silent]).url.as_str()).await), "interaction_required");
+    assert!(browser.get(ask(&rp, &[silent]).url.as_str()).await.left().contains_key("code"));
     let hint = ("login_hint", "alice");
-    assert_eq!(
-        error(browser.get(ask(&rp, &[silent, hint]).url.as_str()).await),
-        "login_required"
-    );
+    assert_eq!(error(browser.get(ask(&rp, &[silent, hint]).url.as_str()).await), "login_required");
 
     // A wish that cannot come true gives what there is; the relying party has to look.
     let asked = ask(&rp, &[("acr_values", "phrh")]);
@@ -360,10 +274,7 @@ async fn an_essential_acr_is_met_or_refused_and_a_silent_request_never_asks() {
     assert_eq!(claims(&rp, &tokens, &asked.nonce)["acr"], "standard");
 
     let page = browser.get(ask(&rp, &[GOLD]).url.as_str()).await;
-    assert_eq!(
-        error(browser.post(page.page("One more factor"), &[("cancel", "1")]).await),
-        "access_denied"
-    );
+    assert_eq!(error(browser.post(page.page("One more factor"), &[("cancel", "1")]).await), "access_denied");
 }
 
 #[tokio::test]
@@ -375,21 +286,9 @@ async fn an_old_proof_is_renewed_when_max_age_or_prompt_asks_for_it() {
     let back = browser.post(page.page("Sign in"), &alice).await.left();
     assert!(back.contains_key("code"));
 
-    browser
-        .get(ask(&rp, &[("prompt", "login")]).url.as_str())
-        .await
-        .page("Sign in");
-    browser
-        .get(ask(&rp, &[("prompt", "select_account")]).url.as_str())
-        .await
-        .page("Sign in");
-    assert!(
-        browser
-            .get(ask(&rp, &[("max_age", "60")]).url.as_str())
-            .await
-            .left()
-            .contains_key("code")
-    );
+    browser.get(ask(&rp, &[("prompt", "login")]).url.as_str()).await.page("Sign in");
+    browser.get(ask(&rp, &[("prompt", "select_account")]).url.as_str()).await.page("Sign in");
+    assert!(browser.get(ask(&rp, &[("max_age", "60")]).url.as_str()).await.left().contains_key("code"));
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let asked = ask(&rp, &[("max_age", "1")]);
     let page = browser.get(asked.url.as_str()).await;
@@ -401,10 +300,7 @@ async fn an_old_proof_is_renewed_when_max_age_or_prompt_asks_for_it() {
     // Somebody else signs in where alice was expected: that is their right, and their own session.
     let page = browser.get(ask(&rp, &[("login_hint", "frank")]).url.as_str()).await;
     page.page("value=\"frank\"");
-    let back = browser
-        .post(page.page("Sign in"), &[("user", "eve"), ("password", "eve-demo")])
-        .await
-        .left();
+    let back = browser.post(page.page("Sign in"), &[("user", "eve"), ("password", "eve-demo")]).await.left();
     assert!(back.contains_key("code"));
 }
 
@@ -415,26 +311,14 @@ async fn guessing_is_slowed_and_an_interaction_belongs_to_its_browser() {
     let page = browser.get(ask(&rp, &[]).url.as_str()).await;
     let url = page.page("Sign in").to_owned();
     for _ in 0..5 {
-        assert_eq!(
-            browser
-                .post(&url, &[("user", "eve"), ("password", "guess")])
-                .await
-                .status(),
-            401
-        );
+        assert_eq!(browser.post(&url, &[("user", "eve"), ("password", "guess")]).await.status(), 401);
     }
     let right = [("user", "eve"), ("password", "eve-demo")];
     assert_eq!(browser.post(&url, &right).await.status(), 429);
 
     let stranger = Browser::new(&issuer);
     assert_eq!(stranger.get(&url).await.status(), 410);
-    assert_eq!(
-        stranger
-            .post(&url, &[("user", "alice"), ("password", "alice-demo")])
-            .await
-            .status(),
-        410
-    );
+    assert_eq!(stranger.post(&url, &[("user", "alice"), ("password", "alice-demo")]).await.status(), 410);
 }
 
 #[tokio::test]
@@ -443,45 +327,22 @@ async fn codes_secrets_and_return_addresses_are_held_strictly() {
     let rp = relying_party(&issuer).await;
     let asked = ask(&rp, &[]);
     let page = browser.get(asked.url.as_str()).await;
-    let back = browser
-        .post(page.page("Sign in"), &[("user", "frank"), ("password", "frank-demo")])
-        .await
-        .left();
+    let back = browser.post(page.page("Sign in"), &[("user", "frank"), ("password", "frank-demo")]).await.left();
     let form = |secret: &str| {
-        [
-            ("grant_type", "authorization_code"),
-            ("code", &back["code"]),
-            ("redirect_uri", CALLBACK),
-        ]
-        .into_iter()
-        .chain([
-            ("client_id", "torhaus"),
-            ("client_secret", secret),
-            ("code_verifier", asked.verifier.secret()),
-        ])
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect::<Vec<_>>()
+        [("grant_type", "authorization_code"), ("code", &back["code"]), ("redirect_uri", CALLBACK)]
+            .into_iter()
+            .chain([("client_id", "torhaus"), ("client_secret", secret), ("code_verifier", asked.verifier.secret())])
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect::<Vec<_>>()
     };
     let post = |form: Vec<(String, String)>| http().post(format!("{issuer}/token")).form(&form).send();
     let wrong = post(form("wrong")).await.unwrap();
     assert_eq!(wrong.status(), 401);
     assert!(wrong.headers().contains_key("www-authenticate"));
     let right = post(form(SECRET)).await.unwrap();
-    assert_eq!(
-        (
-            right.status().as_u16(),
-            right.headers()["cache-control"].to_str().unwrap()
-        ),
-        (200, "no-store")
-    );
+    assert_eq!((right.status().as_u16(), right.headers()["cache-control"].to_str().unwrap()), (200, "no-store"));
     let again = post(form(SECRET)).await.unwrap();
-    assert_eq!(
-        (
-            again.status().as_u16(),
-            again.text().await.unwrap().contains("invalid_grant")
-        ),
-        (400, true)
-    );
+    assert_eq!((again.status().as_u16(), again.text().await.unwrap().contains("invalid_grant")), (400, true));
 
     let evil = asked.url.as_str().replace("callback%2Fdemo", "callback%2Fevil");
     assert_eq!(browser.get(&evil).await.status(), 400);
@@ -490,27 +351,12 @@ async fn codes_secrets_and_return_addresses_are_held_strictly() {
         "?client_id=torhaus&post_logout_redirect_uri=https%3A%2F%2Fevil.test",
         "?id_token_hint=e30.e30.e30",
     ] {
-        assert_eq!(
-            browser.get(&format!("{issuer}/end-session{query}")).await.status(),
-            400,
-            "{query}"
-        );
+        assert_eq!(browser.get(&format!("{issuer}/end-session{query}")).await.status(), 400, "{query}");
     }
     // Without a hint the person is asked; nobody is signed out by a link, or by a forged form.
-    browser
-        .get(&format!("{issuer}/end-session"))
-        .await
-        .page("Do you want to sign out");
-    browser
-        .post(&format!("{issuer}/end-session"), &[("confirm", "guess")])
-        .await
-        .page("Do you want to sign out");
-    let other_name = http()
-        .get(format!("{issuer}/authorize"))
-        .header("Host", "evil.test")
-        .send()
-        .await
-        .unwrap();
+    browser.get(&format!("{issuer}/end-session")).await.page("Do you want to sign out");
+    browser.post(&format!("{issuer}/end-session"), &[("confirm", "guess")]).await.page("Do you want to sign out");
+    let other_name = http().get(format!("{issuer}/authorize")).header("Host", "evil.test").send().await.unwrap();
     assert_eq!(other_name.status(), 421);
 }
 
@@ -520,23 +366,14 @@ async fn the_relying_party_crate_asks_for_acr_and_max_age_in_its_own_words() {
     let rp = relying_party(&issuer).await;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let (url, _, nonce) = rp
-        .authorize_url(
-            CoreAuthenticationFlow::AuthorizationCode,
-            CsrfToken::new_random,
-            Nonce::new_random,
-        )
+        .authorize_url(CoreAuthenticationFlow::AuthorizationCode, CsrfToken::new_random, Nonce::new_random)
         .set_pkce_challenge(challenge)
         .add_auth_context_value(AuthenticationContextClass::new("phrh".into()))
         .set_max_age(Duration::from_secs(300))
         .url();
     let page = browser.get(url.as_str()).await;
-    let page = browser
-        .post(page.page("Sign in"), &[("user", "alice"), ("password", "alice-demo")])
-        .await;
-    let back = browser
-        .post(page.page("Touch the key"), &[("key", "touched")])
-        .await
-        .left();
+    let page = browser.post(page.page("Sign in"), &[("user", "alice"), ("password", "alice-demo")]).await;
+    let back = browser.post(page.page("Touch the key"), &[("key", "touched")]).await.left();
     let tokens = redeem(&rp, &back["code"], verifier).await.unwrap();
     let claims = claims(&rp, &tokens, &nonce);
     assert_eq!(claims["acr"], "phrh");

@@ -73,11 +73,7 @@ pub fn next(wanted: &Wanted, since: Option<OffsetDateTime>, known: Option<(&Pers
     let Some((person, proven)) = known else {
         return Next::Ask(Ask::Password);
     };
-    let met = |level: &Level| {
-        proven
-            .established(*level, since)
-            .map(|at| Next::Done { level: *level, at })
-    };
+    let met = |level: &Level| proven.established(*level, since).map(|at| Next::Done { level: *level, at });
     if let Some(done) = levels.iter().find_map(met) {
         return done;
     }
@@ -88,10 +84,7 @@ pub fn next(wanted: &Wanted, since: Option<OffsetDateTime>, known: Option<(&Pers
         return Next::Unmet;
     }
     // Nothing asked for, or only wishes that cannot come true: the best there is, a password at least.
-    [Level::Phrh, Level::Gold, Level::Standard]
-        .iter()
-        .find_map(met)
-        .unwrap_or(Next::Ask(Ask::Password))
+    [Level::Phrh, Level::Gold, Level::Standard].iter().find_map(met).unwrap_or(Next::Ask(Ask::Password))
 }
 
 impl Level {

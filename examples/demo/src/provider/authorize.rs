@@ -35,15 +35,9 @@ fn begin(provider: &Provider, headers: &HeaderMap, query: &str) -> Response {
         Err(Refused::Back(back)) => return send_back(provider, &back),
     };
     // Somebody else's session does not count for the person who is hinted at.
-    let session = provider
-        .session(headers)
-        .filter(|session| is_hinted(&request, session.person));
+    let session = provider.session(headers).filter(|session| is_hinted(&request, session.person));
     let again = request.again || session.is_none();
-    let since = if again {
-        Some(now)
-    } else {
-        request.max_age.map(|age| now - age)
-    };
+    let since = if again { Some(now) } else { request.max_age.map(|age| now - age) };
     match step(&request, since, session.as_ref()) {
         Next::Ask(_) if request.silent => {
             let (error, description) = match session {
@@ -56,14 +50,8 @@ fn begin(provider: &Provider, headers: &HeaderMap, query: &str) -> Response {
             let browser = cookie(headers, &provider.browser_cookie()).unwrap_or_else(token);
             let set = set_cookie(&provider.browser_cookie(), &browser);
             let id = token();
-            let interaction = Interaction {
-                request: Arc::new(request),
-                since,
-                browser,
-            };
-            provider
-                .interactions
-                .put(id.clone(), interaction, now + INTERACTION_LIFE, now);
+            let interaction = Interaction { request: Arc::new(request), since, browser };
+            provider.interactions.put(id.clone(), interaction, now + INTERACTION_LIFE, now);
             let mut response = pages::see_other(&format!("/interaction/{id}"));
             pages::add_cookie(&mut response, &set);
             response
@@ -74,11 +62,7 @@ fn begin(provider: &Provider, headers: &HeaderMap, query: &str) -> Response {
 
 /// What comes next for this browser's session.
 pub fn step(request: &Request, since: Option<OffsetDateTime>, session: Option<&Session>) -> Next {
-    next(
-        &request.wanted,
-        since,
-        session.map(|session| (session.person, &session.proven)),
-    )
+    next(&request.wanted, since, session.map(|session| (session.person, &session.proven)))
 }
 
 /// Sends the browser back with a code or an error.
@@ -95,21 +79,11 @@ pub fn finish(
         return send_back(provider, &back(request, "unmet_authentication_requirements", why));
     };
     let code = provider.grants.code(grant(request, &session, level, at), request, now);
-    redirect(
-        provider,
-        &request.redirect_uri,
-        request.state.as_deref(),
-        &[("code", &code)],
-    )
+    redirect(provider, &request.redirect_uri, request.state.as_deref(), &[("code", &code)])
 }
 
 pub fn back(request: &Request, error: &'static str, description: &'static str) -> Back {
-    Back {
-        redirect_uri: request.redirect_uri.clone(),
-        state: request.state.clone(),
-        error,
-        description,
-    }
+    Back { redirect_uri: request.redirect_uri.clone(), state: request.state.clone(), error, description }
 }
 
 pub fn send_back(provider: &Provider, back: &Back) -> Response {
@@ -123,12 +97,7 @@ fn is_hinted(request: &Request, person: &Person) -> bool {
 }
 
 fn grant(request: &Request, session: &Session, level: Level, at: OffsetDateTime) -> Grant {
-    Grant::new(
-        request,
-        session.person,
-        session.sid.clone(),
-        (level, session.proven.methods(level), at),
-    )
+    Grant::new(request, session.person, session.sid.clone(), (level, session.proven.methods(level), at))
 }
 
 /// `iss` goes with success and with errors (RFC 9207 s2). 303, so that no form is posted on (RFC 9700 s4.12).

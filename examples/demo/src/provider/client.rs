@@ -31,18 +31,11 @@ pub fn authenticate<'a>(
         (None, (Some(id), Some(secret))) => (id.to_owned(), secret.to_owned()),
         _ => return Err(NotTheClient::Unclear),
     };
-    let client = clients
-        .iter()
-        .find(|client| client.id == id)
-        .ok_or(NotTheClient::Wrong)?;
+    let client = clients.iter().find(|client| client.id == id).ok_or(NotTheClient::Wrong)?;
     if form.0.is_some_and(|other| other != client.id) {
         return Err(NotTheClient::Unclear);
     }
-    if bool::from(client.secret.as_bytes().ct_eq(secret.as_bytes())) {
-        Ok(client)
-    } else {
-        Err(NotTheClient::Wrong)
-    }
+    if bool::from(client.secret.as_bytes().ct_eq(secret.as_bytes())) { Ok(client) } else { Err(NotTheClient::Wrong) }
 }
 
 /// User and password are form-encoded before base64 (RFC 6749 s2.3.1).
@@ -59,9 +52,7 @@ fn basic(header: &str) -> Option<(String, String)> {
 fn decode(text: &str) -> String {
     // Parsed as the name of a single pair, so `&` and `=` are hidden first.
     let hidden = text.replace('&', "%26").replace('=', "%3D");
-    form_urlencoded::parse(hidden.as_bytes())
-        .next()
-        .map_or_else(String::new, |(name, _)| name.into_owned())
+    form_urlencoded::parse(hidden.as_bytes()).next().map_or_else(String::new, |(name, _)| name.into_owned())
 }
 
 #[cfg(test)]

@@ -67,21 +67,13 @@ impl Grant {
 
 impl Grants {
     pub fn new() -> Self {
-        Self {
-            codes: Shelf::new(),
-            used: Shelf::new(),
-            refresh: Shelf::new(),
-            spent: Shelf::new(),
-        }
+        Self { codes: Shelf::new(), used: Shelf::new(), refresh: Shelf::new(), spent: Shelf::new() }
     }
 
     pub fn code(&self, grant: Grant, request: &Request, now: OffsetDateTime) -> String {
         let code = token();
-        let pending = Pending {
-            grant,
-            redirect_uri: request.redirect_uri.clone(),
-            challenge: request.challenge.clone(),
-        };
+        let pending =
+            Pending { grant, redirect_uri: request.redirect_uri.clone(), challenge: request.challenge.clone() };
         self.codes.put(code.clone(), pending, now + CODE_LIFE, now);
         code
     }
@@ -100,8 +92,7 @@ impl Grants {
             self.end_family(&family);
         }
         let pending = self.codes.take(code, now)?;
-        self.used
-            .put(code.to_owned(), pending.grant.family.clone(), now + REFRESH_LIFE, now);
+        self.used.put(code.to_owned(), pending.grant.family.clone(), now + REFRESH_LIFE, now);
         let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
         let fits = pending.grant.client == client
             && pending.redirect_uri == redirect_uri
@@ -113,10 +104,7 @@ impl Grants {
 
     pub fn refresh_token(&self, grant: &Grant, now: OffsetDateTime) -> String {
         let key = token();
-        let grant = Grant {
-            nonce: None,
-            ..grant.clone()
-        };
+        let grant = Grant { nonce: None, ..grant.clone() };
         self.refresh.put(key.clone(), grant, now + REFRESH_LIFE, now);
         key
     }
@@ -130,8 +118,7 @@ impl Grants {
         // Looked at before it is taken: a foreign client must not spend it.
         self.refresh.find(key, now).filter(|grant| grant.client == client)?;
         let grant = self.refresh.take(key, now)?;
-        self.spent
-            .put(key.to_owned(), grant.family.clone(), now + REFRESH_LIFE, now);
+        self.spent.put(key.to_owned(), grant.family.clone(), now + REFRESH_LIFE, now);
         Some(grant)
     }
 
@@ -196,10 +183,7 @@ mod tests {
         ] {
             let code = code(&grants);
             assert!(grants.redeem(&code, client, address, verifier, at).is_none(), "{what}");
-            assert!(
-                grants.redeem(&code, "rp", CALLBACK, VERIFIER, NOW).is_none(),
-                "{what}: and then it is lost"
-            );
+            assert!(grants.redeem(&code, "rp", CALLBACK, VERIFIER, NOW).is_none(), "{what}: and then it is lost");
         }
         let code = code(&grants);
         assert!(grants.redeem(&code, "rp", CALLBACK, VERIFIER, NOW).is_some());
@@ -221,10 +205,7 @@ mod tests {
         assert_eq!(again.nonce, None);
         let second = grants.refresh_token(&again, NOW);
         assert!(grants.refresh(&first, "rp", NOW).is_none());
-        assert!(
-            grants.refresh(&second, "rp", NOW).is_none(),
-            "the thief's copy and ours both end"
-        );
+        assert!(grants.refresh(&second, "rp", NOW).is_none(), "the thief's copy and ours both end");
     }
 
     #[test]

@@ -17,9 +17,7 @@ impl Guesses {
     /// `who` is a user, or one common name for all that do not exist, so that the map cannot grow.
     pub fn must_wait(&self, who: &'static str, now: OffsetDateTime) -> bool {
         let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong
-            .get(who)
-            .is_some_and(|(count, last)| *count >= PATIENCE && now - *last < WAIT)
+        wrong.get(who).is_some_and(|(count, last)| *count >= PATIENCE && now - *last < WAIT)
     }
 
     pub fn note(&self, who: &'static str, right: bool, now: OffsetDateTime) {
@@ -53,10 +51,7 @@ mod tests {
         assert!(!guesses.must_wait("dana", now));
         assert!(!guesses.must_wait("alice", now + WAIT));
         guesses.note("alice", false, now + WAIT);
-        assert!(
-            !guesses.must_wait("alice", now + WAIT),
-            "one more after the pause begins a new count"
-        );
+        assert!(!guesses.must_wait("alice", now + WAIT), "one more after the pause begins a new count");
     }
 
     #[test]

@@ -56,10 +56,7 @@ pub async fn answer(
     };
     if answer.cancel.is_some() {
         provider.interactions.take(&id, now);
-        return send_back(
-            &provider,
-            &back(&interaction.request, "access_denied", "cancelled by the person"),
-        );
+        return send_back(&provider, &back(&interaction.request, "access_denied", "cancelled by the person"));
     }
     let session = provider.session(&headers);
     let asked = step(&interaction.request, interaction.since, session.as_ref());
@@ -73,9 +70,7 @@ pub async fn answer(
         Err(notice) => return ask_or_finish(&provider, &id, &interaction, session, &headers, Some(notice)),
     };
     let old = cookie(&headers, &provider.cookie);
-    let key = provider
-        .sessions
-        .prove(old.as_deref(), person, |proven| change(proven, now), now);
+    let key = provider.sessions.prove(old.as_deref(), person, |proven| change(proven, now), now);
     let session = provider.sessions.find(&key, now);
     let mut response = match step(&interaction.request, interaction.since, session.as_ref()) {
         Next::Ask(_) => pages::see_other(&format!("/interaction/{id}")),
@@ -109,9 +104,7 @@ fn check_password(
     }
     let person = people::sign_in(&answer.user, answer.password.as_deref().unwrap_or_default());
     provider.guesses.note(who, person.is_some(), now);
-    Ok((person.ok_or(Notice::WrongPassword)?, |proven, now| {
-        proven.password = Some(now)
-    }))
+    Ok((person.ok_or(Notice::WrongPassword)?, |proven, now| proven.password = Some(now)))
 }
 
 fn check_second(
@@ -132,11 +125,7 @@ fn check_second(
     }
     let right = use_code(provider, person, answer.code.as_deref().unwrap_or_default(), now);
     provider.guesses.note(person.user, right, now);
-    if right {
-        Ok((person, |proven, now| proven.code = Some(now)))
-    } else {
-        Err(Notice::WrongCode)
-    }
+    if right { Ok((person, |proven, now| proven.code = Some(now))) } else { Err(Notice::WrongCode) }
 }
 
 /// A code counts once, and none of an earlier step after it (RFC 6238 s5.2).
@@ -153,12 +142,7 @@ fn use_code(provider: &Provider, person: &'static Person, code: &str, now: Offse
 }
 
 fn usable_code(provider: &Provider, person: &'static Person) -> Option<String> {
-    let used = provider
-        .used_codes
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(person.user)
-        .copied();
+    let used = provider.used_codes.lock().unwrap_or_else(PoisonError::into_inner).get(person.user).copied();
     person.usable_code(used, clock::now())
 }
 
@@ -180,9 +164,7 @@ fn ask_or_finish(
     match step(&interaction.request, interaction.since, session.as_ref()) {
         Next::Ask(ask) => {
             let person = session.map(|session| session.person).filter(|_| ask != Ask::Password);
-            let code = person
-                .filter(|_| ask == Ask::SecondFactor)
-                .and_then(|person| usable_code(provider, person));
+            let code = person.filter(|_| ask == Ask::SecondFactor).and_then(|person| usable_code(provider, person));
             pages::ask(headers, &interaction.request, ask, id, person, code, notice)
         }
         decided => {
@@ -193,9 +175,5 @@ fn ask_or_finish(
 }
 
 fn gone(headers: &HeaderMap) -> Response {
-    pages::error(
-        headers,
-        StatusCode::GONE,
-        "this sign-in has ended, or began in another browser",
-    )
+    pages::error(headers, StatusCode::GONE, "this sign-in has ended, or began in another browser")
 }

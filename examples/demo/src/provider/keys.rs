@@ -50,13 +50,7 @@ impl Keys {
         public.common.key_id = Some(kid.clone());
         public.common.public_key_use = Some(PublicKeyUse::Signature);
         public.common.key_algorithm = Some(KeyAlgorithm::ES256);
-        Ok(Self {
-            issuer: issuer.to_owned(),
-            kid,
-            check: DecodingKey::from_jwk(&public)?,
-            sign,
-            public,
-        })
+        Ok(Self { issuer: issuer.to_owned(), kid, check: DecodingKey::from_jwk(&public)?, sign, public })
     }
 
     pub fn jwks(&self) -> Value {
@@ -144,10 +138,7 @@ pub fn about(person: &super::people::Person, scopes: &[String]) -> Value {
     let mut claims = json!({});
     let asked = |scope: &str| scopes.iter().any(|asked| asked == scope);
     if asked("profile") {
-        add(
-            &mut claims,
-            json!({ "name": person.name, "preferred_username": person.user }),
-        );
+        add(&mut claims, json!({ "name": person.name, "preferred_username": person.user }));
     }
     if asked("email") {
         add(&mut claims, json!({ "email": person.email(), "email_verified": true }));

@@ -105,14 +105,8 @@ const GERMAN: Words = Words {
 
 /// `locales` (the request's `ui_locales`) before `Accept-Language`; English when neither names one of ours.
 pub fn words(headers: &HeaderMap, locales: Option<&str>) -> &'static Words {
-    let accepted = headers
-        .get(header::ACCEPT_LANGUAGE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    locales
-        .and_then(|list| first(list, ' '))
-        .or_else(|| first(accepted, ','))
-        .unwrap_or(&ENGLISH)
+    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    locales.and_then(|list| first(list, ' ')).or_else(|| first(accepted, ',')).unwrap_or(&ENGLISH)
 }
 
 /// Browsers list languages by preference, so the first of ours is the best.

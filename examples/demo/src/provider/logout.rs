@@ -30,27 +30,16 @@ fn end(provider: &Provider, headers: &HeaderMap, query: &str, posted: bool) -> R
     };
     let client_id = hint.as_ref().map(|hint| hint.aud.as_str()).or(text("client_id"));
     if text("client_id").is_some_and(|id| Some(id) != client_id) {
-        return pages::error(
-            headers,
-            StatusCode::BAD_REQUEST,
-            "client_id and id_token_hint do not belong together",
-        );
+        return pages::error(headers, StatusCode::BAD_REQUEST, "client_id and id_token_hint do not belong together");
     }
-    let client = provider
-        .clients
-        .iter()
-        .find(|client| Some(client.id.as_str()) == client_id);
+    let client = provider.clients.iter().find(|client| Some(client.id.as_str()) == client_id);
     let return_to = match text("post_logout_redirect_uri") {
         None => None,
         // s3: "The value MUST have been previously registered"; nobody else's address is followed.
         Some(uri) => match client.filter(|client| client.post_logout_redirect_uris.iter().any(|known| known == uri)) {
             Some(_) => Some(uri),
             None => {
-                return pages::error(
-                    headers,
-                    StatusCode::BAD_REQUEST,
-                    "this return address is not registered",
-                );
+                return pages::error(headers, StatusCode::BAD_REQUEST, "this return address is not registered");
             }
         },
     };
@@ -62,10 +51,7 @@ fn end(provider: &Provider, headers: &HeaderMap, query: &str, posted: bool) -> R
         (None, Some(session)) if posted && text("confirm") == Some(&session.sid) => Some(session.sid.clone()),
         (None, Some(session)) => {
             let keep = ["client_id", "post_logout_redirect_uri", "state"];
-            let keep = keep
-                .iter()
-                .filter_map(|name| text(name).map(|value| (*name, value)))
-                .collect();
+            let keep = keep.iter().filter_map(|name| text(name).map(|value| (*name, value))).collect();
             return pages::confirm_logout(headers, session.person, &session.sid, keep);
         }
         (None, None) => None,
@@ -83,18 +69,13 @@ fn end(provider: &Provider, headers: &HeaderMap, query: &str, posted: bool) -> R
         provider.sessions.find(&key, clock::now()).is_none()
     });
     if ended {
-        pages::add_cookie(
-            &mut response,
-            &format!("{}; Max-Age=0", super::set_cookie(&provider.cookie, "")),
-        );
+        pages::add_cookie(&mut response, &format!("{}; Max-Age=0", super::set_cookie(&provider.cookie, "")));
     }
     response
 }
 
 fn with_state(uri: &str, state: Option<&str>) -> String {
     let Some(state) = state else { return uri.to_owned() };
-    let query = form_urlencoded::Serializer::new(String::new())
-        .append_pair("state", state)
-        .finish();
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("state", state).finish();
     format!("{uri}{}{query}", if uri.contains('?') { '&' } else { '?' })
 }

@@ -85,6 +85,11 @@ impl Provider {
     }
 }
 
+/// A secret for a client.
+pub fn random_secret() -> String {
+    shelf::token()
+}
+
 pub fn router(provider: Arc<Provider>) -> Router {
     Router::new()
         .route("/", get(pages::home))
@@ -144,10 +149,7 @@ async fn only_our_name(State(provider): State<Arc<Provider>>, request: Request, 
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let pairs = headers
-        .get_all(header::COOKIE)
-        .into_iter()
-        .filter_map(|line| line.to_str().ok());
+    let pairs = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     pairs
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))

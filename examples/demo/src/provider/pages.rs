@@ -90,110 +90,45 @@ pub fn ask(
     match (ask, person) {
         (Ask::SecondFactor, Some(person)) => {
             let code = code.unwrap_or_default();
-            page(
-                status,
-                &SecondPage {
-                    w,
-                    id,
-                    person,
-                    code: &code,
-                    notice: said,
-                },
-            )
+            page(status, &SecondPage { w, id, person, code: &code, notice: said })
         }
-        (Ask::Key, Some(person)) => page(
-            status,
-            &KeyPage {
-                w,
-                id,
-                person,
-                notice: said,
-            },
-        ),
+        (Ask::Key, Some(person)) => page(status, &KeyPage { w, id, person, notice: said }),
         _ => {
             let hint = request.login_hint.as_deref().unwrap_or_default();
-            page(
-                status,
-                &PasswordPage {
-                    w,
-                    id,
-                    hint,
-                    people: &PEOPLE,
-                    notice: said,
-                },
-            )
+            page(status, &PasswordPage { w, id, hint, people: &PEOPLE, notice: said })
         }
     }
 }
 
 pub fn error(headers: &HeaderMap, status: StatusCode, why: &str) -> Response {
     let w = words(headers, None);
-    page(
-        status,
-        &MessagePage {
-            w,
-            heading: w.error,
-            text: w.error_help,
-            detail: Some(why),
-        },
-    )
+    page(status, &MessagePage { w, heading: w.error, text: w.error_help, detail: Some(why) })
 }
 
 pub fn signed_out(headers: &HeaderMap) -> Response {
     let w = words(headers, None);
-    page(
-        StatusCode::OK,
-        &MessagePage {
-            w,
-            heading: w.signed_out,
-            text: w.about,
-            detail: None,
-        },
-    )
+    page(StatusCode::OK, &MessagePage { w, heading: w.signed_out, text: w.about, detail: None })
 }
 
 pub fn confirm_logout(headers: &HeaderMap, person: &Person, sid: &str, keep: Vec<(&str, &str)>) -> Response {
-    page(
-        StatusCode::OK,
-        &LogoutPage {
-            w: words(headers, None),
-            person,
-            sid,
-            keep,
-        },
-    )
+    page(StatusCode::OK, &LogoutPage { w: words(headers, None), person, sid, keep })
 }
 
 pub async fn home(State(provider): State<Arc<Provider>>, headers: HeaderMap) -> Response {
     let w = words(&headers, None);
     match provider.session(&headers) {
         Some(session) => confirm_logout(&headers, session.person, &session.sid, vec![]),
-        None => page(
-            StatusCode::OK,
-            &MessagePage {
-                w,
-                heading: w.title,
-                text: w.about,
-                detail: Some(w.nobody),
-            },
-        ),
+        None => page(StatusCode::OK, &MessagePage { w, heading: w.title, text: w.about, detail: Some(w.nobody) }),
     }
 }
 
 pub async fn style() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-        (header::CACHE_CONTROL, "max-age=300"),
-    ];
+    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=300")];
     (headers, include_str!("../../templates/style.css")).into_response()
 }
 
 pub fn see_other(to: &str) -> Response {
-    (
-        StatusCode::SEE_OTHER,
-        [(header::LOCATION, to), (header::CACHE_CONTROL, "no-store")],
-    )
-        .into_response()
+    (StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::CACHE_CONTROL, "no-store")]).into_response()
 }
 
 pub fn add_cookie(response: &mut Response, cookie: &str) {

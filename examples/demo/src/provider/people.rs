@@ -67,9 +67,7 @@ pub const PEOPLE: [Person; 5] = [
 ];
 
 pub fn find(user: &str) -> Option<&'static Person> {
-    PEOPLE
-        .iter()
-        .find(|person| person.user.eq_ignore_ascii_case(user.trim()))
+    PEOPLE.iter().find(|person| person.user.eq_ignore_ascii_case(user.trim()))
 }
 
 pub fn by_subject(subject: &str) -> Option<&'static Person> {
@@ -111,12 +109,7 @@ impl Person {
 
     fn totp(&self) -> Option<Totp> {
         let secret = Secret::try_from_base32(self.totp_secret).ok()?;
-        Builder::new()
-            .with_secret(secret)
-            .with_step_duration(STEP)
-            .with_skew(1)
-            .build()
-            .ok()
+        Builder::new().with_secret(secret).with_step_duration(STEP).with_skew(1).build().ok()
     }
 }
 
@@ -138,12 +131,7 @@ mod tests {
     #[test]
     fn a_password_is_the_persons_own() {
         assert_eq!(sign_in(" Alice ", "alice-demo").map(|p| p.user), Some("alice"));
-        for (user, password) in [
-            ("alice", "dana-demo"),
-            ("alice", ""),
-            ("nobody", "nobody-has-this"),
-            ("", ""),
-        ] {
+        for (user, password) in [("alice", "dana-demo"), ("alice", ""), ("nobody", "nobody-has-this"), ("", "")] {
             assert_eq!(sign_in(user, password), None, "{user}");
         }
     }
@@ -156,21 +144,14 @@ mod tests {
             let step = person.code_step(&code, NOW).unwrap();
             assert_eq!(person.code_step(&code, NOW + Duration::seconds(90)), None);
             let next = person.usable_code(Some(step), NOW).unwrap();
-            assert_eq!(
-                person.code_step(&next, NOW),
-                Some(step + 1),
-                "the next code works when this one was used"
-            );
+            assert_eq!(person.code_step(&next, NOW), Some(step + 1), "the next code works when this one was used");
         }
     }
 
     #[test]
     fn the_code_is_that_of_any_authenticator_app() {
         // RFC 6238 appendix B, SHA-1, T = 59: 94287082; its secret is "12345678901234567890".
-        let person = Person {
-            totp_secret: "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
-            ..PEOPLE[0].clone()
-        };
+        let person = Person { totp_secret: "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", ..PEOPLE[0].clone() };
         let at = OffsetDateTime::from_unix_timestamp(59).unwrap();
         assert_eq!(person.usable_code(None, at).unwrap(), "287082");
     }

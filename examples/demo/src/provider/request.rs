@@ -52,10 +52,7 @@ pub fn parse(query: &str, clients: &[Client]) -> Result<Request, Refused> {
     let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_empty());
 
     let id = take("client_id").ok_or(Refused::Here("client_id is missing"))?;
-    let client = clients
-        .iter()
-        .find(|client| client.id == id)
-        .ok_or(Refused::Here("this client is not known"))?;
+    let client = clients.iter().find(|client| client.id == id).ok_or(Refused::Here("this client is not known"))?;
     let redirect_uri = take("redirect_uri").ok_or(Refused::Here("redirect_uri is missing"))?;
     if twice || !client.redirect_uris.contains(&redirect_uri) {
         return Err(Refused::Here("this redirect_uri is not registered"));
@@ -63,12 +60,7 @@ pub fn parse(query: &str, clients: &[Client]) -> Result<Request, Refused> {
 
     let state = take("state");
     let back = |error, description| {
-        Refused::Back(Back {
-            redirect_uri: redirect_uri.clone(),
-            state: state.clone(),
-            error,
-            description,
-        })
+        Refused::Back(Back { redirect_uri: redirect_uri.clone(), state: state.clone(), error, description })
     };
     if take("request").is_some() {
         return Err(back("request_not_supported", "no request objects here"));
@@ -118,9 +110,7 @@ pub fn parse(query: &str, clients: &[Client]) -> Result<Request, Refused> {
         challenge,
         wanted,
         max_age,
-        again: prompts
-            .iter()
-            .any(|prompt| prompt == "login" || prompt == "select_account"),
+        again: prompts.iter().any(|prompt| prompt == "login" || prompt == "select_account"),
         silent,
         login_hint: take("login_hint"),
         locales: take("ui_locales"),
@@ -141,13 +131,7 @@ fn essential(claims: &Value) -> Option<Wanted> {
         // Essential without a value: any acr will do, and there always is one.
         (None, None) => return None,
     };
-    Some(Wanted::Essential(
-        named
-            .into_iter()
-            .filter_map(Value::as_str)
-            .filter_map(Level::parse)
-            .collect(),
-    ))
+    Some(Wanted::Essential(named.into_iter().filter_map(Value::as_str).filter_map(Level::parse).collect()))
 }
 
 fn preferred(acr_values: &[String]) -> Wanted {
@@ -158,10 +142,7 @@ fn preferred(acr_values: &[String]) -> Wanted {
 }
 
 fn words(text: Option<String>) -> Vec<String> {
-    text.unwrap_or_default()
-        .split_ascii_whitespace()
-        .map(str::to_owned)
-        .collect()
+    text.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect()
 }
 
 #[cfg(test)]

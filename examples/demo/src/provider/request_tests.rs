@@ -27,25 +27,16 @@ fn query(changes: &[(&str, &str)], more: &str) -> String {
     ];
     fields.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
     fields.extend(changes.iter().copied().filter(|(_, value)| !value.is_empty()));
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields)
-        .finish()
-        + more
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish() + more
 }
 
 #[test]
 fn a_good_request_is_read_as_it_is() {
-    let text = query(
-        &[("max_age", "300"), ("login_hint", "alice"), ("prompt", "login consent")],
-        "&unknown=1",
-    );
+    let text = query(&[("max_age", "300"), ("login_hint", "alice"), ("prompt", "login consent")], "&unknown=1");
     let request = parse(&text, &clients()).unwrap();
     assert_eq!(request.redirect_uri, CALLBACK);
     assert_eq!(request.scopes, ["openid", "groups"]);
-    assert_eq!(
-        (request.state.as_deref(), request.nonce.as_deref()),
-        (Some("st"), Some("no"))
-    );
+    assert_eq!((request.state.as_deref(), request.nonce.as_deref()), (Some("st"), Some("no")));
     assert_eq!(request.max_age, Some(Duration::seconds(300)));
     assert!(request.again && !request.silent);
     assert_eq!(request.wanted, Wanted::Any);
@@ -88,11 +79,7 @@ fn every_other_mistake_goes_back_with_its_error_and_the_state() {
     for (name, value, expected) in rows {
         match parse(&query(&[(name, value)], ""), &clients()) {
             Err(Refused::Back(back)) => {
-                assert_eq!(
-                    (back.error, back.state.as_deref()),
-                    (expected, Some("st")),
-                    "{name}={value}"
-                );
+                assert_eq!((back.error, back.state.as_deref()), (expected, Some("st")), "{name}={value}");
             }
             other => panic!("{name}={value}: {other:?}"),
         }
@@ -106,39 +93,15 @@ fn an_essential_acr_is_a_demand_and_acr_values_are_a_wish() {
         ("gold", "", Wanted::Preferred(vec![Gold])),
         ("phrh gold", "", Wanted::Preferred(vec![Phrh, Gold])),
         ("platinum", "", Wanted::Preferred(vec![])),
-        (
-            "gold",
-            r#"{"id_token":{"acr":{"essential":true,"values":["phrh"]}}}"#,
-            Wanted::Essential(vec![Phrh]),
-        ),
-        (
-            "",
-            r#"{"id_token":{"acr":{"essential":true,"value":"gold"}}}"#,
-            Wanted::Essential(vec![Gold]),
-        ),
-        (
-            "",
-            r#"{"id_token":{"acr":{"essential":true,"value":"platinum"}}}"#,
-            Wanted::Essential(vec![]),
-        ),
-        (
-            "gold",
-            r#"{"id_token":{"acr":{"essential":true}}}"#,
-            Wanted::Preferred(vec![Gold]),
-        ),
-        (
-            "",
-            r#"{"id_token":{"acr":{"values":["gold"]},"auth_time":{"essential":true}}}"#,
-            Wanted::Any,
-        ),
+        ("gold", r#"{"id_token":{"acr":{"essential":true,"values":["phrh"]}}}"#, Wanted::Essential(vec![Phrh])),
+        ("", r#"{"id_token":{"acr":{"essential":true,"value":"gold"}}}"#, Wanted::Essential(vec![Gold])),
+        ("", r#"{"id_token":{"acr":{"essential":true,"value":"platinum"}}}"#, Wanted::Essential(vec![])),
+        ("gold", r#"{"id_token":{"acr":{"essential":true}}}"#, Wanted::Preferred(vec![Gold])),
+        ("", r#"{"id_token":{"acr":{"values":["gold"]},"auth_time":{"essential":true}}}"#, Wanted::Any),
         ("", r#"{"id_token":{"acr":null}}"#, Wanted::Any),
     ];
     for (acr_values, claims, expected) in rows {
         let text = query(&[("acr_values", acr_values), ("claims", claims)], "");
-        assert_eq!(
-            parse(&text, &clients()).unwrap().wanted,
-            expected,
-            "{acr_values} {claims}"
-        );
+        assert_eq!(parse(&text, &clients()).unwrap().wanted, expected, "{acr_values} {claims}");
     }
 }

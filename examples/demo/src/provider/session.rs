@@ -38,15 +38,9 @@ impl Sessions {
         change: impl FnOnce(&mut Proven),
         now: OffsetDateTime,
     ) -> String {
-        let old = old_key
-            .and_then(|key| self.shelf.take(key, now))
-            .filter(|session| session.person == person);
-        let mut session = old.unwrap_or_else(|| Session {
-            person,
-            sid: token(),
-            proven: Proven::default(),
-            ends: now + LIFE,
-        });
+        let old = old_key.and_then(|key| self.shelf.take(key, now)).filter(|session| session.person == person);
+        let mut session =
+            old.unwrap_or_else(|| Session { person, sid: token(), proven: Proven::default(), ends: now + LIFE });
         change(&mut session.proven);
         let key = token();
         let ends = session.ends;
@@ -83,10 +77,7 @@ mod tests {
         assert_eq!((session.proven.password, session.proven.code), (Some(now), Some(now)));
 
         let third = sessions.prove(Some(&second), dana, |proven| proven.password = Some(now), now);
-        assert!(
-            !sessions.lives(&sid, now),
-            "another person in the same browser ends the session"
-        );
+        assert!(!sessions.lives(&sid, now), "another person in the same browser ends the session");
         assert_eq!(sessions.find(&third, now).unwrap().proven.code, None);
         assert!(sessions.find(&third, now + LIFE).is_none());
     }

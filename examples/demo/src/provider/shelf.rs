@@ -12,9 +12,7 @@ pub struct Shelf<V> {
 
 impl<V: Clone> Shelf<V> {
     pub fn new() -> Self {
-        Self {
-            things: Mutex::new(HashMap::new()),
-        }
+        Self { things: Mutex::new(HashMap::new()) }
     }
 
     pub fn put(&self, key: String, value: V, until: OffsetDateTime, now: OffsetDateTime) {
@@ -23,10 +21,7 @@ impl<V: Clone> Shelf<V> {
             things.retain(|_, (until, _)| *until > now);
         }
         if things.len() >= CAPACITY
-            && let Some(oldest) = things
-                .iter()
-                .min_by_key(|(_, (until, _))| *until)
-                .map(|(key, _)| key.clone())
+            && let Some(oldest) = things.iter().min_by_key(|(_, (until, _))| *until).map(|(key, _)| key.clone())
         {
             things.remove(&oldest);
         }
@@ -34,18 +29,12 @@ impl<V: Clone> Shelf<V> {
     }
 
     pub fn find(&self, key: &str, now: OffsetDateTime) -> Option<V> {
-        self.lock()
-            .get(key)
-            .filter(|(until, _)| *until > now)
-            .map(|(_, value)| value.clone())
+        self.lock().get(key).filter(|(until, _)| *until > now).map(|(_, value)| value.clone())
     }
 
     /// Finds and removes in one step: of two callers, one gets it.
     pub fn take(&self, key: &str, now: OffsetDateTime) -> Option<V> {
-        self.lock()
-            .remove(key)
-            .filter(|(until, _)| *until > now)
-            .map(|(_, value)| value)
+        self.lock().remove(key).filter(|(until, _)| *until > now).map(|(_, value)| value)
     }
 
     pub fn any(&self, now: OffsetDateTime, wanted: impl Fn(&V) -> bool) -> bool {
@@ -90,12 +79,7 @@ mod tests {
         let now = datetime!(2026-11-22 12:00 UTC);
         let shelf = Shelf::new();
         for i in 0..=CAPACITY {
-            shelf.put(
-                i.to_string(),
-                i,
-                now + Duration::seconds(60 + i64::try_from(i).unwrap()),
-                now,
-            );
+            shelf.put(i.to_string(), i, now + Duration::seconds(60 + i64::try_from(i).unwrap()), now);
         }
         assert_eq!(shelf.find("0", now), None);
         assert_eq!(shelf.find("1", now), Some(1));

@@ -33,11 +33,7 @@ pub async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, bo
     }
     let text = |name: &str| fields.get(name).map(String::as_str);
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let client = match authenticate(
-        &provider.clients,
-        authorization,
-        (text("client_id"), text("client_secret")),
-    ) {
+    let client = match authenticate(&provider.clients, authorization, (text("client_id"), text("client_secret"))) {
         Ok(client) => client,
         Err(NotTheClient::Unclear) => return challenge("send the client's secret in exactly one way"),
         Err(NotTheClient::Wrong) => return challenge("the client or its secret is wrong"),
@@ -45,34 +41,21 @@ pub async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, bo
     match text("grant_type") {
         Some("authorization_code") => redeem(&provider, client, &fields, now),
         Some("refresh_token") => refresh(&provider, client, &fields, now),
-        _ => problem(
-            StatusCode::BAD_REQUEST,
-            "unsupported_grant_type",
-            "authorization_code or refresh_token",
-        ),
+        _ => problem(StatusCode::BAD_REQUEST, "unsupported_grant_type", "authorization_code or refresh_token"),
     }
 }
 
 /// OpenID Connect Core s5.3.
 pub async fn userinfo(State(provider): State<Arc<Provider>>, headers: HeaderMap) -> Response {
-    let token = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(bearer);
+    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
     let ours = token.and_then(|token| provider.keys.read(token, Kind::AccessToken));
     let found = ours.as_ref().and_then(|ours| {
         let alive = provider.sessions.lives(&ours.sid, clock::now());
-        people::by_subject(&ours.sub)
-            .filter(|_| alive)
-            .map(|person| (ours, person))
+        people::by_subject(&ours.sub).filter(|_| alive).map(|person| (ours, person))
     });
     let Some((ours, person)) = found else {
         // RFC 6750 s3.1: no error code when no token was sent.
-        let challenge = if token.is_some() {
-            "Bearer error=\"invalid_token\""
-        } else {
-            "Bearer"
-        };
+        let challenge = if token.is_some() { "Bearer error=\"invalid_token\"" } else { "Bearer" };
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();
     };
     let scopes: Vec<String> = ours.scope.split(' ').map(str::to_owned).collect();
@@ -84,10 +67,7 @@ pub async fn userinfo(State(provider): State<Arc<Provider>>, headers: HeaderMap)
 fn redeem(provider: &Provider, client: &Client, fields: &Fields, now: OffsetDateTime) -> Response {
     let text = |name: &str| fields.get(name).map_or("", String::as_str);
     let code = text("code");
-    match provider
-        .grants
-        .redeem(code, &client.id, text("redirect_uri"), text("code_verifier"), now)
-    {
+    match provider.grants.redeem(code, &client.id, text("redirect_uri"), text("code_verifier"), now) {
         Some(grant) => tokens(provider, &grant, now),
         None => bad_grant(),
     }
@@ -126,11 +106,7 @@ fn bearer(header: &str) -> Option<&str> {
 
 /// One answer for every reason: which part was wrong is nobody's business.
 fn bad_grant() -> Response {
-    problem(
-        StatusCode::BAD_REQUEST,
-        "invalid_grant",
-        "the code or refresh token is not valid here, or no longer",
-    )
+    problem(StatusCode::BAD_REQUEST, "invalid_grant", "the code or refresh token is not valid here, or no longer")
 }
 
 /// RFC 6749 s5.2: 401 and a challenge.
@@ -144,11 +120,7 @@ fn challenge(description: &str) -> Response {
 }
 
 fn problem(status: StatusCode, error: &str, description: &str) -> Response {
-    (
-        status,
-        no_store(Json(json!({ "error": error, "error_description": description }))),
-    )
-        .into_response()
+    (status, no_store(Json(json!({ "error": error, "error_description": description })))).into_response()
 }
 
 fn no_store(body: impl IntoResponse) -> Response {

@@ -1,0 +1,240 @@
+//! Certificates and keys, read as the listeners will read them: what passes here serves there.
+use super::Cx;
+use crate::at::At;
+use crate::config::CertificateFiles;
+use crate::file::listener::Certificate;
+use crate::place::Place;
+use crate::units::Mistake;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use torhaus_authz::Timestamp;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// A warning from here on: enough to renew by hand.
+const EXPIRES_SOON_DAYS: i64 = 14;
+
+/// Chain and key of a listener: readable, of one pair, valid now, with at least one DNS name.
+pub(crate) fn check(at: &At<Certificate>, cx: &mut Cx<'_>) -> Option<CertificateFiles> {
+    let files = at.get()?;
+    let chain = cx.read(&files.cert_file, "certificate file");
+    let key = cx.read(&files.key_file, "key file");
+    if let Some((path, _)) = &key {
+        cx.warn_if_open(&files.key_file.place, path, "key file");
+    }
+    let chain = chain.and_then(|(path, pem)| match certificates(&pem) {
+        Ok(chain) => Some((path, chain)),
+        Err(why) => {
+            cx.mistake(
+                &files.cert_file.place,
+                why.of("certificate file", &path.display().to_string()),
+            );
+            None
+        }
+    });
+    let key = key.and_then(|(path, pem)| match private_key(&pem) {
+        Ok(key) => Some((path, key)),
+        Err(why) => {
+            cx.mistake(&files.key_file.place, why.of("key file", &path.display().to_string()));
+            None
+        }
+    });
+    let (cert_path, chain) = chain?;
+    let names = leaf(&chain, &files.cert_file.place, &cert_path.display().to_string(), cx);
+    let (key_path, key) = key?;
+    belongs(chain, &key, &files.key_file.place, &key_path.display().to_string(), cx)?;
+    Some(CertificateFiles {
+        cert_file: cert_path,
+        key_file: key_path,
+        names: names?,
+    })
+}
+
+/// All certificates of a PEM file, at least one; used for authorities too.
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadPem> {
+    let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => {
+            let broken = found.iter().any(|der| X509Certificate::from_der(der).is_err());
+            if broken { Err(BadPem::Broken) } else { Ok(found) }
+        }
+        Ok(_) if looks_like_key(pem) => Err(BadPem::KeyInstead),
+        Ok(_) if pem.starts_with(&[0x30]) => Err(BadPem::Der),
+        Ok(_) => Err(BadPem::NoCertificate),
+        Err(_) => Err(BadPem::Broken),
+    }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, BadPem> {
+    match PrivateKeyDer::from_pem_slice(pem) {
+        Ok(key) => Ok(key),
+        Err(_) if contains(pem, b"ENCRYPTED") => Err(BadPem::Encrypted),
+        Err(pem::Error::NoItemsFound) if contains(pem, b"-----BEGIN CERTIFICATE") => Err(BadPem::CertificateInstead),
+        Err(pem::Error::NoItemsFound) => Err(BadPem::NoKey),
+        Err(_) => Err(BadPem::Broken),
+    }
+}
+
+fn belongs(
+    chain: Vec<CertificateDer<'static>>,
+    key: &PrivateKeyDer<'static>,
+    place: &Place,
+    path: &str,
+    cx: &mut Cx<'_>,
+) -> Option<()> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let Ok(key) = provider.key_provider.load_private_key(key.clone_key()) else {
+        cx.error(
+            place,
+            format!("the key in `{path}` is of a kind that TLS here cannot use"),
+            "use ECDSA P-256, Ed25519 or RSA of at least 2048 bits",
+        );
+        return None;
+    };
+    if CertifiedKey::new(chain, key).keys_match().is_err() {
+        cx.error(
+            place,
+            format!("the key in `{path}` does not belong to the certificate"),
+            "name the key that the certificate was issued for; its first certificate must be the server's own",
+        );
+        return None;
+    }
+    Some(())
+}
+
+/// DNS names of the leaf, which must be valid now.
+fn leaf(chain: &[CertificateDer<'_>], place: &Place, path: &str, cx: &mut Cx<'_>) -> Option<Vec<String>> {
+    let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+    let now = cx.now.seconds();
+    let (from, to) = (
+        leaf.validity().not_before.timestamp(),
+        leaf.validity().not_after.timestamp(),
+    );
+    if to <= now {
+        let day = day(to);
+        cx.error(
+            place,
+            format!("the certificate in `{path}` expired on {day}"),
+            "renew it; browsers refuse it",
+        );
+        return None;
+    }
+    if from > now {
+        let day = day(from);
+        cx.error(
+            place,
+            format!("the certificate in `{path}` is not valid before {day}"),
+            "check this machine's clock",
+        );
+        return None;
+    }
+    if to - now < EXPIRES_SOON_DAYS * 24 * 3600 {
+        cx.warning(
+            place,
+            format!("the certificate in `{path}` expires on {}", day(to)),
+            "renew it",
+        );
+    }
+    if leaf.is_ca() && chain.len() > 1 {
+        cx.error(
+            place,
+            format!("the first certificate in `{path}` is an authority's"),
+            "put the server's own certificate first, then its issuer",
+        );
+        return None;
+    }
+    let names: Vec<String> = match leaf.subject_alternative_name() {
+        Ok(Some(extension)) => extension
+            .value
+            .general_names
+            .iter()
+            .filter_map(|name| match name {
+                GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+                _ => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    if names.is_empty() {
+        cx.error(
+            place,
+            format!("the certificate in `{path}` names no host"),
+            "have it issued with the hosts as DNS names (subject alternative names); browsers look nowhere else",
+        );
+        return None;
+    }
+    Some(names)
+}
+
+fn day(seconds: i64) -> String {
+    let at = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    at.date().to_string()
+}
+
+/// When an authority's certificate ends, if it has ended.
+pub(crate) fn expired_since(der: &CertificateDer<'_>, now: Timestamp) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let end = certificate.validity().not_after.timestamp();
+    (end <= now.seconds()).then(|| day(end))
+}
+
+/// Is it an authority (basic constraints)? A file of server certificates is a common slip.
+pub(crate) fn is_authority(der: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.is_ca())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadPem {
+    NoCertificate,
+    NoKey,
+    KeyInstead,
+    CertificateInstead,
+    Encrypted,
+    Der,
+    Broken,
+}
+
+impl BadPem {
+    pub fn of(self, what: &str, path: &str) -> Mistake {
+        let file = format!("{what} `{path}`");
+        let (message, hint) = match self {
+            Self::NoCertificate => (
+                format!("{file} has no certificate"),
+                "it must have `-----BEGIN CERTIFICATE-----`",
+            ),
+            Self::NoKey => (
+                format!("{file} has no private key"),
+                "it must have `-----BEGIN PRIVATE KEY-----`",
+            ),
+            Self::KeyInstead => (
+                format!("{file} has a key, not a certificate"),
+                "are the two files swapped?",
+            ),
+            Self::CertificateInstead => (
+                format!("{file} has a certificate, not a key"),
+                "are the two files swapped?",
+            ),
+            Self::Encrypted => (
+                format!("the key in `{path}` has a passphrase"),
+                "remove it: `openssl pkey -in OLD -out NEW`",
+            ),
+            Self::Der => (
+                format!("{file} is binary (DER)"),
+                "convert it to PEM: `openssl x509 -inform der -in OLD -out NEW`",
+            ),
+            Self::Broken => (
+                format!("{file} is damaged"),
+                "it is cut off or was edited; copy it again",
+            ),
+        };
+        Mistake::new(message).hint(hint)
+    }
+}
+
+fn looks_like_key(pem: &[u8]) -> bool {
+    contains(pem, b"PRIVATE KEY-----")
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,141 @@
+//! File tree -> checked tree. Reports everything that is wrong, one area per file; a part that could not be read was
+//! reported by the decoder and is passed over here.
+mod certificate;
+mod client_auth;
+mod cross;
+mod headers;
+mod host;
+mod identity;
+mod listeners;
+mod paths;
+mod policy;
+mod route;
+mod routes;
+mod settings;
+mod suite;
+mod trust;
+mod upstream;
+
+use crate::at::At;
+use crate::config::Config;
+use crate::file;
+use crate::findings::Findings;
+use crate::place::Place;
+use crate::units::Mistake;
+use std::path::{Path, PathBuf};
+use torhaus_authz::Timestamp;
+
+pub(crate) use paths::resolve;
+pub(crate) use policy::PolicySource;
+pub(crate) use settings::default::POLICY_FILE as DEFAULT_POLICY_FILE;
+
+/// What every check needs: where relative paths begin, the moment, and where to report.
+pub(crate) struct Cx<'a> {
+    pub base: &'a Path,
+    pub now: Timestamp,
+    pub findings: &'a mut Findings,
+    /// Everything read so far.
+    pub files: Vec<PathBuf>,
+}
+
+impl Cx<'_> {
+    pub fn error(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
+        self.findings.error(place, Mistake::new(message).hint(hint));
+    }
+
+    pub fn warning(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
+        self.findings.warning(place, Mistake::new(message).hint(hint));
+    }
+
+    /// Something at this place, or inside of it, was reported: what follows from it is no second mistake.
+    pub fn is_reported(&self, place: &Place) -> bool {
+        let path: &str = &place.path;
+        self.findings.errors.iter().any(|error| {
+            let inside = error.place.path.strip_prefix(path);
+            error.place.file == place.file && inside.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    pub fn mistake(&mut self, place: &Place, mistake: Mistake) {
+        self.findings.error(place, mistake);
+    }
+
+    /// The value of a text, or a report of why it is none.
+    pub fn parse<T>(&mut self, at: &At<String>, parse: impl FnOnce(&str) -> Result<T, Mistake>) -> Option<T> {
+        match parse(at.text()?) {
+            Ok(value) => Some(value),
+            Err(mistake) => {
+                self.mistake(&at.place, mistake);
+                None
+            }
+        }
+    }
+
+    /// The same for a value that may be absent. The outer `None` is a value that was there and wrong.
+    pub fn parse_or<T>(
+        &mut self,
+        at: Option<&At<String>>,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, Mistake>,
+    ) -> Option<T> {
+        at.map_or(Some(default), |at| self.parse(at, parse))
+    }
+}
+
+/// The whole configuration, or `None` when `cx.findings` has errors.
+pub(crate) fn check(
+    tree: &file::Torhaus,
+    policy: Option<(&file::policy::Policy, PolicySource)>,
+    file: &Path,
+    mut cx: Cx<'_>,
+) -> Option<Config> {
+    version(&tree.version, &mut cx);
+    let listeners = listeners::check(&tree.listeners, &mut cx);
+    let portal = settings::portal(&tree.portal, &listeners, &mut cx);
+    let trusted_proxies = settings::trusted_proxies(&tree.trusted_proxies, &mut cx);
+    let trust_domains = trust::check(&tree.trust_domains, &mut cx);
+    let providers = identity::providers(&tree.identity, &mut cx);
+    let bearer = identity::bearer(&tree.identity, providers.as_deref().unwrap_or_default(), &mut cx);
+    let geoip = settings::geoip(tree.lookups.as_ref(), &mut cx);
+    let routes = routes::check(tree, &listeners, portal.as_ref(), &trust_domains, &mut cx);
+    let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
+    let limits = settings::limits(tree.limits.as_ref(), &mut cx);
+    let branding = settings::branding(tree.branding.as_ref());
+    let admin_address = settings::admin(tree.admin.as_ref(), &listeners, &mut cx);
+    let state_dir = settings::state_dir(tree.state_dir.as_ref(), &mut cx);
+    if let Some((policy, _)) = &policy {
+        cross::check(tree, policy, &mut cx);
+    }
+    let policy = policy.and_then(|(policy, source)| policy::check(policy, source, &mut cx));
+
+    Some(Config {
+        file: file.to_owned(),
+        state_dir: state_dir?,
+        listeners: listeners.checked,
+        portal: portal?,
+        trusted_proxies,
+        trust_domains: trust_domains.checked,
+        providers: providers?,
+        bearer: bearer?,
+        named_networks: geoip.named_networks,
+        geoip_database: geoip.database,
+        routes,
+        sessions: sessions?,
+        limits: limits?,
+        branding,
+        admin_address: admin_address?,
+        policy: policy?,
+        warnings: Vec::new(),
+        files: cx.files,
+    })
+}
+
+fn version(version: &At<u64>, cx: &mut Cx<'_>) {
+    if let Some(number) = version.get().filter(|number| **number != 1) {
+        cx.error(
+            &version.place,
+            format!("version {number} of the file format is not known"),
+            "this torhaus reads `version: 1`; a newer file needs a newer torhaus",
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! One route: host, path, application, and what the application is told.
+use super::trust::TrustDomains;
+use super::{Cx, client_auth, headers, host, upstream};
+use crate::at::{At, List};
+use crate::config::{Preflight, Route};
+use crate::file::route as typed;
+use crate::place::Place;
+use crate::units::Mistake;
+
+pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains, cx: &mut Cx<'_>) -> Option<Route> {
+    let host = cx.parse(&route.host, host::pattern);
+    let path = cx.parse_or(route.path.as_ref(), "/".to_owned(), path);
+    let upstream = upstream::check(route, cx);
+    let client_auth = client_auth::check(route.client_auth.as_ref(), domains, cx);
+    let headers = headers::check(route.headers.as_ref(), cx);
+    let upgrades = upgrades(&route.upgrades, cx);
+    let name = route.name.text()?;
+    Some(Route {
+        name: name.into(),
+        host: host?,
+        path: path?,
+        upstream: upstream?,
+        resource: route.resource.text()?.into(),
+        client_auth: client_auth?,
+        headers: headers?,
+        preserve_host: flag(route.preserve_host.as_ref(), true)?,
+        cors_preflight: match &route.cors_preflight {
+            None => Preflight::Decide,
+            Some(at) => match at.get()? {
+                typed::Preflight::Decide => Preflight::Decide,
+                typed::Preflight::Pass => Preflight::Pass,
+            },
+        },
+        title: route.title.as_ref().and_then(At::text).unwrap_or(name).to_owned(),
+        description: route.description.as_ref().and_then(At::text).map(str::to_owned),
+        listed: flag(route.listed.as_ref(), true)?,
+        upgrades: upgrades?,
+        line: place.line,
+    })
+}
+
+fn flag(at: Option<&At<bool>>, default: bool) -> Option<bool> {
+    at.map_or(Some(default), |at| at.get().copied())
+}
+
+/// Canonical: what the policy sees is what the application sees, so there is one spelling of a path.
+fn path(text: &str) -> Result<String, Mistake> {
+    let wrong = |why: &str, hint: String| Err(Mistake::new(format!("`{text}` {why}")).hint(hint));
+    if !text.starts_with('/') {
+        return wrong("does not begin with `/`", format!("write `/{text}`"));
+    }
+    if text == "/.torhaus" || text.starts_with("/.torhaus/") {
+        return wrong(
+            "belongs to the gate itself, on every host",
+            "choose another path".to_owned(),
+        );
+    }
+    if text.ends_with("/*") {
+        let bare = text.trim_end_matches("/*");
+        let bare = if bare.is_empty() { "/" } else { bare };
+        return wrong(
+            "has a `*`; a path stands for all below it anyway",
+            format!("write `{bare}`"),
+        );
+    }
+    if text.len() > 1 && text.ends_with('/') {
+        return wrong(
+            "ends with `/`",
+            format!(
+                "write `{}`: it stands for all below it, too",
+                text.trim_end_matches('/')
+            ),
+        );
+    }
+    if text
+        .split('/')
+        .skip(1)
+        .any(|segment| (segment.is_empty() && text != "/") || segment == "." || segment == "..")
+    {
+        return wrong("is not canonical", "remove `//`, `/./` and `/../`".to_owned());
+    }
+    if text.contains(['?', '#']) {
+        return wrong(
+            "has a query",
+            "a route goes by host and path only: remove what follows the path".to_owned(),
+        );
+    }
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&b);
+    if !text.bytes().all(is_plain) {
+        return wrong(
+            "has characters that can be spelled in several ways",
+            "use letters, digits, `-`, `_`, `.`".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+fn upgrades(list: &List<String>, cx: &mut Cx<'_>) -> Option<Vec<String>> {
+    let mut whole = list.whole;
+    let mut found = Vec::new();
+    for item in &list.items {
+        match cx.parse(item, upgrade) {
+            Some(token) => found.push(token),
+            None => whole = false,
+        }
+    }
+    whole.then_some(found)
+}
+
+fn upgrade(text: &str) -> Result<String, Mistake> {
+    let token = text.to_ascii_lowercase();
+    if token == "h2c" || token == "h2" || token.starts_with("http/") {
+        // Behind such a switch requests are no longer seen, and so not decided.
+        return Err(
+            Mistake::new(format!("`{text}` would let requests pass the gate unseen"))
+                .hint("for an HTTP/2 application write `upstream: h2c://…`"),
+        );
+    }
+    if !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._/".contains(&b)) {
+        return Err(Mistake::new(format!("`{text}` is not an upgrade token"))
+            .hint("as in `Upgrade: tailscale-control-protocol`"));
+    }
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        for right in ["/", "/api", "/api/v1", "/.well-known/x", "/a+b"] {
+            assert_eq!(path(right).as_deref(), Ok(right));
+        }
+        for wrong in [
+            "api",
+            "/api/",
+            "/a//b",
+            "/a/../b",
+            "/a/.",
+            "/a?b",
+            "/a#b",
+            "/a%2fb",
+            "/ä",
+            "/a\\b",
+            "/a/*",
+            "/.torhaus/x",
+            "//",
+        ] {
+            assert!(path(wrong).is_err_and(|mistake| mistake.hint.is_some()), "{wrong}");
+        }
+    }
+}

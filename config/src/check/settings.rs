@@ -1,0 +1,318 @@
+//! The settings that stand alone: portal, trusted proxies, networks, sessions, limits, branding, admin address.
+use super::listeners::{Listeners, address};
+use super::{Cx, host, resolve};
+use crate::at::{At, List};
+use crate::config::{Branding, HostPattern, Limits, NamedNetwork, Portal, Sessions};
+use crate::file;
+use crate::units::{self, Mistake};
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use torhaus_authz::Country;
+
+/// Defaults; their reasons stand in `reference.rs`, and so in `docs/config.md`.
+pub(crate) mod default {
+    use std::time::Duration;
+
+    pub(crate) const STATE_DIR: &str = "state";
+    pub(crate) const POLICY_FILE: &str = "policy.yaml";
+    pub(crate) const SESSION_IDLE: Duration = Duration::from_secs(8 * 3600);
+    pub(crate) const SESSION_ABSOLUTE: Duration = Duration::from_secs(24 * 3600);
+    pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+    pub(crate) const MAX_CONNECTIONS: usize = 10_000;
+    pub(crate) const MAX_HEADER_BYTES: usize = 32 * 1024;
+    pub(crate) const MAX_HEADERS: usize = 100;
+    pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+    pub(crate) const DRAIN: Duration = Duration::from_secs(30);
+    pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+    pub(crate) const ORGANISATION: &str = "Torhaus";
+}
+
+pub(crate) fn state_dir(at: Option<&At<String>>, cx: &mut Cx<'_>) -> Option<PathBuf> {
+    let path = match at {
+        Some(at) => resolve(cx.base, at.text()?),
+        None => resolve(cx.base, default::STATE_DIR),
+    };
+    if let Some(at) = at
+        && path.is_file()
+    {
+        cx.error(
+            &at.place,
+            format!("`{}` is a file, not a folder", path.display()),
+            "name a folder of its own",
+        );
+        return None;
+    }
+    Some(path)
+}
+
+pub(crate) fn portal(at: &At<file::Portal>, listeners: &Listeners, cx: &mut Cx<'_>) -> Option<Portal> {
+    let at = &at.get()?.url;
+    let mut url = cx.parse(at, |text| host::url(text, &["https"]))?;
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        cx.error(
+            &at.place,
+            "the portal is a whole host: its URL has no path",
+            "write only `https://host` or with a port",
+        );
+        return None;
+    }
+    let host_text = url.host_str().unwrap_or_default().to_owned();
+    let host = match host::pattern(&host_text) {
+        Ok(HostPattern::Exact(host)) => host,
+        Ok(HostPattern::Wildcard(_)) => {
+            cx.error(
+                &at.place,
+                "the portal is one host, not a wildcard",
+                "write `https://auth.example.test`",
+            );
+            return None;
+        }
+        Err(mistake) => {
+            cx.mistake(&at.place, mistake);
+            return None;
+        }
+    };
+    if listeners.covers(&HostPattern::Exact(host.clone())) == Some(false) {
+        let names = listeners.certificate_names();
+        cx.error(
+            &at.place,
+            format!("no listener has a certificate for the portal's host `{host}`"),
+            format!(
+                "have one issued that names it; the certificates name {}",
+                listed(&names)
+            ),
+        );
+    }
+    // "Without a trailing slash": Url always shows one for an empty path, so paths are joined, never appended.
+    url.set_path("");
+    Some(Portal { url, host })
+}
+
+pub(crate) fn trusted_proxies(list: &List<String>, cx: &mut Cx<'_>) -> Vec<IpNet> {
+    let mut found = Vec::new();
+    for item in &list.items {
+        let Some(network) = cx.parse(item, network) else {
+            continue;
+        };
+        if network.prefix_len() == 0 {
+            cx.error(
+                &item.place,
+                format!("`{network}` trusts everybody's word about who they are"),
+                "name the address of the proxy in front; with no proxy in front, write `trusted_proxies: []`",
+            );
+            continue;
+        }
+        found.push(network);
+    }
+    found
+}
+
+/// `10.0.0.0/8`, or one address.
+pub(crate) fn network(text: &str) -> Result<IpNet, Mistake> {
+    if let Ok(address) = text.parse::<std::net::IpAddr>() {
+        return Ok(address.into());
+    }
+    let network: IpNet = text.parse().map_err(|_| {
+        Mistake::new(format!("`{text}` is not a network")).hint("write it as `10.0.0.0/8` or `fd00::/8`")
+    })?;
+    if network != network.trunc() {
+        let meant = network.trunc();
+        return Err(
+            Mistake::new(format!("`{text}` has bits behind its prefix")).hint(format!("did you mean `{meant}`?"))
+        );
+    }
+    Ok(network)
+}
+
+pub(crate) fn country(text: &str) -> Result<Country, Mistake> {
+    Country::parse(text).ok_or_else(|| {
+        let mistake = Mistake::new(format!("`{text}` is not a country code"));
+        let upper = text.to_ascii_uppercase();
+        match Country::parse(&upper) {
+            Some(_) => mistake.hint(format!("write it in capitals: `{upper}`")),
+            None => mistake.hint("write the two letters of ISO 3166-1: `DE`, `FR`, `NO`"),
+        }
+    })
+}
+
+#[derive(Default)]
+pub(crate) struct Geoip {
+    pub named_networks: Vec<NamedNetwork>,
+    pub database: Option<PathBuf>,
+}
+
+pub(crate) fn geoip(lookups: Option<&At<file::lookups::Lookups>>, cx: &mut Cx<'_>) -> Geoip {
+    let mut found = Geoip::default();
+    let geoip = lookups
+        .and_then(At::get)
+        .and_then(|lookups| lookups.geoip.as_ref())
+        .and_then(At::get);
+    let Some(geoip) = geoip else { return found };
+    found.database = geoip
+        .database_file
+        .as_ref()
+        .and_then(|at| cx.read(at, "geoip database"))
+        .map(|(path, _)| path);
+    for (name, place, at) in geoip.named_networks.iter() {
+        let Some(named) = at.get() else { continue };
+        if named.networks.items.is_empty() && named.networks.whole {
+            cx.error(
+                place,
+                format!("`{name}` has no networks"),
+                "add `networks: [10.0.0.0/8]`, or remove it",
+            );
+        }
+        let networks = named
+            .networks
+            .items
+            .iter()
+            .filter_map(|item| cx.parse(item, network))
+            .collect();
+        let country = named.country.as_ref().and_then(|at| cx.parse(at, country));
+        found.named_networks.push(NamedNetwork {
+            name: name.into(),
+            networks,
+            country,
+        });
+    }
+    found
+}
+
+pub(crate) fn sessions(at: Option<&At<file::Sessions>>, cx: &mut Cx<'_>) -> Option<Sessions> {
+    let Some(at) = at else {
+        return Some(Sessions {
+            idle: default::SESSION_IDLE,
+            absolute: default::SESSION_ABSOLUTE,
+        });
+    };
+    let typed = at.get()?;
+    let idle = positive(typed.idle.as_ref(), default::SESSION_IDLE, cx);
+    let absolute = positive(typed.absolute.as_ref(), default::SESSION_ABSOLUTE, cx);
+    let (idle, absolute) = (idle?, absolute?);
+    if idle > absolute {
+        let place = typed
+            .idle
+            .as_ref()
+            .or(typed.absolute.as_ref())
+            .map_or(&at.place, |at| &at.place);
+        cx.error(
+            place,
+            "`idle` is longer than `absolute`, so it never ends a session",
+            "`absolute` ends every session; make `idle` shorter or equal",
+        );
+        return None;
+    }
+    Some(Sessions { idle, absolute })
+}
+
+pub(crate) fn limits(at: Option<&At<file::Limits>>, cx: &mut Cx<'_>) -> Option<Limits> {
+    let mut limits = Limits {
+        handshake_timeout: default::HANDSHAKE_TIMEOUT,
+        max_connections: default::MAX_CONNECTIONS,
+        max_header_bytes: default::MAX_HEADER_BYTES,
+        max_headers: default::MAX_HEADERS,
+        idle_timeout: default::IDLE_TIMEOUT,
+        drain: default::DRAIN,
+    };
+    let Some(at) = at else { return Some(limits) };
+    let typed = at.get()?;
+    let handshake = positive(typed.handshake_timeout.as_ref(), limits.handshake_timeout, cx);
+    let idle = positive(typed.idle_timeout.as_ref(), limits.idle_timeout, cx);
+    let drain = cx.parse_or(typed.drain.as_ref(), limits.drain, units::duration);
+    let bytes = cx.parse_or(typed.max_header_bytes.as_ref(), limits.max_header_bytes, header_bytes);
+    let connections = count(typed.max_connections.as_ref(), limits.max_connections, cx);
+    let headers = count(typed.max_headers.as_ref(), limits.max_headers, cx);
+    limits.handshake_timeout = handshake?;
+    limits.idle_timeout = idle?;
+    limits.drain = drain?;
+    limits.max_header_bytes = bytes?;
+    limits.max_connections = connections?;
+    limits.max_headers = headers?;
+    Some(limits)
+}
+
+pub(crate) fn branding(at: Option<&At<file::Branding>>) -> Branding {
+    let typed = at.and_then(At::get);
+    let organisation = typed.and_then(|typed| typed.organisation.as_ref()).and_then(At::text);
+    let contact = typed.and_then(|typed| typed.contact.as_ref()).and_then(At::text);
+    Branding {
+        organisation: organisation.unwrap_or(default::ORGANISATION).to_owned(),
+        contact: contact.map(str::to_owned),
+    }
+}
+
+pub(crate) fn admin(
+    at: Option<&At<file::Admin>>,
+    listeners: &Listeners,
+    cx: &mut Cx<'_>,
+) -> Option<Option<SocketAddr>> {
+    let Some(at) = at else { return Some(None) };
+    let at = &at.get()?.address;
+    let found = cx.parse(at, address)?;
+    if !found.ip().is_loopback() {
+        cx.error(
+            &at.place,
+            format!("`{found}` can be reached from other machines, and this address asks nobody who they are"),
+            format!(
+                "write `127.0.0.1:{}`; for others, put a route with a row of the table before it",
+                found.port()
+            ),
+        );
+        return None;
+    }
+    if let Some(listener) = listeners.checked.iter().find(|listener| listener.address == found) {
+        let name = listener.name.clone();
+        cx.error(
+            &at.place,
+            format!("`{found}` is already the address of listener `{name}`"),
+            "use another port",
+        );
+        return None;
+    }
+    Some(Some(found))
+}
+
+/// Zero would end everything at once.
+pub(crate) fn positive(at: Option<&At<String>>, default: Duration, cx: &mut Cx<'_>) -> Option<Duration> {
+    cx.parse_or(at, default, |text| match units::duration(text)? {
+        Duration::ZERO => Err(Mistake::new(format!("`{text}` is no time at all")).hint("write at least `1s`")),
+        duration => Ok(duration),
+    })
+}
+
+fn header_bytes(text: &str) -> Result<usize, Mistake> {
+    /// One cookie may have 4 KiB (RFC 6265 s6.1); with less, sign-in fails.
+    const LEAST: usize = 8 * 1024;
+    match units::size(text)? {
+        size if size < LEAST => {
+            Err(Mistake::new(format!("`{text}` is too small for a browser's headers")).hint("write at least `8KiB`"))
+        }
+        size => Ok(size),
+    }
+}
+
+fn count(at: Option<&At<u64>>, default: usize, cx: &mut Cx<'_>) -> Option<usize> {
+    let Some(at) = at else { return Some(default) };
+    match usize::try_from(*at.get()?) {
+        Ok(0) | Err(_) => {
+            cx.error(&at.place, "this limit lets nobody in", "write a number from 1 on");
+            None
+        }
+        Ok(number) => Some(number),
+    }
+}
+
+/// `a`, `b`, in backticks; "nothing" for none.
+pub(crate) fn listed(names: &[&str]) -> String {
+    /// More on one line help nobody.
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    match (shown.is_empty(), names.len() > SHOWN) {
+        (true, _) => "nothing".to_owned(),
+        (false, true) => format!("{}, …", shown.join(", ")),
+        (false, false) => shown.join(", "),
+    }
+}

@@ -1,0 +1,131 @@
+//! Trust domains: the authorities of client certificates.
+use super::{Cx, certificate};
+use crate::at::{At, Keyed};
+use crate::config::TrustDomain;
+use crate::file;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub(crate) struct TrustDomains {
+    pub checked: BTreeMap<String, TrustDomain>,
+    /// All names in the file, also of those that are broken: a reference to one is no second mistake.
+    pub names: BTreeSet<String>,
+}
+
+pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> TrustDomains {
+    let mut found = TrustDomains {
+        checked: BTreeMap::new(),
+        names: BTreeSet::new(),
+    };
+    for (name, place, at) in domains.iter() {
+        found.names.insert(name.to_owned());
+        let Some(domain) = at.get() else { continue };
+        let Some(ca_at) = &domain.ca_file else {
+            if !cx.is_reported(place) {
+                cx.error(
+                    place,
+                    format!("trust domain `{name}` has no authority"),
+                    "add `ca_file`: a PEM file with the certificates of those who may sign",
+                );
+            }
+            continue;
+        };
+        let ca_file = authorities(ca_at, cx).and_then(|(path, found)| {
+            if !found.iter().any(certificate::is_authority) {
+                cx.error(
+                    &ca_at.place,
+                    format!("no certificate in ca file `{}` is an authority's", path.display()),
+                    "name the certificate of the authority that signs, not a client's own",
+                );
+                return None;
+            }
+            Some(path)
+        });
+        let crl_file = domain.crl_file.as_ref().map(|at| revocation_list(at, cx));
+        if let (Some(ca_file), Some(crl_file)) = (ca_file, crl_file.map_or(Some(None), |file| file.map(Some))) {
+            let name: Arc<str> = name.into();
+            let proves = domain.proves.as_ref().and_then(At::text).map(Arc::from);
+            found.checked.insert(
+                name.to_string(),
+                TrustDomain {
+                    name,
+                    ca_file,
+                    crl_file,
+                    proves,
+                },
+            );
+        }
+    }
+    found
+}
+
+/// A `ca_file` of an identity provider or an upstream; a self-signed server certificate will do there.
+pub(crate) fn ca_file(at: &At<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {
+    authorities(at, cx).map(|(path, _)| path)
+}
+
+/// A PEM file of certificates, of which not all have expired.
+fn authorities(at: &At<String>, cx: &mut Cx<'_>) -> Option<(PathBuf, Vec<CertificateDer<'static>>)> {
+    let (path, pem) = cx.read(at, "ca file")?;
+    let shown = path.display().to_string();
+    let found = match certificate::certificates(&pem) {
+        Ok(found) => found,
+        Err(why) => {
+            cx.mistake(&at.place, why.of("ca file", &shown));
+            return None;
+        }
+    };
+    if let Some(day) = found.iter().find_map(|der| certificate::expired_since(der, cx.now)) {
+        let expired = found
+            .iter()
+            .all(|der| certificate::expired_since(der, cx.now).is_some());
+        let message = format!("an authority in ca file `{shown}` expired on {day}");
+        if expired {
+            cx.error(&at.place, message, "name the authority's current certificate");
+            return None;
+        }
+        cx.warning(&at.place, message, "remove it from the file");
+    }
+    Some((path, found))
+}
+
+fn revocation_list(at: &At<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {
+    use x509_parser::prelude::{CertificateRevocationList, FromDer};
+    let (path, pem) = cx.read(at, "crl file")?;
+    let shown = path.display();
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
+    let lists = match found {
+        Ok(lists) if !lists.is_empty() => lists,
+        _ => {
+            cx.error(
+                &at.place,
+                format!("crl file `{shown}` has no revocation list"),
+                "it must have `-----BEGIN X509 CRL-----`; convert DER with `openssl crl -inform der -in OLD -out NEW`",
+            );
+            return None;
+        }
+    };
+    for der in &lists {
+        let Ok((_, list)) = CertificateRevocationList::from_der(der) else {
+            cx.error(
+                &at.place,
+                format!("crl file `{shown}` is damaged"),
+                "fetch it again from the authority",
+            );
+            return None;
+        };
+        let end = list.next_update().map(|time| time.timestamp());
+        if end.is_some_and(|end| end <= cx.now.seconds()) {
+            // No error: it may be renewed while we run, and until then every certificate of the domain is refused.
+            cx.warning(
+                &at.place,
+                format!("crl file `{shown}` is out of date: until it is renewed, every certificate of it is refused"),
+                "fetch the authority's current list, and have it renewed by a timer",
+            );
+        }
+    }
+    Some(path)
+}

@@ -1,0 +1,83 @@
+//! What people type, field by field: texts, numbers, lists. What it means is the business of `check`.
+//!
+//! The only `Deserialize` of the configuration. `At<T>` is required, `Option<At<T>>`, `List<T>` and `Keyed<T>` are
+//! optional; defaults stand in `check`, so that the mirror says what was typed and nothing else. Every key stands in
+//! `reference.rs` too, which a test compares.
+pub(crate) mod identity;
+pub(crate) mod listener;
+pub(crate) mod lookups;
+pub(crate) mod policy;
+pub(crate) mod route;
+pub(crate) mod unbuilt;
+
+use crate::at::{Anything, At, Keyed, List};
+use serde::Deserialize;
+
+/// `torhaus.yaml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Torhaus {
+    pub version: At<u64>,
+    pub state_dir: Option<At<String>>,
+    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
+    pub store: Option<Anything>,
+    pub policy_file: Option<At<String>>,
+    pub listeners: List<listener::Listener>,
+    pub portal: At<Portal>,
+    pub trusted_proxies: List<String>,
+    pub trust_domains: Keyed<TrustDomain>,
+    pub identity: At<identity::Identity>,
+    pub lookups: Option<At<lookups::Lookups>>,
+    pub routes: List<route::Route>,
+    pub sessions: Option<At<Sessions>>,
+    pub limits: Option<At<Limits>>,
+    pub branding: Option<At<Branding>>,
+    pub admin: Option<At<Admin>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Portal {
+    pub url: At<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustDomain {
+    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
+    pub own_ca: Option<Anything>,
+    pub ca_file: Option<At<String>>,
+    pub crl_file: Option<At<String>>,
+    pub proves: Option<At<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sessions {
+    pub idle: Option<At<String>>,
+    pub absolute: Option<At<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub handshake_timeout: Option<At<String>>,
+    pub max_connections: Option<At<u64>>,
+    pub max_header_bytes: Option<At<String>>,
+    pub max_headers: Option<At<u64>>,
+    pub idle_timeout: Option<At<String>>,
+    pub drain: Option<At<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Branding {
+    pub organisation: Option<At<String>>,
+    pub contact: Option<At<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admin {
+    pub address: At<String>,
+}

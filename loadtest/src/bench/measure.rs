@@ -1,0 +1,148 @@
+//! One measurement is one child process: this program's `run`, pinned to its core, its outcome read as JSON.
+
+use std::fmt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::child::pinned;
+use super::subjects::{APPLICATION, Subject, Subjects};
+use super::{Extent, nginx, say};
+use crate::error::{Doing, Error, Result};
+use crate::outcome::Outcome;
+
+/// Before the first turn every subject answers for this long; what is set up wrongly shows here, not after minutes.
+const SMOKE: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scenario {
+    Http1,
+    Http2,
+    FullHandshakes,
+    ResumedHandshakes,
+}
+
+impl Scenario {
+    fn args(self) -> &'static [&'static str] {
+        match self {
+            Self::Http1 => &["--protocol", "h1", "--connections", "32"],
+            Self::Http2 => &["--protocol", "h2", "--connections", "4", "--streams", "16"],
+            Self::FullHandshakes => &["--mode", "full", "--connections", "16"],
+            Self::ResumedHandshakes => &["--mode", "resumed", "--connections", "16"],
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Http1 => "h1 keep-alive, 32 connections",
+            Self::Http2 => "h2, 4 connections x 16 streams",
+            Self::FullHandshakes => "full handshakes + one request",
+            Self::ResumedHandshakes => "resumed handshakes + one request",
+        })
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    pub scenario: Scenario,
+    pub subject: &'static str,
+    pub turn: u32,
+    pub outcome: Outcome,
+}
+
+impl Measured {
+    /// Unexpected handshakes count as faults: a "full" figure with resumed ones in it would be a lie.
+    pub fn faults(&self) -> u64 {
+        let wrong = match self.scenario {
+            Scenario::FullHandshakes => self.outcome.resumed_handshakes,
+            // The first connection of each caller has no ticket yet.
+            Scenario::ResumedHandshakes => u64::from(self.outcome.resumed_handshakes < self.outcome.full_handshakes),
+            Scenario::Http1 | Scenario::Http2 => 0,
+        };
+        self.outcome.fault_count() + wrong
+    }
+
+    /// CPU microseconds for each operation of everything that belongs to the subject.
+    pub fn cost(&self) -> f64 {
+        own(&self.outcome.cpu_us_per_operation)
+    }
+
+    /// Share of its core that the subject was busy.
+    pub fn busy(&self) -> f64 {
+        own(&self.outcome.core_share)
+    }
+
+    /// Share of the other core that the generator and the application used.
+    pub fn load_busy(&self) -> f64 {
+        self.outcome.generator_core_share + self.outcome.core_share.get(APPLICATION).copied().unwrap_or_default()
+    }
+}
+
+fn own(by_process: &std::collections::BTreeMap<String, f64>) -> f64 {
+    by_process.iter().filter(|(name, _)| *name != APPLICATION).map(|(_, value)| value).sum()
+}
+
+/// Every scenario with every subject, turn after turn.
+pub async fn in_turns(subjects: &Subjects, extent: Extent, core: u32) -> Result<Vec<Measured>> {
+    for subject in &subjects.rows {
+        let outcome = one(subjects, subject, Scenario::Http1, (Duration::ZERO, SMOKE), core).await?;
+        if let Some(fault) = outcome.first_fault() {
+            return Err(Error::new(format!("{} does not answer as it should: {fault}", subject.name)));
+        }
+    }
+    let mut measured = Vec::new();
+    for turn in 1..=extent.turns {
+        for &scenario in extent.scenarios {
+            for subject in subjects.rows.iter().filter(|subject| subject.scenarios.contains(&scenario)) {
+                let outcome = one(subjects, subject, scenario, (extent.warm_up, extent.duration), core).await?;
+                let result = Measured { scenario, subject: subject.name, turn, outcome };
+                say(&format!(
+                    "turn {turn}/{}  {scenario:<33} {:<28} {:>7.0}/s {:>7.1} us cpu{}",
+                    extent.turns,
+                    subject.name,
+                    result.outcome.per_second,
+                    result.cost(),
+                    if result.faults() > 0 { "  FAULTS" } else { "" }
+                ));
+                measured.push(result);
+            }
+        }
+    }
+    Ok(measured)
+}
+
+async fn one(
+    subjects: &Subjects,
+    subject: &Subject,
+    scenario: Scenario,
+    (warm_up, duration): (Duration, Duration),
+    core: u32,
+) -> Result<Outcome> {
+    let mut command = Command::from(pinned(core, &subjects.this));
+    command.args(["run", "--json", "--allow-faults", "--path", nginx::PATH]).args(scenario.args());
+    command.args(["--connect", &subject.address.address().to_string(), "--host", &subject.host]);
+    command.arg("--ca").arg(&subjects.ca);
+    command.args(["--expect-bytes", &nginx::BODY_BYTES.to_string()]);
+    command.args(["--warm-up", &format!("{}ms", warm_up.as_millis())]);
+    command.args(["--duration", &format!("{}ms", duration.as_millis())]);
+    if subject.with_certificate {
+        command.arg("--cert").arg(&subjects.client.cert).arg("--key").arg(&subjects.client.key);
+    }
+    if let Some(file) = &subject.cookie_file {
+        command.arg("--cookie-file").arg(file);
+    }
+    for (name, pid) in &subject.pids {
+        command.args(["--pid", &format!("{name}={pid}")]);
+    }
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.doing("load generator")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::new(format!("{}, {scenario}: {}", subject.name, said.trim())));
+    }
+    serde_json::from_slice(&output.stdout).doing("the load generator's output")
+}

@@ -1,0 +1,141 @@
+//! The benchmark: starts everything, measures in turns, stops everything, reports. One run, one table of ratios.
+//!
+//! Turn by turn (A B A B ...), because a machine drifts: only figures of the same minute may be divided.
+
+mod child;
+mod decisions;
+mod idp;
+mod login;
+mod machine;
+mod measure;
+mod nginx;
+mod pki;
+mod report;
+mod subjects;
+mod torhaus;
+
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cli::{BenchArgs, Length, Part};
+use crate::error::{Doing, Error, Result};
+use measure::{Measured, Scenario};
+use report::Report;
+use subjects::Subjects;
+
+/// How much of everything one benchmark does.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    pub turns: u32,
+    pub warm_up: Duration,
+    pub duration: Duration,
+    pub scenarios: &'static [Scenario],
+}
+
+impl Extent {
+    fn of(length: Length) -> Self {
+        match length {
+            Length::Quick => Self {
+                turns: 3,
+                warm_up: Duration::from_millis(600),
+                duration: Duration::from_secs(2),
+                scenarios: &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes],
+            },
+            Length::Full => Self {
+                turns: 7,
+                warm_up: Duration::from_secs(1),
+                duration: Duration::from_secs(5),
+                scenarios: &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes, Scenario::ResumedHandshakes],
+            },
+        }
+    }
+}
+
+/// Ends early on Ctrl-C; everything started is stopped either way.
+pub async fn run(args: &BenchArgs) -> Result<ExitCode> {
+    tokio::select! {
+        result = measure_all(args) => result,
+        _ = tokio::signal::ctrl_c() => Err(Error::new("interrupted; nothing was written")),
+    }
+}
+
+async fn measure_all(args: &BenchArgs) -> Result<ExitCode> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 || args.proxy_core == args.load_core {
+        return Err(Error::new("two cores are needed: one for the proxy, one for the load and the application"));
+    }
+    let programs = Programs::find(args)?;
+    let mut extent = Extent::of(args.length);
+    extent.turns = args.turns.unwrap_or(extent.turns);
+    let scratch = tempfile::Builder::new()
+        .prefix("torhaus-bench-")
+        .permissions(Permissions::from_mode(0o755)) // nginx's worker is another user when we are root
+        .tempdir()
+        .doing("temporary folder")?;
+
+    let decisions = if args.without.contains(&Part::Decisions) {
+        Vec::new()
+    } else {
+        say("decisions: cargo bench -p torhaus-authz --bench decide");
+        decisions::measure(args.proxy_core, &programs.target_dir, args.length == Length::Quick).await?
+    };
+    let subjects = Subjects::start(args, &programs, scratch.path()).await?;
+    let measured = measure::in_turns(&subjects, extent, args.load_core).await?;
+    drop(subjects);
+
+    let report = Report::new(machine::describe(programs.torhaus.as_deref()), extent, decisions, &measured);
+    report.write(&args.results)?;
+    write!(std::io::stdout().lock(), "{}", report.markdown()).doing("output")?;
+    let faults: u64 = measured.iter().map(Measured::faults).sum();
+    if faults > 0 {
+        return Err(Error::new(format!("{faults} faults; the rows that have some say which")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was built before. A missing one is an error, never a silently shorter report.
+#[derive(Debug)]
+pub struct Programs {
+    pub this: PathBuf,
+    pub torhaus: Option<PathBuf>,
+    pub bare_edge: Option<PathBuf>,
+    pub target_dir: PathBuf,
+}
+
+impl Programs {
+    fn find(args: &BenchArgs) -> Result<Self> {
+        let this = std::env::current_exe().doing("own path")?;
+        let profile = this.parent().ok_or_else(|| Error::new("own path has no folder"))?.to_owned();
+        let target_dir = profile.parent().unwrap_or(&profile).to_owned();
+        let find = |part: Part, given: &Option<PathBuf>, built: &str, how: &str| {
+            if args.without.contains(&part) {
+                return Ok(None);
+            }
+            let path = given.clone().unwrap_or_else(|| profile.join(built));
+            if !path.is_file() {
+                return Err(Error::new(format!("`{}` is missing; build it with `{how}`", path.display())));
+            }
+            Ok(Some(path))
+        };
+        Ok(Self {
+            torhaus: find(Part::Torhaus, &args.torhaus, "torhaus", "cargo build --release -p torhaus")?,
+            bare_edge: find(
+                Part::BareEdge,
+                &args.bare_edge,
+                "examples/bare-edge",
+                "cargo build --release -p torhaus --example bare-edge",
+            )?,
+            this,
+            target_dir,
+        })
+    }
+}
+
+/// Progress goes to the error stream, the report to the output.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

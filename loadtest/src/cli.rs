@@ -1,0 +1,236 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Doing, Error, Result};
+use crate::load::{Plan, Shape};
+use crate::target::{Credentials, Expected, Loopback, Target, Version};
+use crate::tls::{self, KeyExchange, Tickets};
+
+/// Load against Torhaus and its peers, on this machine only.
+#[derive(Debug, Parser)]
+#[command(name = "torhaus-loadtest", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One measurement of one server.
+    Run(RunArgs),
+    /// Start Torhaus and its peers, measure them in turns, write the report.
+    Bench(BenchArgs),
+    /// The smallest authoriser there is, for peers that ask one (nginx `auth_request`): a map lookup.
+    Authoriser(AuthoriserArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Address of the server; loopback only.
+    #[arg(long, value_name = "127.0.0.1:PORT")]
+    connect: Loopback,
+    /// Name for SNI, certificate check and Host.
+    #[arg(long)]
+    host: String,
+    #[arg(long, default_value = "/")]
+    path: String,
+    #[arg(long, value_enum, default_value_t = Protocol::H1)]
+    protocol: Protocol,
+    /// Authority that the server's certificate must be signed by (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca: PathBuf,
+    /// Client certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// File with the value of the Cookie header.
+    #[arg(long, value_name = "FILE")]
+    cookie_file: Option<PathBuf>,
+    /// File with a bearer token.
+    #[arg(long, value_name = "FILE")]
+    bearer_file: Option<PathBuf>,
+    /// `closed` finds capacity, `open` needs --rate and finds latency, `full` and `resumed` count handshakes.
+    #[arg(long, value_enum, default_value_t = Mode::Closed)]
+    mode: Mode,
+    /// Arrivals per second of the open loop.
+    #[arg(long, required_if_eq("mode", "open"))]
+    rate: Option<u32>,
+    /// Connections, or concurrent callers when counting handshakes.
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Concurrent streams on each h2 connection.
+    #[arg(long, default_value_t = 16)]
+    streams: usize,
+    #[arg(long, value_parser = duration, default_value = "1s")]
+    warm_up: Duration,
+    #[arg(long, value_parser = duration, default_value = "5s")]
+    duration: Duration,
+    #[arg(long, value_enum, default_value_t = KeyExchange::X25519)]
+    key_exchange: KeyExchange,
+    /// Take the CPU time of this process and its children, e.g. `proxy=4711`. Repeatable.
+    #[arg(long, value_name = "NAME=PID", value_parser = named_pid)]
+    pid: Vec<(String, u32)>,
+    #[arg(long, default_value_t = 200)]
+    expect_status: u16,
+    #[arg(long)]
+    expect_bytes: Option<u64>,
+    /// Report faults, but do not fail because of them.
+    #[arg(long)]
+    pub allow_faults: bool,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Protocol {
+    H1,
+    H2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Closed,
+    Open,
+    Full,
+    Resumed,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// `quick` takes under three minutes, `full` has longer and more turns.
+    #[arg(value_enum)]
+    pub length: Length,
+    /// Where `latest.json` and `latest.md` go.
+    #[arg(long, default_value = "loadtest/results")]
+    pub results: PathBuf,
+    /// Default: `torhaus` beside this program.
+    #[arg(long, value_name = "FILE")]
+    pub torhaus: Option<PathBuf>,
+    /// Default: `examples/bare-edge` beside this program.
+    #[arg(long, value_name = "FILE")]
+    pub bare_edge: Option<PathBuf>,
+    /// Leave something out; the report says so. Repeatable.
+    #[arg(long, value_enum)]
+    pub without: Vec<Part>,
+    /// Core of the proxy under test and its authoriser.
+    #[arg(long, default_value_t = 0)]
+    pub proxy_core: u32,
+    /// Core of the load generator and the application.
+    #[arg(long, default_value_t = 1)]
+    pub load_core: u32,
+    /// Turns instead of the length's own number.
+    #[arg(long)]
+    pub turns: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Length {
+    Quick,
+    Full,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    Torhaus,
+    BareEdge,
+    Nginx,
+    Decisions,
+}
+
+#[derive(Debug, Args)]
+pub struct AuthoriserArgs {
+    #[arg(long)]
+    pub listen: Loopback,
+    /// File with the session cookie that is let in, as the Cookie header carries it.
+    #[arg(long, value_name = "FILE")]
+    pub session_file: PathBuf,
+}
+
+impl RunArgs {
+    /// Reads the named files.
+    pub fn plan(&self) -> Result<Plan> {
+        let version = match self.protocol {
+            Protocol::H1 => Version::Http1,
+            Protocol::H2 => Version::Http2,
+        };
+        let streams = if version == Version::Http2 { self.streams } else { 1 };
+        if self.connections == 0 || streams == 0 {
+            return Err(Error::new("--connections and --streams must be at least 1"));
+        }
+        let shape = match (self.mode, self.rate) {
+            (Mode::Full | Mode::Resumed, _) => Shape::Handshakes { callers: self.connections },
+            (Mode::Closed, _) => Shape::Closed { connections: self.connections, streams },
+            (Mode::Open, Some(per_second)) => Shape::Open { connections: self.connections, streams, per_second },
+            (Mode::Open, None) => return Err(Error::new("--mode open needs --rate")),
+        };
+        let identity = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Some(tls::identity(cert, key)?),
+            _ => None,
+        };
+        let tickets = if self.mode == Mode::Resumed { Tickets::Used } else { Tickets::Refused };
+        let read = |file: &PathBuf| std::fs::read_to_string(file).doing(format!("file `{}`", file.display()));
+        let credentials = Credentials {
+            cookie: self.cookie_file.as_ref().map(read).transpose()?,
+            bearer: self.bearer_file.as_ref().map(read).transpose()?,
+        };
+        let expected = Expected { status: self.expect_status, body_bytes: self.expect_bytes };
+        Ok(Plan {
+            target: Target::new(self.connect, &self.host, &self.path, version, &credentials, expected)?,
+            tls: tls::client(tls::certificates(&self.ca)?, identity, version, self.key_exchange, tickets)?,
+            shape,
+            warm_up: self.warm_up,
+            duration: self.duration,
+            processes: self.pid.clone(),
+        })
+    }
+}
+
+/// `3s` or `500ms`.
+fn duration(text: &str) -> Result<Duration> {
+    let parsed = text
+        .strip_suffix("ms")
+        .map(|number| number.parse().map(Duration::from_millis))
+        .or_else(|| text.strip_suffix('s').map(|number| number.parse().map(Duration::from_secs)));
+    match parsed {
+        Some(Ok(duration)) => Ok(duration),
+        _ => Err(Error::new(format!("`{text}` is not a duration; write `3s` or `500ms`"))),
+    }
+}
+
+fn named_pid(text: &str) -> Result<(String, u32)> {
+    let parsed = text.split_once('=').and_then(|(name, pid)| Some((name.to_owned(), pid.parse().ok()?)));
+    parsed.ok_or_else(|| Error::new(format!("`{text}` is not NAME=PID")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_carry_a_unit() {
+        assert_eq!(duration("3s").unwrap(), Duration::from_secs(3));
+        assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
+        for wrong in ["3", "s", "1m", ""] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused_while_parsing() {
+        let words = ["torhaus-loadtest", "run", "--connect", "192.0.2.1:443", "--host", "a", "--ca", "f"];
+        let message = Cli::try_parse_from(words).unwrap_err().to_string();
+        assert!(message.contains("not a loopback address"), "{message}");
+    }
+}

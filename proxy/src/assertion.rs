@@ -1,0 +1,142 @@
+//! The signed assertion: a JWT (RFC 7519) by which an application can tell that a request came through the gate, and
+//! who the caller is, without trusting the network between. ES256, audience = route, 60 s.
+use crate::identify::Caller;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::HeaderValue;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use sha2::{Digest, Sha256};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+use torhaus_authz::{Name, Timestamp};
+
+/// How long an assertion counts.
+const LIFE: Duration = Duration::from_secs(60);
+/// How long one is used again: a signature per session and route each half life, not one per request.
+const REUSE: Duration = Duration::from_secs(30);
+const KEPT: u64 = 50_000;
+
+pub struct Assertions {
+    key: EncodingKey,
+    header: Header,
+    jwks: serde_json::Value,
+    issuer: String,
+    made: moka::sync::Cache<(Name, Name, Name), HeaderValue>,
+}
+
+#[derive(serde::Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: &'a str,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<&'a [Name]>,
+    /// The tier that the row asked for and the caller proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<&'a str>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("signing key {path}: {why}")]
+pub struct AssertionKeyError {
+    path: String,
+    why: String,
+}
+
+impl Assertions {
+    /// Loads the signing key, or makes it at first start.
+    ///
+    /// # Errors
+    /// 1. the file cannot be read or written; 2. it holds no P-256 key.
+    pub fn open(path: &Path, issuer: &str) -> Result<Self, AssertionKeyError> {
+        let fail = |why: String| AssertionKeyError { path: path.display().to_string(), why };
+        let pkcs8 = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                make_key(path).map_err(|e| fail(e.to_string()))?
+            }
+            Err(error) => return Err(fail(error.to_string())),
+        };
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8)
+            .map_err(|_| fail("no P-256 key in PKCS#8 form; remove the file to have a new one made".into()))?;
+        // Uncompressed point: 0x04, then 32 bytes x, 32 bytes y (SEC 1 section 2.3.3).
+        let point = pair.public_key().as_ref();
+        let coordinate = |from: usize| BASE64_URL_SAFE_NO_PAD.encode(point.get(from..from + 32).unwrap_or_default());
+        let kid = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(point).get(..12).unwrap_or_default());
+        let jwks = serde_json::json!({ "keys": [{
+            "kty": "EC", "crv": "P-256", "x": coordinate(1), "y": coordinate(33),
+            "use": "sig", "alg": "ES256", "kid": kid,
+        }] });
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(kid);
+        Ok(Self {
+            key: EncodingKey::from_ec_der(&pkcs8),
+            header,
+            jwks,
+            issuer: issuer.trim_end_matches('/').to_owned(),
+            made: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REUSE).build(),
+        })
+    }
+
+    /// An assertion about this caller for one route.
+    pub fn about(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        groups: Option<&[Name]>,
+        tier: Option<&Name>,
+        route: &Name,
+        now: Timestamp,
+    ) -> Option<HeaderValue> {
+        // Of a session or of a certificate: what either says does not change while the assertion is used again.
+        let account = match (&caller.session, caller.certificate.known()) {
+            (Some(live), _) => live.session.id.clone(),
+            (None, Some(Some(certificate))) => certificate.sha256.clone(),
+            _ => name.clone(),
+        };
+        let key = (account, name.clone(), route.clone());
+        if let Some(made) = self.made.get(&key) {
+            return Some(made);
+        }
+        let claims = Claims {
+            iss: &self.issuer,
+            aud: route,
+            sub: name,
+            iat: now.seconds(),
+            nbf: now.seconds(),
+            exp: now.plus(LIFE).seconds(),
+            email: caller.email.as_deref(),
+            name: caller.display_name.as_deref(),
+            groups,
+            tier: tier.map(|tier| &**tier),
+        };
+        let jwt = jsonwebtoken::encode(&self.header, &claims, &self.key).ok()?;
+        let mut value = HeaderValue::from_str(&jwt).ok()?;
+        value.set_sensitive(true);
+        self.made.insert(key, value.clone());
+        Some(value)
+    }
+
+    /// The public key, as published at `/.well-known/torhaus/jwks.json` (RFC 7517).
+    pub fn jwks(&self) -> &serde_json::Value {
+        &self.jwks
+    }
+}
+
+fn make_key(path: &Path) -> std::io::Result<Vec<u8>> {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(std::io::Error::other)?;
+    let pkcs8 = pair.to_pkcs8v1().map_err(std::io::Error::other)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(pkcs8.as_ref())?;
+    file.sync_all()?;
+    Ok(pkcs8.as_ref().to_vec())
+}

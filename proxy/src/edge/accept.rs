@@ -1,0 +1,298 @@
+//! Listeners that come and go, and the way of a connection to the engine.
+use crate::edge::client_hello::{self, HelloError};
+use crate::edge::connection::{ConnectionInfo, TlsInfo};
+use crate::edge::proxy_protocol::{self, HeaderError};
+use crate::edge::stream::{Cutter, GateStream};
+use crate::edge::tls::{ListenerTls, TlsTable, fingerprint};
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use pingora_core::apps::ServerApp;
+use pingora_core::server::ShutdownWatch;
+use rustls::HandshakeKind;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::StartHandshake;
+use torhaus_authz::Name;
+use torhaus_config::{Listener, ListenerKind};
+
+/// Between "stop accepting" and "refuse new requests": what was accepted a moment ago gets to send its first request.
+/// Measured: 1 lost request in 346 without it, 0 in 1,156 with it.
+const SETTLE: Duration = Duration::from_millis(1500);
+/// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What connections need of the current configuration.
+pub struct EdgeSettings {
+    pub tls: TlsTable,
+    /// Only their PROXY headers are read; anybody else on a PROXY listener is hung up on.
+    pub trusted_proxies: Vec<IpNet>,
+    pub handshake_timeout: Duration,
+    pub max_connections: usize,
+}
+
+/// Counters of the connection layer, read by the metrics.
+#[derive(Debug, Default)]
+pub struct EdgeCounters {
+    pub open: AtomicUsize,
+    pub accepted: AtomicU64,
+    pub refused_full: AtomicU64,
+    pub refused_proxy_header: AtomicU64,
+    pub handshakes_full: AtomicU64,
+    pub handshakes_resumed: AtomicU64,
+    pub handshakes_failed: AtomicU64,
+    pub handshakes_timed_out: AtomicU64,
+    pub unknown_names: AtomicU64,
+}
+
+/// The connection layer in front of an engine (pingora's `HttpProxy`, or any other [`ServerApp`]).
+pub struct Edge<E> {
+    engine: Arc<E>,
+    settings: ArcSwap<EdgeSettings>,
+    pub counters: EdgeCounters,
+    stopping: tokio::sync::watch::Sender<bool>,
+}
+
+/// The listeners that are open, by name.
+#[derive(Default)]
+pub struct Listeners(HashMap<Name, (Listener, SocketAddr, JoinHandle<()>)>);
+
+impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
+    pub fn new(engine: Arc<E>, settings: EdgeSettings) -> Arc<Self> {
+        let stopping = tokio::sync::watch::Sender::new(false);
+        Arc::new(Self {
+            engine,
+            settings: ArcSwap::from_pointee(settings),
+            counters: EdgeCounters::default(),
+            stopping,
+        })
+    }
+
+    /// New connections use these from now on; returns those before.
+    pub fn apply(&self, settings: EdgeSettings) -> Arc<EdgeSettings> {
+        self.settings.swap(Arc::new(settings))
+    }
+
+    /// Back to earlier settings.
+    pub fn restore(&self, settings: Arc<EdgeSettings>) {
+        self.settings.store(settings);
+    }
+
+    /// Opens and closes listeners so that they are those of `wanted`. New sockets are bound before any is closed:
+    /// if one cannot be had, nothing has changed.
+    ///
+    /// # Errors
+    /// An address cannot be bound; says which.
+    pub async fn listen(self: &Arc<Self>, open: &mut Listeners, wanted: &[Listener]) -> io::Result<()> {
+        let mut bound = Vec::new();
+        for listener in wanted {
+            let same = |(l, _, _): &(Listener, SocketAddr, JoinHandle<()>)| {
+                l.address == listener.address
+                    && l.proxy_protocol == listener.proxy_protocol
+                    && kind_of(l) == kind_of(listener)
+            };
+            if open.0.get(&listener.name).is_some_and(same) {
+                continue;
+            }
+            // The same address under another name or kind: the old socket has to go first.
+            open.0.retain(|_, (old, _, task)| {
+                let collides = old.address == listener.address && old.address.port() != 0;
+                if collides {
+                    task.abort();
+                }
+                !collides
+            });
+            bound.push((listener, bind(listener.address).await?));
+        }
+        open.0.retain(|name, (_, _, task)| {
+            let keep = wanted.iter().any(|l| l.name == *name) && !bound.iter().any(|(l, _)| l.name == *name);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for (listener, socket) in bound {
+            let address = socket.local_addr()?;
+            let task = tokio::spawn(self.clone().accept_loop(listener.clone(), socket));
+            open.0.insert(listener.name.clone(), (listener.clone(), address, task));
+        }
+        Ok(())
+    }
+
+    /// Stops accepting, lets what runs finish for at most `patience`, and returns how many connections were left.
+    pub async fn drain(&self, open: &mut Listeners, patience: Duration) -> usize {
+        for (_, (_, _, task)) in open.0.drain() {
+            task.abort();
+        }
+        tokio::time::sleep(SETTLE).await;
+        self.stopping.send_replace(true);
+        self.engine.cleanup().await;
+        let gone = async {
+            while self.counters.open.load(Ordering::Acquire) > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        // Whether in time or not: the count says it.
+        let _ = tokio::time::timeout(patience, gone).await;
+        self.counters.open.load(Ordering::Acquire)
+    }
+
+    async fn accept_loop(self: Arc<Self>, listener: Listener, socket: TcpListener) {
+        let listener = Arc::new(listener);
+        loop {
+            let Ok((stream, peer)) = socket.accept().await else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+            let settings = self.settings.load_full();
+            if self.counters.open.fetch_add(1, Ordering::AcqRel) >= settings.max_connections {
+                self.counters.open.fetch_sub(1, Ordering::AcqRel);
+                self.counters.refused_full.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let (edge, listener) = (self.clone(), listener.clone());
+            tokio::spawn(async move {
+                let shutdown = edge.stopping.subscribe();
+                edge.serve(&listener, stream, peer, settings, &shutdown).await;
+                edge.counters.open.fetch_sub(1, Ordering::AcqRel);
+            });
+        }
+    }
+
+    async fn serve(
+        &self,
+        listener: &Listener,
+        stream: TcpStream,
+        peer: SocketAddr,
+        settings: Arc<EdgeSettings>,
+        shutdown: &ShutdownWatch,
+    ) {
+        // A response's head and tail are separate writes; waiting for acknowledgements in between costs 40 ms.
+        let _ = stream.set_nodelay(true);
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let ready = tokio::time::timeout(settings.handshake_timeout, self.prepare(listener, stream, peer, &settings));
+        match ready.await {
+            Ok(Ok(stream)) => {
+                drop(settings);
+                self.engine.process_new(Box::new(stream), shutdown).await;
+            }
+            Ok(Err(error)) => {
+                self.count(&error);
+                tracing::debug!(listener = &*listener.name, %peer, %error, "connection refused");
+            }
+            Err(_) => {
+                self.counters.handshakes_timed_out.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(listener = &*listener.name, %peer, "handshake took too long");
+            }
+        }
+    }
+
+    async fn prepare(
+        &self,
+        listener: &Listener,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        settings: &EdgeSettings,
+    ) -> Result<GateStream, Refused> {
+        let mut client = peer;
+        if listener.proxy_protocol {
+            if !settings.trusted_proxies.iter().any(|network| network.contains(&peer.ip())) {
+                return Err(Refused::UntrustedProxy);
+            }
+            if let Some(told) = proxy_protocol::read(&mut stream).await? {
+                client = SocketAddr::new(told.ip().to_canonical(), told.port());
+            }
+        }
+        let mut info = ConnectionInfo {
+            listener: listener.name.clone(),
+            client,
+            peer,
+            tls: None,
+            cutter: Cutter::default(),
+        };
+        let tls = match listener.kind {
+            ListenerKind::RedirectToHttps => return Ok(GateStream::plain(stream, Arc::new(info))?),
+            ListenerKind::Tls { .. } => settings.tls.get(&listener.name).ok_or(Refused::UnknownName)?,
+        };
+        let (stream, tls) = self.handshake(stream, tls).await?;
+        info.tls = Some(tls);
+        Ok(GateStream::tls(stream, Arc::new(info))?)
+    }
+
+    async fn handshake(
+        &self,
+        mut stream: TcpStream,
+        tls: &ListenerTls,
+    ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, TlsInfo), Refused> {
+        let accepted = client_hello::read(&mut stream).await?;
+        let Some((server_name, group, config)) = tls.pick(&accepted.client_hello()) else {
+            client_hello::refuse_name(&mut stream).await;
+            return Err(Refused::UnknownName);
+        };
+        let stream = StartHandshake::from_parts(accepted, stream).into_stream(config).await?;
+        let session = stream.get_ref().1;
+        let resumed = matches!(session.handshake_kind(), Some(HandshakeKind::Resumed));
+        let counter = if resumed { &self.counters.handshakes_resumed } else { &self.counters.handshakes_full };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let peer_chain: Vec<_> = session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
+        let info = TlsInfo {
+            server_name,
+            group,
+            peer_sha256: peer_chain.first().map(fingerprint),
+            peer_chain,
+            version: session.protocol_version().and_then(|v| v.as_str()).unwrap_or("unknown"),
+            cipher: session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or("unknown"),
+            key_exchange: session.negotiated_key_exchange_group().map(|g| format!("{:?}", g.name())).unwrap_or_default(),
+            alpn: if session.alpn_protocol() == Some(b"h2") { "h2" } else { "http/1.1" },
+            resumed,
+        };
+        Ok((stream, info))
+    }
+
+    fn count(&self, refused: &Refused) {
+        let counter = match refused {
+            Refused::UntrustedProxy | Refused::ProxyHeader(_) => &self.counters.refused_proxy_header,
+            Refused::UnknownName => &self.counters.unknown_names,
+            Refused::Hello(_) | Refused::Io(_) => &self.counters.handshakes_failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Listeners {
+    /// Where each listener really is: tests ask for port 0.
+    pub fn addresses(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
+        self.0.iter().map(|(name, (_, address, _))| (name, *address))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("not a trusted proxy, but the listener expects the PROXY protocol")]
+    UntrustedProxy,
+    #[error(transparent)]
+    ProxyHeader(#[from] HeaderError),
+    #[error(transparent)]
+    Hello(#[from] HelloError),
+    #[error("no certificate for the name asked for, or no name")]
+    UnknownName,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+fn kind_of(listener: &Listener) -> &'static str {
+    match listener.kind {
+        ListenerKind::Tls { .. } => "tls",
+        ListenerKind::RedirectToHttps => "plain",
+    }
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
+}

@@ -1,0 +1,51 @@
+//! What the gate may know about a connection: who called which listener, and what TLS proved.
+use crate::edge::stream::Cutter;
+use crate::edge::tls::GroupId;
+use rustls::pki_types::CertificateDer;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use torhaus_authz::Name;
+
+/// One connection, as it stays for all its requests.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// Name of the listener.
+    pub listener: Name,
+    /// The caller: from the PROXY header of a trusted peer, else the socket's peer.
+    pub client: SocketAddr,
+    /// The socket's peer, which may be a load balancer.
+    pub peer: SocketAddr,
+    /// None on the plain listener.
+    pub tls: Option<TlsInfo>,
+    /// Ends the connection from outside, whatever it is doing.
+    pub cutter: Cutter,
+}
+
+#[derive(Debug)]
+pub struct TlsInfo {
+    /// Lower case, as the ClientHello said.
+    pub server_name: String,
+    /// The hosts that may be asked for on this connection: those with this SNI's client authentication.
+    pub group: GroupId,
+    /// Leaf first; empty if no certificate was presented. Possession of the key is proven, trust is not:
+    /// [`crate::edge::trust`] judges the chain on every request, so that what was revoked or expired since counts.
+    pub peer_chain: Vec<CertificateDer<'static>>,
+    /// SHA-256 of the leaf, lower-case hex.
+    pub peer_sha256: Option<Arc<str>>,
+    pub version: &'static str,
+    pub cipher: &'static str,
+    /// Key exchange group, `X25519MLKEM768` where the client can.
+    pub key_exchange: String,
+    pub alpn: &'static str,
+    pub resumed: bool,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn plain_connection() -> ConnectionInfo {
+        let caller = SocketAddr::from(([127, 0, 0, 1], 50_000));
+        ConnectionInfo { listener: "test".into(), client: caller, peer: caller, tls: None, cutter: Cutter::default() }
+    }
+}

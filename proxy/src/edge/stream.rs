@@ -1,0 +1,244 @@
+//! The stream that the engine reads and writes: TLS or plain, with what is known of the connection, and a way to
+//! cut it from outside.
+use crate::edge::connection::ConnectionInfo;
+use futures::task::AtomicWaker;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
+};
+use pingora_http::ResponseHeader;
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// Cuts a connection: whoever waits to read or write on it wakes up with an error.
+#[derive(Clone, Default)]
+pub struct Cutter(Arc<Cut>);
+
+#[derive(Default)]
+struct Cut {
+    done: AtomicBool,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+impl Cutter {
+    pub fn cut(&self) {
+        self.0.done.store(true, Ordering::Release);
+        self.0.reader.wake();
+        self.0.writer.wake();
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.0.done.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Cutter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cutter").field(&self.is_cut()).finish()
+    }
+}
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub struct GateStream {
+    io: Transport,
+    cutter: Cutter,
+    ssl: Option<Arc<SslDigest>>,
+    /// Carries `Arc<ConnectionInfo>` to the request hooks, on h1 and h2 alike.
+    carrier: Arc<ProxyDigest>,
+    timing: TimingDigest,
+    socket: Arc<SocketDigest>,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
+}
+
+impl GateStream {
+    pub fn tls(stream: TlsStream<TcpStream>, info: Arc<ConnectionInfo>) -> io::Result<Self> {
+        // Only its presence matters to the engine (it never offers h2c on TLS); what the gate reads is in `info`.
+        let ssl = Arc::new(SslDigest::new("", "", None, None, Vec::new()));
+        Self::new(Transport::Tls(Box::new(stream)), Some(ssl), info)
+    }
+
+    pub fn plain(stream: TcpStream, info: Arc<ConnectionInfo>) -> io::Result<Self> {
+        Self::new(Transport::Plain(stream), None, info)
+    }
+
+    fn new(io: Transport, ssl: Option<Arc<SslDigest>>, info: Arc<ConnectionInfo>) -> io::Result<Self> {
+        let cutter = info.cutter.clone();
+        let placeholder = ResponseHeader::build(200, None).map_err(io::Error::other)?;
+        let carrier = Arc::new(ProxyDigest::new(Box::new(placeholder), Some(Box::new(info))));
+        let socket = Arc::new(SocketDigest::from_raw_fd(io.socket().as_raw_fd()));
+        Ok(Self { io, cutter, ssl, carrier, timing: TimingDigest::default(), socket })
+    }
+
+    /// An error if the connection was cut, else whoever polls will be woken when it is.
+    fn check_cut(&self, waker: &AtomicWaker, cx: &Context<'_>) -> io::Result<()> {
+        if self.cutter.is_cut() {
+            return Err(cut_error());
+        }
+        waker.register(cx.waker());
+        // Cut between the check and the registration: nobody would wake us.
+        if self.cutter.is_cut() { Err(cut_error()) } else { Ok(()) }
+    }
+}
+
+fn cut_error() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "ended by the gate")
+}
+
+impl Transport {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(stream) => stream,
+        }
+    }
+}
+
+impl AsyncRead for GateStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.cutter.is_cut() {
+            return Poll::Ready(Err(cut_error()));
+        }
+        let polled = match &mut self.io {
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        if polled.is_pending() {
+            self.check_cut(&self.cutter.0.reader, cx)?;
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for GateStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.cutter.is_cut() {
+            return Poll::Ready(Err(cut_error()));
+        }
+        let polled = match &mut self.io {
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        if polled.is_pending() {
+            self.check_cut(&self.cutter.0.writer, cx)?;
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.cutter.is_cut() {
+            return Poll::Ready(Err(cut_error()));
+        }
+        let polled = match &mut self.io {
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+        };
+        if polled.is_pending() {
+            self.check_cut(&self.cutter.0.writer, cx)?;
+        }
+        polled
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Transport::Tls(stream) => {
+                let done = ready!(Pin::new(stream).poll_shutdown(cx));
+                Poll::Ready(done)
+            }
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.cutter.is_cut() {
+            return Poll::Ready(Err(cut_error()));
+        }
+        let polled = match &mut self.io {
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
+        if polled.is_pending() {
+            self.check_cut(&self.cutter.0.writer, cx)?;
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait::async_trait]
+impl Shutdown for GateStream {
+    async fn shutdown(&mut self) {
+        // The peer may be gone already; there is nobody to tell.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for GateStream {
+    fn id(&self) -> UniqueIDType {
+        self.io.socket().as_raw_fd()
+    }
+}
+
+impl Ssl for GateStream {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.ssl.clone()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        match &self.io {
+            Transport::Tls(stream) => match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Some(ALPN::H2),
+                Some(b"http/1.1") => Some(ALPN::H1),
+                _ => None,
+            },
+            Transport::Plain(_) => None,
+        }
+    }
+}
+
+impl GetTimingDigest for GateStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        vec![Some(self.timing.clone())]
+    }
+}
+
+impl GetProxyDigest for GateStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.carrier.clone())
+    }
+}
+
+impl GetSocketDigest for GateStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.socket.clone())
+    }
+
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        self.socket = Arc::new(digest);
+    }
+}
+
+impl Peek for GateStream {}

@@ -1,0 +1,287 @@
+//! TLS by SNI: which certificate, which client authentication, whose sessions may be resumed.
+//!
+//! Hosts with the same client authentication form a group. A group has one TLS configuration with its own ticket key
+//! and session storage, so a ticket of an open host is worth nothing at an mTLS host; and a request may name any
+//! host of the group that its SNI is in, and no other (421).
+use crate::edge::trust::{CertificateRefusal, TrustDomains, TrustError, read_pem};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    version::{TLS12, TLS13},
+};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use torhaus_authz::{Name, Timestamp};
+use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Config, HostPattern, ListenerKind};
+
+/// TLS 1.2 sessions kept for resumption, per group. (TLS 1.3 resumes from tickets and keeps nothing here.)
+const KEPT_SESSIONS: usize = 4096;
+
+/// Hosts with identical client authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupId(u16);
+
+impl GroupId {
+    /// Hosts that ask for no client certificate; the portal is one of them.
+    pub const OPEN: Self = Self(0);
+}
+
+/// Which group a host is in, and what its group asks of clients.
+pub struct Groups {
+    exact: HashMap<String, GroupId>,
+    /// `apps.example.test` for `*.apps.example.test`.
+    wildcard: HashMap<String, GroupId>,
+    auth: Vec<(ClientAuthMode, Arc<[Name]>)>,
+}
+
+impl Groups {
+    pub fn of(config: &Config) -> Self {
+        let mut auth = vec![(ClientAuthMode::None, Arc::from([]))];
+        let mut exact = HashMap::from([(config.portal.host.clone(), GroupId::OPEN)]);
+        let mut wildcard = HashMap::new();
+        for route in &config.routes {
+            let id = group_of(&mut auth, &route.client_auth);
+            match &route.host {
+                HostPattern::Exact(host) => exact.insert(host.clone(), id),
+                HostPattern::Wildcard(suffix) => wildcard.insert(suffix.clone(), id),
+            };
+        }
+        Self { exact, wildcard, auth }
+    }
+
+    /// The group of a host that has routes (or is the portal's).
+    pub fn find(&self, host: &str) -> Option<GroupId> {
+        let wildcard = || self.wildcard.get(host.split_once('.')?.1);
+        self.exact.get(host).or_else(wildcard).copied()
+    }
+
+    /// What clients of a group have to show.
+    pub fn client_auth(&self, id: GroupId) -> Option<&(ClientAuthMode, Arc<[Name]>)> {
+        self.auth.get(usize::from(id.0))
+    }
+}
+
+fn group_of(auth: &mut Vec<(ClientAuthMode, Arc<[Name]>)>, wanted: &ClientAuth) -> GroupId {
+    if wanted.mode == ClientAuthMode::None {
+        return GroupId::OPEN;
+    }
+    let same = |(mode, domains): &(ClientAuthMode, Arc<[Name]>)| {
+        *mode == wanted.mode && **domains == *wanted.trust_domains
+    };
+    let index = auth.iter().position(same).unwrap_or_else(|| {
+        auth.push((wanted.mode, wanted.trust_domains.as_slice().into()));
+        auth.len() - 1
+    });
+    GroupId(u16::try_from(index).unwrap_or(u16::MAX))
+}
+
+/// The TLS configurations of one listener.
+pub struct ListenerTls {
+    certificates: Arc<Certificates>,
+    groups: Arc<Groups>,
+    configs: Vec<Arc<ServerConfig>>,
+}
+
+impl ListenerTls {
+    /// # Errors
+    /// A certificate or key cannot be read, or they do not belong together.
+    pub fn build(files: &[CertificateFiles], groups: &Arc<Groups>, trust: &Arc<TrustDomains>) -> Result<Self, TrustError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let certificates = Arc::new(Certificates::load(files, &provider)?);
+        let mut configs = Vec::new();
+        for (mode, domains) in &groups.auth {
+            configs.push(Arc::new(server_config(&provider, &certificates, *mode, domains, trust)?));
+        }
+        Ok(Self { certificates, groups: groups.clone(), configs })
+    }
+
+    /// The configuration for a ClientHello. None: no SNI, an address, or a name that no certificate of this listener
+    /// is for; such a caller is refused, as nothing says which rule would be strict enough.
+    pub fn pick(&self, hello: &ClientHello<'_>) -> Option<(String, GroupId, Arc<ServerConfig>)> {
+        let name = hello.server_name()?.to_ascii_lowercase();
+        self.certificates.find(&name)?;
+        // A name that a certificate covers but no route serves is told so by a page, without any client certificate.
+        let group = self.groups.find(&name).unwrap_or(GroupId::OPEN);
+        let config = self.configs.get(usize::from(group.0))?.clone();
+        Some((name, group, config))
+    }
+}
+
+/// The TLS configurations of all listeners, by name.
+pub type TlsTable = HashMap<Name, Arc<ListenerTls>>;
+
+/// # Errors
+/// A certificate or key cannot be used.
+pub fn build_table(config: &Config, groups: &Arc<Groups>, trust: &Arc<TrustDomains>) -> Result<TlsTable, TrustError> {
+    let mut table = TlsTable::new();
+    for listener in &config.listeners {
+        if let ListenerKind::Tls { certificates } = &listener.kind {
+            table.insert(listener.name.clone(), Arc::new(ListenerTls::build(certificates, groups, trust)?));
+        }
+    }
+    Ok(table)
+}
+
+fn server_config(
+    provider: &Arc<CryptoProvider>,
+    certificates: &Arc<Certificates>,
+    mode: ClientAuthMode,
+    domains: &Arc<[Name]>,
+    trust: &Arc<TrustDomains>,
+) -> Result<ServerConfig, TrustError> {
+    let fail = |e: rustls::Error| TrustError::Domain { domain: domains.join(", ").into(), why: e.to_string() };
+    let verifier: Arc<dyn ClientCertVerifier> = match mode {
+        ClientAuthMode::None => Arc::new(NoClientAuth),
+        ClientAuthMode::Optional | ClientAuthMode::Required => Arc::new(GroupVerifier {
+            mandatory: mode == ClientAuthMode::Required,
+            domains: domains.clone(),
+            hints: trust.hints(domains),
+            trust: trust.clone(),
+            provider: provider.clone(),
+        }),
+    };
+    let mut config = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(fail)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(certificates.clone());
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Own storage and own ticket key: what one group issued, no other resumes.
+    config.session_storage = ServerSessionMemoryCache::new(KEPT_SESSIONS);
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(fail)?;
+    // 0-RTT data can be replayed (RFC 8446 section 8); a gate that records decisions must not accept it.
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// Server certificates of a listener, by the names they are for.
+struct Certificates {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    wildcard: HashMap<String, Arc<CertifiedKey>>,
+}
+
+impl Certificates {
+    fn load(files: &[CertificateFiles], provider: &CryptoProvider) -> Result<Self, TrustError> {
+        let mut table = Self { exact: HashMap::new(), wildcard: HashMap::new() };
+        for file in files {
+            let chain = read_pem::<CertificateDer<'static>>(&file.cert_file)?;
+            let fail = |why: String| TrustError::File { path: file.key_file.clone(), why };
+            let key = PrivateKeyDer::from_pem_file(&file.key_file).map_err(|e| fail(e.to_string()))?;
+            let key = CertifiedKey::from_der(chain, key, provider).map_err(|e| fail(e.to_string()))?;
+            let key = Arc::new(key);
+            for name in &file.names {
+                match name.strip_prefix("*.") {
+                    Some(suffix) => table.wildcard.entry(suffix.to_owned()).or_insert_with(|| key.clone()),
+                    None => table.exact.entry(name.clone()).or_insert_with(|| key.clone()),
+                };
+            }
+        }
+        Ok(table)
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(&hello.server_name()?.to_ascii_lowercase()).cloned()
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.exact.keys()).entries(self.wildcard.keys()).finish()
+    }
+}
+
+/// Client authentication of a group. Where a certificate is required, a bad one ends the handshake. Where it is
+/// optional, the handshake goes on and the gate refuses with a page that says which certificate was sent and why
+/// it does not count; such a certificate proves nothing.
+struct GroupVerifier {
+    mandatory: bool,
+    domains: Arc<[Name]>,
+    hints: Arc<[DistinguishedName]>,
+    trust: Arc<TrustDomains>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for GroupVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        if self.mandatory {
+            let mut chain = vec![end_entity.clone()];
+            chain.extend_from_slice(intermediates);
+            let now = Timestamp::from_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+            self.trust.judge_anew(&self.domains, &chain, &fingerprint(end_entity), now).map_err(alert_of)?;
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for GroupVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupVerifier").field("mandatory", &self.mandatory).field("domains", &self.domains).finish()
+    }
+}
+
+/// The refusal in TLS's words, so that the client gets the right alert.
+fn alert_of(refusal: CertificateRefusal) -> rustls::Error {
+    rustls::Error::InvalidCertificate(match refusal {
+        CertificateRefusal::UnknownAuthority => CertificateError::UnknownIssuer,
+        CertificateRefusal::Expired => CertificateError::Expired,
+        CertificateRefusal::NotYetValid => CertificateError::NotValidYet,
+        CertificateRefusal::Revoked => CertificateError::Revoked,
+        CertificateRefusal::RevocationUnknown => CertificateError::UnknownRevocationStatus,
+        CertificateRefusal::WrongPurpose => CertificateError::InvalidPurpose,
+        CertificateRefusal::AmbiguousName | CertificateRefusal::Invalid => CertificateError::BadEncoding,
+    })
+}
+
+/// SHA-256 of a DER certificate, lower-case hex.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> Arc<str> {
+    Sha256::digest(certificate.as_ref()).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}

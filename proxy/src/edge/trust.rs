@@ -1,0 +1,249 @@
+//! Client certificate authorities, by trust domain, and the judgement of a chain.
+//!
+//! A handshake proves possession of a key once; whether the chain is trusted is judged again on every request, so that
+//! a certificate revoked or expired while the connection lives, or resumed from a ticket, is refused at once. The
+//! judgement is kept until something in it ends (a certificate's or a CRL's life), or the configuration changes.
+use moka::sync::Cache;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{CertificateError, DistinguishedName, RootCertStore};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use torhaus_authz::{Certificate, Name, SpiffeId, Timestamp};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
+
+/// Judgements kept, at most. One is some hundred bytes; 10,000 devices fit in a few MB.
+const KEPT_JUDGEMENTS: u64 = 10_000;
+
+/// Attribute type `userid` (RFC 4519 section 2.39): how a certificate names the user it belongs to.
+const OID_USER_ID: &str = "0.9.2342.19200300.100.1.1";
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    #[error("{}: {why}", path.display())]
+    File { path: PathBuf, why: String },
+    #[error("trust domain `{domain}`: {why}")]
+    Domain { domain: Name, why: String },
+}
+
+/// Why a presented certificate is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CertificateRefusal {
+    /// No authority of the allowed trust domains signed it.
+    UnknownAuthority,
+    Expired,
+    NotYetValid,
+    Revoked,
+    /// The CRL of its authority is expired or says nothing about it: unknown is not good.
+    RevocationUnknown,
+    /// Not for client authentication.
+    WrongPurpose,
+    /// More than one URI SAN (X509-SVID section 2 forbids it), or one that is no SPIFFE ID where one is meant.
+    AmbiguousName,
+    /// A weak key, a CA certificate as leaf, a broken encoding, an algorithm we do not accept.
+    Invalid,
+}
+
+/// A chain that was judged and believed.
+#[derive(Clone, Debug)]
+pub struct VerifiedCertificate {
+    pub certificate: Arc<Certificate>,
+    /// The service it names, if it is a service's.
+    pub spiffe: Option<SpiffeId>,
+    /// E-mail addresses among its SANs, lower case.
+    pub emails: Vec<String>,
+    /// The moment at which the judgement has to be made again.
+    good_until: Timestamp,
+}
+
+pub struct TrustDomains {
+    domains: BTreeMap<Name, TrustDomain>,
+    judgements: Cache<(Arc<str>, Arc<[Name]>), Result<VerifiedCertificate, CertificateRefusal>>,
+}
+
+struct TrustDomain {
+    name: Name,
+    verifier: Arc<dyn ClientCertVerifier>,
+    hints: Vec<DistinguishedName>,
+    proves: Option<Name>,
+    /// The earliest next update among its CRLs.
+    crl_until: Option<Timestamp>,
+}
+
+impl TrustDomains {
+    /// # Errors
+    /// 1. a file cannot be read or parsed; 2. an authority is unusable.
+    pub fn load(config: &BTreeMap<String, torhaus_config::TrustDomain>) -> Result<Self, TrustError> {
+        let load = |(_, domain): (_, &torhaus_config::TrustDomain)| {
+            TrustDomain::load(domain).map(|loaded| (loaded.name.clone(), loaded))
+        };
+        let domains = config.iter().map(load).collect::<Result<_, _>>()?;
+        let judgements = Cache::builder().max_capacity(KEPT_JUDGEMENTS).build();
+        Ok(Self { domains, judgements })
+    }
+
+    /// Judges a chain against the trust domains of a host. `sha256` is that of the leaf.
+    ///
+    /// # Errors
+    /// The reason why it is not believed.
+    pub fn judge(
+        &self,
+        allowed: &Arc<[Name]>,
+        chain: &[CertificateDer<'_>],
+        sha256: &Arc<str>,
+        now: Timestamp,
+    ) -> Result<VerifiedCertificate, CertificateRefusal> {
+        let key = (sha256.clone(), allowed.clone());
+        // A refusal may end too (a certificate becomes valid), so only belief is kept.
+        if let Some(Ok(kept)) = self.judgements.get(&key)
+            && now < kept.good_until
+        {
+            return Ok(kept);
+        }
+        let judged = self.judge_anew(allowed, chain, sha256, now);
+        if judged.is_ok() {
+            self.judgements.insert(key, judged.clone());
+        }
+        judged
+    }
+
+    pub fn judge_anew(
+        &self,
+        allowed: &[Name],
+        chain: &[CertificateDer<'_>],
+        sha256: &Arc<str>,
+        now: Timestamp,
+    ) -> Result<VerifiedCertificate, CertificateRefusal> {
+        let (leaf, intermediates) = chain.split_first().ok_or(CertificateRefusal::Invalid)?;
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.seconds()).unwrap_or(0)));
+        // The refusal of the domain that knows the authority says more than "unknown authority" of the others.
+        let mut refusal = CertificateRefusal::UnknownAuthority;
+        for domain in allowed.iter().filter_map(|name| self.domains.get(name)) {
+            match domain.verifier.verify_client_cert(leaf, intermediates, at) {
+                Ok(_) => return describe(domain, leaf, intermediates, sha256),
+                Err(error) => {
+                    let why = refusal_of(&error);
+                    if why != CertificateRefusal::UnknownAuthority {
+                        refusal = why;
+                    }
+                }
+            }
+        }
+        Err(refusal)
+    }
+
+    /// Subjects of the authorities, sent to the client so that it offers a fitting certificate only.
+    pub fn hints(&self, allowed: &[Name]) -> Arc<[DistinguishedName]> {
+        allowed.iter().filter_map(|name| self.domains.get(name)).flat_map(|domain| domain.hints.clone()).collect()
+    }
+
+    /// The tier that a certificate of this domain proves for a service.
+    pub fn proves(&self, domain: &str) -> Option<&Name> {
+        self.domains.get(domain)?.proves.as_ref()
+    }
+}
+
+impl TrustDomain {
+    fn load(config: &torhaus_config::TrustDomain) -> Result<Self, TrustError> {
+        let fail = |why: String| TrustError::Domain { domain: config.name.clone(), why };
+        let mut roots = RootCertStore::empty();
+        for certificate in read_pem::<CertificateDer<'static>>(&config.ca_file)? {
+            roots.add(certificate).map_err(|e| fail(e.to_string()))?;
+        }
+        let roots = Arc::new(roots);
+        let mut builder = WebPkiClientVerifier::builder(roots);
+        let mut crl_until = None;
+        if let Some(crl_file) = &config.crl_file {
+            let crls = read_pem::<CertificateRevocationListDer<'static>>(crl_file)?;
+            crl_until = crls.iter().filter_map(|crl| next_update(crl)).min();
+            // Without this call rustls would accept a CRL long after its next update.
+            builder = builder.with_crls(crls).enforce_revocation_expiration();
+        }
+        let verifier = builder.build().map_err(|e| fail(e.to_string()))?;
+        let hints = verifier.root_hint_subjects().to_vec();
+        Ok(Self { name: config.name.clone(), verifier, hints, proves: config.proves.clone(), crl_until })
+    }
+}
+
+fn describe(
+    domain: &TrustDomain,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    sha256: &Arc<str>,
+) -> Result<VerifiedCertificate, CertificateRefusal> {
+    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| CertificateRefusal::Invalid)?;
+    let names = parsed.subject_alternative_name().map_err(|_| CertificateRefusal::Invalid)?;
+    let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    let mut uris = names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let spiffe = match (uris.next(), uris.next()) {
+        (_, Some(_)) => return Err(CertificateRefusal::AmbiguousName),
+        (Some(uri), None) if uri.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:")) => {
+            Some(SpiffeId::parse(uri).map_err(|_| CertificateRefusal::AmbiguousName)?)
+        }
+        _ => None,
+    };
+    let email = |name: &GeneralName<'_>| match name {
+        GeneralName::RFC822Name(address) => Some(address.to_ascii_lowercase()),
+        _ => None,
+    };
+    let user = parsed
+        .subject()
+        .iter_attributes()
+        .find(|attribute| attribute.attr_type().to_id_string() == OID_USER_ID)
+        .and_then(|attribute| attribute.as_str().ok())
+        .map(Name::from);
+    let until = |der: &CertificateDer<'_>| {
+        let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        Some(Timestamp::from_seconds(parsed.validity().not_after.timestamp()))
+    };
+    let not_after = Timestamp::from_seconds(parsed.validity().not_after.timestamp());
+    let good_until =
+        intermediates.iter().filter_map(until).chain(domain.crl_until).fold(not_after, |least, next| least.min(next));
+    let certificate = Arc::new(Certificate {
+        trust_domain: domain.name.clone(),
+        sha256: sha256.clone(),
+        serial: parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        not_after,
+        user,
+    });
+    Ok(VerifiedCertificate { certificate, spiffe, emails: names.iter().filter_map(email).collect(), good_until })
+}
+
+fn refusal_of(error: &rustls::Error) -> CertificateRefusal {
+    let rustls::Error::InvalidCertificate(why) = error else { return CertificateRefusal::Invalid };
+    match why {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => CertificateRefusal::UnknownAuthority,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateRefusal::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateRefusal::NotYetValid,
+        CertificateError::Revoked => CertificateRefusal::Revoked,
+        CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => CertificateRefusal::RevocationUnknown,
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            CertificateRefusal::WrongPurpose
+        }
+        _ => CertificateRefusal::Invalid,
+    }
+}
+
+fn next_update(crl: &CertificateRevocationListDer<'_>) -> Option<Timestamp> {
+    let (_, parsed) = CertificateRevocationList::from_der(crl).ok()?;
+    parsed.next_update().map(|time| Timestamp::from_seconds(time.timestamp()))
+}
+
+/// All PEM items of one kind in a file; at least one.
+pub(crate) fn read_pem<T: PemObject>(path: &Path) -> Result<Vec<T>, TrustError> {
+    let fail = |why: String| TrustError::File { path: path.to_owned(), why };
+    let items = T::pem_file_iter(path).map_err(|e| fail(e.to_string()))?;
+    let items = items.collect::<Result<Vec<T>, _>>().map_err(|e| fail(e.to_string()))?;
+    if items.is_empty() { Err(fail("holds nothing of the kind expected here".into())) } else { Ok(items) }
+}

@@ -1,0 +1,26 @@
+//! Sends an answer of our own.
+use crate::response::Response;
+use http::header::CONTENT_LENGTH;
+use pingora_core::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+/// Always true, for `request_filter`: the request is answered.
+pub async fn send(session: &mut Session, response: Response) -> Result<bool> {
+    let mut head = ResponseHeader::build(response.status, Some(response.headers.len() + 1))?;
+    for (name, value) in response.headers {
+        head.append_header(name, value)?;
+    }
+    if response.close {
+        session.set_keepalive(None);
+    }
+    let no_body = session.req_header().method == http::Method::HEAD || response.body.is_empty();
+    if response.status != http::StatusCode::NO_CONTENT {
+        head.insert_header(CONTENT_LENGTH, response.body.len())?;
+    }
+    session.write_response_header(Box::new(head), no_body).await?;
+    if !no_body {
+        session.write_response_body(Some(response.body), true).await?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,361 @@
+//! pingora's hooks and the gate: a request view goes in, an action comes out. Besides `edge/`, the only place that
+//! names pingora.
+//!
+//! Never decides. What the gate did not permit has no [`Forward`] in its context, and without one there is no peer.
+mod answer;
+pub mod upstream;
+
+use crate::audit::access::AccessLine;
+use crate::clock;
+use crate::edge::connection::ConnectionInfo;
+use crate::forward::Forward;
+use crate::gate::{self, Action, Gate, Note};
+use crate::headers::{COOKIE_PREFIX, disarm_connection};
+use crate::login::own_pages;
+use crate::refusal::{self, Refused};
+use crate::request::{self, Request};
+use crate::snapshot::Snapshot;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, UPGRADE};
+use http::{HeaderValue, Uri};
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use torhaus_authz::Reason;
+
+/// Largest body of a request to our own pages: a form, an ACME message, a logout token.
+const MAX_OWN_BODY: usize = 64 * 1024;
+/// An h2 connection without streams is closed after this; pingora's default is never.
+const H2_IDLE: Duration = Duration::from_secs(75);
+
+pub struct Engine {
+    gate: Arc<Gate>,
+}
+
+/// What one request carries through pingora's hooks.
+pub struct Context {
+    started: Instant,
+    snapshot: Option<Arc<Snapshot>>,
+    connection: Option<Arc<ConnectionInfo>>,
+    forward: Option<Box<Forward>>,
+    /// The protocol that the client asked to switch to, if its route allows it.
+    upgrade: Option<HeaderValue>,
+    host: String,
+    note: Note,
+}
+
+/// The engine as the connection layer wants it.
+pub fn build(gate: Arc<Gate>, conf: pingora_core::server::configuration::ServerConf) -> Arc<pingora_proxy::HttpProxy<Engine>> {
+    let mut proxy = pingora_proxy::HttpProxy::new(Engine { gate }, Arc::new(conf));
+    let mut options = pingora_core::apps::HttpServerOptions::default();
+    options.h2_idle_timeout = Some(H2_IDLE);
+    proxy.server_options = Some(options);
+    proxy.handle_init_modules();
+    Arc::new(proxy)
+}
+
+#[async_trait]
+impl ProxyHttp for Engine {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            started: Instant::now(),
+            snapshot: None,
+            connection: None,
+            forward: None,
+            upgrade: None,
+            host: String::new(),
+            note: Note::default(),
+        }
+    }
+
+    /// None of pingora's modules: what comes from an application goes to the client as it is.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let snapshot = self.gate.snapshot.load_full();
+        let connection = connection_of(session).ok_or_else(|| Error::new(ErrorType::InternalError))?;
+        ctx.snapshot = Some(snapshot.clone());
+        ctx.connection = Some(connection.clone());
+        let limits = &snapshot.config.limits;
+        session.set_keepalive(Some(limits.idle_timeout.as_secs()));
+        session.set_read_timeout(Some(limits.idle_timeout));
+
+        let head = session.req_header_mut();
+        disarm_connection(&mut head.headers);
+        let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if bytes > limits.max_header_bytes {
+            ctx.note.reason = Some(Reason::HeaderTooLarge);
+            return answer::send(session, refusal::bare(Reason::HeaderTooLarge, None)).await;
+        }
+        let target = match request::read(&head.method, &head.uri, head.version, &head.headers, limits.max_headers) {
+            Ok(target) => target,
+            Err(why) => {
+                ctx.note.reason = Some(Reason::BadRequest);
+                return answer::send(session, refusal::bare(Reason::BadRequest, Some(why.sentence()))).await;
+            }
+        };
+        // From here on there is one path: this one is routed, decided on, and forwarded.
+        if head.uri.path() != target.path || head.uri.authority().is_some() {
+            let query = head.uri.query();
+            let rewritten = query.map_or_else(|| target.path.clone(), |query| format!("{}?{query}", target.path));
+            let uri = rewritten.parse::<Uri>().map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?;
+            head.set_uri(uri);
+        }
+
+        let body = if own_pages::wants_body(&snapshot, &head.method, &target.host, &target.path) {
+            match read_body(session).await? {
+                Some(body) => body,
+                None => {
+                    ctx.note.reason = Some(Reason::BodyTooLarge);
+                    return answer::send(session, refusal::bare(Reason::BodyTooLarge, None)).await;
+                }
+            }
+        } else {
+            Bytes::new()
+        };
+
+        ctx.host = target.host;
+        let view = View { head: session.req_header(), host: &ctx.host, port: target.port, connection: &connection };
+        let request = view.request(&body);
+        let outcome = gate::pass(&self.gate, &snapshot, &request, clock::now()).await;
+        ctx.upgrade = request.headers.get(UPGRADE).cloned();
+        ctx.note = outcome.note;
+        match outcome.action {
+            Action::Respond(response) => answer::send(session, response).await,
+            Action::KeepForm { sign_in, cookie } => {
+                let body = read_body(session).await?.unwrap_or_default();
+                let head = session.req_header();
+                let view = View { head, host: &ctx.host, port: target.port, connection: &connection };
+                let response = refusal::keep_form(&snapshot, &view.request(&body), &sign_in);
+                let response = cookie.iter().fold(response, |response, cookie| response.with_cookie(cookie));
+                answer::send(session, response.closing()).await
+            }
+            Action::Forward(forward) => {
+                if ctx.upgrade.as_ref().is_some_and(|token| !upgrade_allowed(&forward, token)) {
+                    ctx.upgrade = None;
+                }
+                ctx.forward = Some(forward);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        // Asked again on a retry: the same permit, for the same request.
+        let (Some(forward), Some(snapshot)) = (&ctx.forward, &ctx.snapshot) else {
+            return Error::e_explain(ErrorType::InternalError, "no permit, no forward");
+        };
+        let unresolved = || Error::explain(ErrorType::ConnectError, "the upstream's name does not resolve");
+        let upstream = snapshot.upstreams.for_request(forward).ok_or_else(unresolved)?;
+        upstream.peer(ctx.upgrade.is_some()).await.ok_or_else(unresolved)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let upstream = ctx.forward.as_ref().zip(ctx.snapshot.as_ref()).and_then(|(f, s)| s.upstreams.for_request(f));
+        let Some(pin) = upstream.and_then(|upstream| upstream.pin) else { return Ok(()) };
+        let shown = digest.and_then(|digest| digest.ssl_digest.as_ref()).map(|tls| tls.cert_digest.as_slice());
+        if shown == Some(pin.as_slice()) {
+            return Ok(());
+        }
+        tracing::error!(route = ctx.note.route.as_deref(), reused, "the upstream's certificate is not the pinned one");
+        Error::e_explain(ErrorType::InvalidCert, "the upstream's certificate is not the pinned one")
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let (Some(forward), Some(snapshot)) = (&ctx.forward, &ctx.snapshot) else {
+            return Error::e_explain(ErrorType::InternalError, "no permit, no forward");
+        };
+        // pingora keeps the spelling of h1 headers beside the map; its own methods keep both in step.
+        let reserved: Vec<_> =
+            upstream.headers.keys().filter(|name| snapshot.reserved.covers(name.as_str())).cloned().collect();
+        for name in reserved {
+            upstream.remove_header(&name);
+        }
+        snapshot.reserved.strip_cookies(upstream)?;
+        forward.rewrite(upstream)?;
+        if let Some(host) = snapshot.upstreams.for_request(forward).and_then(|upstream| upstream.own_host.as_ref()) {
+            upstream.insert_header(HOST, host)?;
+        }
+        if let Some(token) = &ctx.upgrade
+            && !token.as_bytes().eq_ignore_ascii_case(b"websocket")
+        {
+            // pingora forwards WebSocket upgrades by itself; other tokens only where the route lists them.
+            upstream.insert_header(CONNECTION, "upgrade")?;
+            upstream.insert_header(UPGRADE, token)?;
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if response.status == 101 && ctx.upgrade.is_none() {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").map_err(|mut e: Box<Error>| {
+                e.esource = ErrorSource::Upstream;
+                e
+            });
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        _ctx: &mut Context,
+    ) -> Result<()> {
+        // An application may set any cookie but ours.
+        let ours = |value: &HeaderValue| value.as_bytes().trim_ascii_start().starts_with(COOKIE_PREFIX.as_bytes());
+        if response.headers.get_all(SET_COOKIE).iter().any(ours) {
+            let others: Vec<_> = response.headers.get_all(SET_COOKIE).iter().filter(|value| !ours(value)).cloned().collect();
+            response.remove_header(&SET_COOKIE);
+            for value in others {
+                response.append_header(SET_COOKIE, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let reason = match (error.esource(), error.etype()) {
+            (_, ErrorType::InvalidCert | ErrorType::TLSHandshakeFailure | ErrorType::X509LookupError) => {
+                Reason::UpstreamNotTrusted
+            }
+            (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::TLSHandshakeTimedout) => {
+                Reason::UpstreamTimeout
+            }
+            (_, ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError) => {
+                Reason::UpstreamUnavailable
+            }
+            (ErrorSource::Upstream, _) => Reason::UpstreamFailed,
+            // The client is gone or sent nonsense: nobody reads an answer, or it gets the shortest.
+            (ErrorSource::Downstream, ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed) => {
+                return FailToProxy { error_code: 0, can_reuse_downstream: false };
+            }
+            (ErrorSource::Downstream, _) => Reason::BadRequest,
+            _ => Reason::InternalError,
+        };
+        ctx.note.reason = Some(reason);
+        tracing::warn!(route = ctx.note.route.as_deref(), reason = ?reason, %error, "a request failed on its way");
+        let status = reason.status();
+        if session.response_written().is_none() {
+            let response = match (&ctx.snapshot, &ctx.connection) {
+                (Some(snapshot), Some(connection)) => {
+                    let view = View { head: session.req_header(), host: &ctx.host, port: None, connection };
+                    let refused = Refused { decision: ctx.note.decision.clone(), ..Refused::because(reason) };
+                    refusal::respond(snapshot, &view.request(&[]), &refused, clock::now())
+                }
+                _ => refusal::bare(reason, None),
+            };
+            // The client may be gone by now; the log line says what happened either way.
+            let _ = answer::send(session, response.closing()).await;
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let route = ctx.note.route.as_deref().unwrap_or("-");
+        let listener = ctx.connection.as_ref().map_or("-", |connection| &connection.listener);
+        self.gate.metrics.request(listener, route, status, ctx.started.elapsed());
+        if !self.gate.access.is_on() {
+            return;
+        }
+        let head = session.req_header();
+        self.gate.access.write(AccessLine {
+            time: clock::now(),
+            listener,
+            client: ctx.connection.as_ref().map(|connection| connection.client.ip()),
+            method: head.method.as_str(),
+            host: &ctx.host,
+            path: head.uri.path(),
+            status,
+            bytes: session.body_bytes_sent(),
+            duration: ctx.started.elapsed(),
+            route: ctx.note.route.as_deref(),
+            subject: ctx.note.subject.as_deref(),
+            decision: ctx.note.decision.as_deref(),
+            reason: ctx.note.reason,
+        });
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        // `fail_to_proxy` has said it in our own words.
+        true
+    }
+}
+
+/// A request as pingora holds it.
+struct View<'a> {
+    head: &'a RequestHeader,
+    host: &'a str,
+    port: Option<u16>,
+    connection: &'a ConnectionInfo,
+}
+
+impl<'a> View<'a> {
+    /// Our own view of it. The path was made canonical before.
+    fn request(&self, body: &'a [u8]) -> Request<'a> {
+        Request {
+            method: &self.head.method,
+            host: self.host,
+            port: self.port,
+            path: self.head.uri.path(),
+            query: self.head.uri.query(),
+            headers: &self.head.headers,
+            connection: self.connection,
+            body,
+        }
+    }
+}
+
+/// What the connection layer noted; the same on h1 and h2.
+fn connection_of(session: &Session) -> Option<Arc<ConnectionInfo>> {
+    let carried = session.as_downstream().digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
+    carried.downcast_ref::<Arc<ConnectionInfo>>().cloned()
+}
+
+/// The whole body of a request to one of our own pages; none if it is too large.
+async fn read_body(session: &mut Session) -> Result<Option<Bytes>> {
+    let declared = session.req_header().headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > MAX_OWN_BODY) {
+        return Ok(None);
+    }
+    let mut body = Vec::new();
+    while let Some(part) = session.read_request_body().await? {
+        body.extend_from_slice(&part);
+        if body.len() > MAX_OWN_BODY {
+            return Ok(None);
+        }
+    }
+    Ok(Some(body.into()))
+}
+
+fn upgrade_allowed(forward: &Forward, token: &HeaderValue) -> bool {
+    token.as_bytes().eq_ignore_ascii_case(b"websocket")
+        || forward.route.upgrades.iter().any(|allowed| token.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
+}

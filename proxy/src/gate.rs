@@ -1,0 +1,174 @@
+//! The way of a request, from arrival to answer. Read this first.
+//!
+//! ```text
+//! route -> identify -> gather facts -> decide -> record -> act
+//!                                                           allow    forward, with the permit
+//!                                                           login    to the identity provider (401 for an API call)
+//!                                                           step up  likewise, asking for the tier
+//!                                                           deny     a page that says why and what to do
+//! ```
+//!
+//! Knows no HTTP engine: the request is our own view of one, and what comes back is an action. Forward authentication,
+//! `explain` and the tests come the same way.
+use crate::assertion::Assertions;
+use crate::audit::access::AccessLog;
+use crate::audit::{Audit, Recorded};
+use crate::forward::Forward;
+use crate::identify::session::Sessions;
+use crate::identify::{Caller, NotIdentified, identify};
+use crate::login::seal::SealKey;
+use crate::login::{challenge, own_pages};
+use crate::lookup::gather;
+use crate::metrics::Metrics;
+use crate::recording;
+use crate::refusal::{self, Refused};
+use crate::request::Request;
+use crate::response::Response;
+use crate::snapshot::Snapshot;
+use crate::streams::{Account, Streams};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use torhaus_authz::{Decision, Facts, Name, Reason, Timestamp, Verdict, VerdictKind};
+use torhaus_config::Route;
+
+/// What outlives a configuration: the stores, the streams, the keys.
+pub struct Gate {
+    pub snapshot: ArcSwap<Snapshot>,
+    pub sessions: Sessions,
+    pub audit: Audit,
+    pub streams: Arc<Streams>,
+    pub assertions: Assertions,
+    pub sealer: Arc<SealKey>,
+    pub metrics: Arc<Metrics>,
+    pub access: AccessLog,
+}
+
+/// What to do with a request, and what the access log says about it.
+pub struct Outcome {
+    pub action: Action,
+    pub note: Note,
+}
+
+pub enum Action {
+    Forward(Box<Forward>),
+    Respond(Response),
+    /// A form met an ended session: read it, and answer with a page that keeps its fields.
+    KeepForm {
+        sign_in: String,
+        cookie: Option<String>,
+    },
+}
+
+#[derive(Debug, Default)]
+pub struct Note {
+    pub route: Option<Name>,
+    pub subject: Option<Name>,
+    /// The number of the decision's line in the audit log.
+    pub decision: Option<Name>,
+    pub reason: Option<Reason>,
+}
+
+/// One request, from arrival to answer. `now` and the snapshot are read once, by the caller.
+pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Outcome {
+    let mut note = Note::default();
+    if request.connection.tls.is_none() {
+        return note.respond(own_pages::plain(snapshot, request));
+    }
+    if !snapshot.belongs(request) {
+        return refuse(snapshot, request, note, Reason::WrongHost, now);
+    }
+    if own_pages::serves(snapshot, request) {
+        return note.respond(own_pages::answer(gate, snapshot, request, now).await);
+    }
+    let Some(route) = snapshot.routes.find(request.host, request.path) else {
+        return refuse(snapshot, request, note, Reason::NoRoute, now);
+    };
+    note.route = Some(route.name.clone());
+
+    let caller = match identify(gate, snapshot, request, now).await {
+        Ok(caller) => caller,
+        Err(why) => return refuse_identity(gate, snapshot, request, note, route, why, now).await,
+    };
+    note.subject = caller.subject();
+
+    let facts = gather(snapshot, request, route, &caller, now);
+    let decision = snapshot.policy.decide(&facts);
+    note.reason = Some(decision.reason);
+    gate.metrics.decided(decision.verdict.kind(), decision.reason);
+
+    let Ok(recorded) = recording::decision(&gate.audit, request, &facts, &decision, &caller).await else {
+        return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
+    };
+    note.decision = recorded.decision().cloned();
+
+    let action = act(gate, snapshot, request, &caller, route, &facts, decision, recorded);
+    Outcome { action, note }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the end of the one path: everything that was found on the way")]
+fn act(
+    gate: &Gate,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    caller: &Caller,
+    route: &Arc<Route>,
+    facts: &Facts<'_>,
+    decision: Decision,
+    recorded: Recorded,
+) -> Action {
+    let refused = Refused {
+        reason: decision.reason,
+        decision: recorded.decision().cloned(),
+        resource: Some(route.resource.clone()),
+        condition: decision.condition.clone(),
+        caller: Some(caller),
+    };
+    let now = facts.now;
+    match decision.verdict {
+        Verdict::Allow(permit) => {
+            let cutter = request.connection.cutter.clone();
+            let account = Account::of(caller, route);
+            let open = gate.streams.enter(account, cutter, refusal::still_allowed(facts));
+            let forward = Forward::new(permit, recorded, open, route);
+            let forward = forward.telling(&gate.assertions, request, caller, decision.tier.as_ref(), now);
+            Action::Forward(Box::new(forward))
+        }
+        Verdict::Login { tier } => challenge::login(gate, snapshot, request, &refused, &tier, now),
+        Verdict::StepUp { tier, max_age } => {
+            challenge::step_up(gate, snapshot, request, &refused, &tier, max_age, now)
+        }
+        Verdict::Deny => Action::Respond(refusal::respond(snapshot, request, &refused, now)),
+    }
+}
+
+/// A caller whose identity is contradictory or does not check out.
+async fn refuse_identity(
+    gate: &Gate,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    mut note: Note,
+    route: &Route,
+    why: NotIdentified,
+    now: Timestamp,
+) -> Outcome {
+    gate.metrics.decided(VerdictKind::Deny, why.reason);
+    let Ok(recorded) = recording::not_identified(&gate.audit, request, route, why.reason, now).await else {
+        return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
+    };
+    note.decision = recorded.decision().cloned();
+    note.reason = Some(why.reason);
+    let refused = Refused { decision: note.decision.clone(), ..Refused::because(why.reason) };
+    let response = refusal::respond(snapshot, request, &refused, now);
+    note.respond(challenge::with(response, why.challenge.as_deref()))
+}
+
+fn refuse(snapshot: &Snapshot, request: &Request<'_>, mut note: Note, reason: Reason, now: Timestamp) -> Outcome {
+    note.reason = Some(reason);
+    note.respond(refusal::respond(snapshot, request, &Refused::because(reason), now))
+}
+
+impl Note {
+    fn respond(self, response: Response) -> Outcome {
+        Outcome { action: Action::Respond(response), note: self }
+    }
+}

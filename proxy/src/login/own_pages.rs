@@ -1,0 +1,178 @@
+//! Our own paths: all of the portal's host, and `/.torhaus/` on every application's host. Other systems are configured
+//! with these addresses, so they are fixed.
+use crate::gate::Gate;
+use crate::login::{handover, logout, sign_in};
+use crate::portal::{home, pages, session_list};
+use crate::refusal::{self, Refused};
+use crate::request::Request;
+use crate::response::Response;
+use crate::snapshot::Snapshot;
+use crate::{identify, lookup};
+use http::{Method, StatusCode};
+use torhaus_authz::{Identity, Reason, Timestamp};
+
+/// On every application's host this prefix is ours and never reaches the application.
+const OWN_PREFIX: &str = "/.torhaus/";
+
+/// Whether a request is for one of our own pages.
+pub fn serves(snapshot: &Snapshot, request: &Request<'_>) -> bool {
+    is_own(snapshot, request.host, request.path)
+}
+
+/// Whether its body has to be read before the gate is asked.
+pub fn wants_body(snapshot: &Snapshot, method: &Method, host: &str, path: &str) -> bool {
+    *method == Method::POST && is_own(snapshot, host, path)
+}
+
+fn is_own(snapshot: &Snapshot, host: &str, path: &str) -> bool {
+    snapshot.is_portal(host) || path.starts_with(OWN_PREFIX) || path == "/.torhaus"
+}
+
+/// The plain listener: everything is sent to https, and devices that look for a captive portal get their 204.
+pub fn plain(snapshot: &Snapshot, request: &Request<'_>) -> Response {
+    if request.path == "/generate_204" {
+        return Response::empty(StatusCode::NO_CONTENT);
+    }
+    let known = snapshot.is_portal(request.host) || snapshot.routes.knows(request.host);
+    if !known {
+        return refusal::bare(Reason::NoRoute, None);
+    }
+    let port = match snapshot.config.portal.url.port() {
+        Some(port) => format!(":{port}"),
+        None => String::new(),
+    };
+    let mut response = Response::redirect(&format!("https://{}{port}{}", request.host, request.path_and_query()));
+    // 308 keeps the method (RFC 9110 section 15.4.9).
+    response.status = StatusCode::PERMANENT_REDIRECT;
+    response
+}
+
+/// Answers a request for one of our own pages.
+pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Response {
+    let answered = if snapshot.is_portal(request.host) {
+        portal(gate, snapshot, request, now).await
+    } else {
+        host(gate, snapshot, request, now).await
+    };
+    answered.unwrap_or_else(|reason| refusal::respond(snapshot, request, &Refused::because(reason), now))
+}
+
+async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
+    let get = matches!(*request.method, Method::GET | Method::HEAD);
+    let post = *request.method == Method::POST;
+    match request.path {
+        "/" if get => match sign_in::browser_session(gate, request, now).await? {
+            Some(live) => Ok(home::page(snapshot, request, &live, now)),
+            None => Ok(Response::redirect("/login")),
+        },
+        "/login" if get => sign_in::login(gate, snapshot, request, now).await,
+        "/logout" if get => Ok(sign_out_page(snapshot, request)),
+        "/logout" if post => {
+            same_origin(request)?;
+            let session = sign_in::browser_session(gate, request, now).await?;
+            logout::log_out(gate, snapshot, session, now).await
+        }
+        "/signed-out" if get => {
+            let page = pages::SignedOut.render(&refusal::look(snapshot), pages::language(request.headers));
+            Ok(refusal::page(page))
+        }
+        "/sessions" if get => match sign_in::browser_session(gate, request, now).await? {
+            Some(live) => session_list::page(gate, snapshot, request, &live, now).await,
+            None => Ok(Response::redirect("/login")),
+        },
+        "/sessions" if post => {
+            same_origin(request)?;
+            let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
+            session_list::end(gate, request, &live, now).await
+        }
+        "/.well-known/torhaus/jwks.json" if get => Ok(Response::json(StatusCode::OK, gate.assertions.jwks())),
+        path => match path.strip_prefix("/callback/") {
+            Some(provider) if get => sign_in::callback(gate, snapshot, request, provider, now).await,
+            Some(_) => Err(Reason::MethodNotAllowed),
+            None if matches!(path, "/" | "/login" | "/logout" | "/signed-out" | "/sessions") => {
+                Err(Reason::MethodNotAllowed)
+            }
+            None => Err(Reason::NoRoute),
+        },
+    }
+}
+
+async fn host(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
+    let get = matches!(*request.method, Method::GET | Method::HEAD);
+    match request.path {
+        "/.torhaus/session" if get => handover::accept(gate, request, now).await,
+        "/.torhaus/logout" if get => Ok(sign_out_page(snapshot, request)),
+        "/.torhaus/logout" if *request.method == Method::POST => {
+            same_origin(request)?;
+            logout::log_out(gate, snapshot, sign_in::browser_session(gate, request, now).await?, now).await
+        }
+        "/.torhaus/whoami" if get => who_am_i(gate, snapshot, request, now).await,
+        "/.torhaus/session" | "/.torhaus/logout" | "/.torhaus/whoami" => Err(Reason::MethodNotAllowed),
+        _ => Err(Reason::NoRoute),
+    }
+}
+
+#[derive(serde::Serialize)]
+struct WhoAmI {
+    user: Option<String>,
+    service: Option<String>,
+    name: Option<String>,
+    email: Option<String>,
+    provider: Option<String>,
+    /// Unknown groups are null, not none.
+    groups: Option<Vec<String>>,
+    tiers: Vec<ProvenTier>,
+    zone: String,
+    /// SHA-256 of the client certificate that was believed.
+    certificate: Option<String>,
+    address: String,
+    session: Option<String>,
+}
+
+#[derive(serde::Serialize)]
+struct ProvenTier {
+    tier: String,
+    provider: String,
+    age_seconds: u64,
+}
+
+/// Who the gate takes the caller for, for people and for scripts.
+async fn who_am_i(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
+    let caller = identify::identify(gate, snapshot, request, now).await?;
+    // No row is asked about; the decision only says which zone this is.
+    let facts = lookup::about(snapshot, request, &caller, now);
+    let (user, service, provider) = match &caller.identity {
+        Identity::Anonymous => (None, None, None),
+        Identity::User(user) => (Some(user.name.to_string()), None, Some(user.provider.to_string())),
+        Identity::Service(service) => (None, Some(service.id.to_string()), None),
+    };
+    let tier = |proof: &torhaus_authz::Proof| ProvenTier {
+        tier: proof.tier.to_string(),
+        provider: proof.provider.to_string(),
+        age_seconds: now.since(proof.proven_at).as_secs(),
+    };
+    let body = WhoAmI {
+        user,
+        service,
+        provider,
+        name: caller.display_name.clone(),
+        email: caller.email.clone(),
+        groups: caller.groups.known().map(|groups| groups.iter().map(ToString::to_string).collect()),
+        tiers: caller.proofs.iter().map(tier).collect(),
+        zone: snapshot.policy.decide(&facts).zone.to_string(),
+        certificate: caller.certificate.known().and_then(|c| Some(c.as_ref()?.sha256.to_string())),
+        address: request.connection.client.ip().to_string(),
+        session: caller.session.as_ref().map(|live| live.session.id.to_string()),
+    };
+    Ok(Response::json(StatusCode::OK, &body))
+}
+
+fn sign_out_page(snapshot: &Snapshot, request: &Request<'_>) -> Response {
+    let page = pages::SignOut { action: request.path.into() };
+    refusal::page(page.render(&refusal::look(snapshot), pages::language(request.headers)))
+}
+
+/// A form of ours comes from a page of ours.
+fn same_origin(request: &Request<'_>) -> Result<(), Reason> {
+    if request.same_origin() { Ok(()) } else { Err(Reason::CrossOrigin) }
+}

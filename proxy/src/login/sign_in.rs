@@ -1,0 +1,303 @@
+//! The portal's side of signing in: `/login` and `/callback/{provider}`.
+use crate::gate::Gate;
+use crate::identify::session::LiveSession;
+use crate::login::callback::CallbackParams;
+use crate::login::cookie;
+use crate::login::error::LoginPage;
+use crate::login::handover::{self, HostWish};
+use crate::login::merge::merged;
+use crate::login::oidc::{LOGIN_LIFETIME, SignedIn, Started, Wish};
+use crate::login::provider::OidcProvider;
+use crate::login::revoke;
+use crate::login::session::{Purpose, Session, Ticket, TicketHash, Tokens, Which};
+use crate::portal::pages;
+use crate::recording;
+use crate::refusal::{self, Refused};
+use crate::request::Request;
+use crate::response::Response;
+use crate::snapshot::Snapshot;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use torhaus_authz::{Entry, Identity, Kind, ProofNote, Reason, Timestamp, Who};
+
+/// A login under way, as the store keeps it, sealed: by the hash of `state`, bound to the browser that began it.
+#[derive(Serialize, Deserialize)]
+struct UnderWay {
+    started: Started,
+    /// Where to go afterwards; none: the portal itself.
+    host: Option<HostWish>,
+    browser: [u8; 32],
+    /// How often this was tried: the provider is asked again once, then we say so.
+    attempt: u8,
+}
+
+/// The seal of logins under way in the store.
+const SEAL_PURPOSE: &str = "login-under-way";
+const MAX_ATTEMPTS: u8 = 2;
+/// Longest user agent kept with a session, in characters.
+const MAX_USER_AGENT: usize = 200;
+
+/// `/login[?to=…][&provider=…]`
+///
+/// # Errors
+/// What the refusal page says.
+pub async fn login(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
+    let sealed = request.query_parameter("to");
+    let host = match &sealed {
+        Some(sealed) => Some(handover::read_wish(gate, snapshot, sealed, now).ok_or(Reason::LoginInvalid)?),
+        None => None,
+    };
+    let session = browser_session(gate, request, now).await?;
+    // Signed in already, and strongly enough: no provider is asked.
+    if let Some(live) = &session
+        && host.as_ref().is_none_or(|wish| handover::satisfies(snapshot, live, wish, now))
+        && request.query_parameter("again").is_none()
+    {
+        return finish_at(gate, snapshot, host.as_ref(), live, now).await;
+    }
+    let known = session.as_ref().map(|live| live.session.user.provider.clone());
+    let chosen = request.query_parameter("provider").map(|name| name.into_owned());
+    let tier = host.as_ref().and_then(|wish| wish.tier.clone());
+    let provider = match snapshot.providers.choose(chosen.as_deref(), known.as_deref(), tier.as_deref()) {
+        Some(provider) => provider,
+        None => return Ok(choice_page(snapshot, request, sealed.as_deref(), tier.as_deref())),
+    };
+    begin(gate, snapshot, request, provider, host, 1, now).await
+}
+
+/// `/callback/{provider}`
+///
+/// # Errors
+/// What the refusal page says.
+pub async fn callback(
+    gate: &Gate,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    provider: &str,
+    now: Timestamp,
+) -> Result<Response, Reason> {
+    let provider = snapshot.providers.named(provider).ok_or(Reason::LoginInvalid)?;
+    let params = CallbackParams::parse(request.query.unwrap_or_default()).map_err(|_| Reason::LoginInvalid)?;
+    let under_way = take_under_way(gate, request, &params, now).await?;
+    let signed_in = match provider.finish(&under_way.started, &params, now).await {
+        Ok(signed_in) => signed_in,
+        Err(error) => {
+            tracing::warn!(provider = %provider.config().name, %error, "a login failed");
+            let entry = Entry { detail: Some(error.to_string().into()), ..recording::of_request(request, Kind::LoginFailed, now) };
+            gate.audit.event(entry).await.map_err(|_| Reason::RecordUnavailable)?;
+            return Err(reason_of(error.page()));
+        }
+    };
+    let not_proven = signed_in.not_proven.is_some();
+    let before = browser_session(gate, request, now).await?;
+    let (session, handle) = establish(gate, snapshot, request, before, signed_in, now).await?;
+
+    let wanted = under_way.host.as_ref().and_then(|wish| wish.tier.as_ref().map(|tier| (wish, tier)));
+    let satisfied = wanted.is_none_or(|(wish, tier)| {
+        let max_age = wish.max_age.map(Duration::from_secs);
+        snapshot.policy.is_proven(&session.proofs, tier, max_age, now)
+    });
+    let response = if satisfied && !(not_proven && wanted.is_none()) {
+        match &under_way.host {
+            Some(wish) => handover::to_host(gate, wish, &session.id, now).await.map_err(|_| Reason::StoreUnavailable)?,
+            None => Response::redirect("/"),
+        }
+    } else if under_way.attempt < MAX_ATTEMPTS {
+        // What came back is checked; what is not proven is not assumed. One retry, then a clear refusal, never a loop.
+        begin(gate, snapshot, request, provider, under_way.host, under_way.attempt + 1, now).await?
+    } else {
+        let refused = Refused::because(Reason::StepUpFailed);
+        refusal::respond(snapshot, request, &refused, now)
+    };
+    Ok(response.with_cookie(&cookie::set(cookie::SESSION, handle.expose())))
+}
+
+/// The session of this browser at this host.
+///
+/// # Errors
+/// The store could not be asked.
+pub async fn browser_session(
+    gate: &Gate,
+    request: &Request<'_>,
+    now: Timestamp,
+) -> Result<Option<Arc<LiveSession>>, Reason> {
+    let Some(ticket) = request.cookie(cookie::SESSION).and_then(Ticket::parse) else { return Ok(None) };
+    gate.sessions.find(ticket.hash(), request.host, now).await.map_err(|_| Reason::StoreUnavailable)
+}
+
+async fn finish_at(
+    gate: &Gate,
+    _snapshot: &Snapshot,
+    host: Option<&HostWish>,
+    live: &LiveSession,
+    now: Timestamp,
+) -> Result<Response, Reason> {
+    match host {
+        Some(wish) => handover::to_host(gate, wish, &live.session.id, now).await.map_err(|_| Reason::StoreUnavailable),
+        None => Ok(Response::redirect("/")),
+    }
+}
+
+/// Sends the browser to the provider.
+async fn begin(
+    gate: &Gate,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    provider: &OidcProvider,
+    host: Option<HostWish>,
+    attempt: u8,
+    now: Timestamp,
+) -> Result<Response, Reason> {
+    let tier = host.as_ref().and_then(|wish| wish.tier.clone());
+    let own_max_age = || snapshot.policy.tiers().find(|t| Some(&t.name) == tier.as_ref()).map(|t| t.max_age);
+    let wish = Wish {
+        max_age: host.as_ref().and_then(|wish| wish.max_age.map(Duration::from_secs)).or_else(own_max_age),
+        tier,
+        force: attempt > 1,
+        login_hint: None,
+        ui_language: Some(language_tag(pages::language(request.headers)).to_owned()),
+    };
+    let state = Ticket::new().map_err(|_| Reason::StoreUnavailable)?;
+    let started = provider.start(wish, state.expose(), now).await;
+    let (url, started) = started.map_err(|error| {
+        tracing::warn!(provider = %provider.config().name, %error, "a login could not begin");
+        reason_of(error.page())
+    })?;
+    let (browser, known) = match request.cookie(cookie::BROWSER).and_then(Ticket::parse) {
+        Some(browser) => (browser, true),
+        None => (Ticket::new().map_err(|_| Reason::StoreUnavailable)?, false),
+    };
+    let under_way = UnderWay { started, host, browser: browser.hash().0, attempt };
+    let value = serde_json::to_vec(&under_way).unwrap_or_default();
+    let sealed = gate.sealer.seal(SEAL_PURPOSE, &value).map_err(|_| Reason::StoreUnavailable)?;
+    let put = gate.sessions.store.put_once(Purpose::LoginState, state.hash(), &sealed, now.plus(LOGIN_LIFETIME));
+    put.await.map_err(|_| Reason::StoreUnavailable)?;
+    let response = Response::redirect(url.as_str());
+    let seconds = u32::try_from(LOGIN_LIFETIME.as_secs()).unwrap_or(u32::MAX);
+    Ok(if known {
+        response
+    } else {
+        response.with_cookie(&cookie::set_for(cookie::BROWSER, browser.expose(), seconds))
+    })
+}
+
+/// The login that a callback belongs to: known, not used, begun by this very browser.
+async fn take_under_way(
+    gate: &Gate,
+    request: &Request<'_>,
+    params: &CallbackParams,
+    now: Timestamp,
+) -> Result<UnderWay, Reason> {
+    let state = params.state.as_deref().and_then(|state| Ticket::parse(state)).ok_or(Reason::LoginInvalid)?;
+    let browser = request.cookie(cookie::BROWSER).and_then(Ticket::parse).ok_or(Reason::CookiesMissing)?;
+    let taken = gate.sessions.store.take_once(Purpose::LoginState, state.hash(), now).await;
+    let sealed = taken.map_err(|_| Reason::StoreUnavailable)?.ok_or(Reason::LoginInvalid)?;
+    let value = gate.sealer.open(SEAL_PURPOSE, &sealed).map_err(|_| Reason::LoginInvalid)?;
+    let under_way: UnderWay = serde_json::from_slice(&value).map_err(|_| Reason::LoginInvalid)?;
+    if TicketHash(under_way.browser).same(&browser.hash()) { Ok(under_way) } else { Err(Reason::LoginInvalid) }
+}
+
+/// A new session, or, for the person who is signed in already, the same one with what was proven now. The handle at
+/// the portal is new in either case.
+async fn establish(
+    gate: &Gate,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    before: Option<Arc<LiveSession>>,
+    signed_in: SignedIn,
+    now: Timestamp,
+) -> Result<(Session, Ticket), Reason> {
+    let unavailable = |_| Reason::StoreUnavailable;
+    let handle = Ticket::new().map_err(unavailable)?;
+    let same = |live: &LiveSession| {
+        let user = &live.session.user;
+        user.issuer == signed_in.user.issuer && user.subject == signed_in.user.subject
+    };
+    if let Some(live) = before.as_ref().filter(|live| same(live)) {
+        let session = merged(&live.session, signed_in);
+        let old = request.cookie(cookie::SESSION).and_then(Ticket::parse).map(|old| old.hash());
+        let kept = gate.sessions.update(&session).await.map_err(unavailable)?
+            && gate.sessions.add_handle(&session.id, handle.hash(), request.host, old).await.map_err(unavailable)?;
+        if !kept {
+            return Err(Reason::SessionRevoked);
+        }
+        record_login(gate, request, &session, Kind::StepUp, now).await?;
+        return Ok((session, handle));
+    }
+    let session = Session {
+        id: format!("s-{:016x}", rand::random::<u64>()).into(),
+        user: Arc::new(signed_in.user),
+        display_name: signed_in.display_name,
+        email: signed_in.email,
+        groups: signed_in.groups,
+        proofs: signed_in.proofs.into(),
+        provider_session: signed_in.provider_session,
+        tokens: Tokens { ..signed_in.tokens },
+        created: now,
+        expires: now.plus(snapshot.config.sessions.absolute),
+        last_seen: now,
+        opened_from: request.connection.client.ip().to_string(),
+        user_agent: request.header("user-agent").unwrap_or_default().chars().take(MAX_USER_AGENT).collect(),
+    };
+    // No record, no session.
+    record_login(gate, request, &session, Kind::Login, now).await?;
+    gate.sessions.create(&session, handle.hash(), request.host).await.map_err(unavailable)?;
+    if let Some(live) = before {
+        // Somebody else signed in with this browser: the session before is over.
+        revoke::end_sessions(gate, &Which::Session(live.session.id.clone()), "another person signed in", now).await?;
+    }
+    Ok((session, handle))
+}
+
+async fn record_login(
+    gate: &Gate,
+    request: &Request<'_>,
+    session: &Session,
+    kind: Kind,
+    now: Timestamp,
+) -> Result<(), Reason> {
+    let entry = Entry {
+        who: Some(Who::from(&Identity::User(session.user.clone()))),
+        session: Some(session.id.clone()),
+        proofs: ProofNote::of(&session.proofs),
+        ..recording::of_request(request, kind, now)
+    };
+    gate.audit.event(entry).await.map(|_| ()).map_err(|_| Reason::RecordUnavailable)
+}
+
+fn reason_of(page: LoginPage) -> Reason {
+    match page {
+        LoginPage::Declined | LoginPage::Misconfigured => Reason::LoginFailed,
+        LoginPage::Expired => Reason::LoginInvalid,
+        LoginPage::TierNotProven => Reason::StepUpFailed,
+        LoginPage::ProviderDown => Reason::ProviderUnavailable,
+    }
+}
+
+fn choice_page(snapshot: &Snapshot, request: &Request<'_>, sealed: Option<&str>, tier: Option<&str>) -> Response {
+    let link = |name: &str| {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("provider", name);
+        if let Some(sealed) = sealed {
+            query.append_pair("to", sealed);
+        }
+        format!("/login?{}", query.finish())
+    };
+    let providers = snapshot
+        .providers
+        .offering(tier)
+        .map(|config| pages::ProviderChoice { title: config.title.clone(), url: link(&config.name).into() })
+        .collect();
+    let application = sealed.and(None);
+    let page = pages::SignIn { providers, going_to: application, factors: None };
+    refusal::page(page.render(&refusal::look(snapshot), pages::language(request.headers)))
+}
+
+/// BCP 47, for the provider's pages.
+fn language_tag(language: pages::Language) -> &'static str {
+    match language {
+        pages::Language::English => "en",
+        pages::Language::German => "de",
+    }
+}

@@ -1,0 +1,463 @@
+//! What operators watch. Handles are resolved once (per route, listener, reason) so that a request adds to plain
+//! atomics. No user, address or path is ever a label: labels are bounded by the configuration.
+use crate::audit;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use torhaus_authz::{Reason, Timestamp, VerdictKind};
+
+/// Everything that is counted. One per process, passed as `Arc`.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    decisions: Family<DecisionLabels, Counter>,
+    /// By position in `Reason::ALL`.
+    by_reason: Vec<Counter>,
+    logins: Family<LoginLabels, Counter>,
+    connections_open: Family<ListenerLabel, Gauge>,
+    connections_accepted: Family<ListenerLabel, Counter>,
+    connections_refused: Family<ListenerCauseLabels, Counter>,
+    handshake_failures: Family<ListenerCauseLabels, Counter>,
+    reloads: Family<ResultLabel, Counter>,
+    certificates: Family<CertificateLabels, Gauge>,
+    pub sessions_live: Gauge,
+    pub streams_open: Gauge,
+    /// When the running configuration was loaded, and whether the last attempt to load another one succeeded.
+    pub config_loaded: Gauge,
+    pub config_current: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    listener: String,
+    route: String,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    verdict: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    provider: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerCauseLabels {
+    listener: String,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    name: String,
+}
+
+/// Handles of one route behind one listener.
+#[derive(Clone, Debug)]
+pub struct RouteMetrics {
+    classes: [Counter; CLASSES.len()],
+    seconds: Histogram,
+}
+
+const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl RouteMetrics {
+    pub fn answered(&self, status: u16, duration: Duration) {
+        let class = self.classes.get(usize::from(status / 100)).or(self.classes.first());
+        if let Some(counter) = class {
+            counter.inc();
+        }
+        self.seconds.observe(duration.as_secs_f64());
+    }
+}
+
+/// Handles of one listener. Causes are words of the code, never text from outside.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    name: String,
+    pub open: Gauge,
+    pub accepted: Counter,
+    refused: Family<ListenerCauseLabels, Counter>,
+    handshake_failures: Family<ListenerCauseLabels, Counter>,
+}
+
+impl ListenerMetrics {
+    pub fn refused(&self, cause: &'static str) {
+        self.refused
+            .get_or_create(&ListenerCauseLabels {
+                listener: self.name.clone(),
+                cause,
+            })
+            .inc();
+    }
+
+    pub fn handshake_failed(&self, cause: &'static str) {
+        self.handshake_failures
+            .get_or_create(&ListenerCauseLabels {
+                listener: self.name.clone(),
+                cause,
+            })
+            .inc();
+    }
+}
+
+/// One more of something that is open; one less when this is dropped.
+#[derive(Debug)]
+pub struct Open(Gauge);
+
+impl Open {
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginResult {
+    Done,
+    SteppedUp,
+    /// The provider refused or its answer does not check out.
+    Failed,
+    /// The provider answered, but the tier is not proven.
+    NotProven,
+    /// The provider could not be asked.
+    Unavailable,
+}
+
+impl LoginResult {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::SteppedUp => "stepped_up",
+            Self::Failed => "failed",
+            Self::NotProven => "not_proven",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl Metrics {
+    /// `records` and `access_log_dropped` are counted where they happen and only shown here.
+    pub fn new(records: &audit::Counters, access_log_dropped: &Counter) -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("torhaus")),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(request_seconds),
+            decisions: Family::default(),
+            by_reason: Vec::new(),
+            logins: Family::default(),
+            connections_open: Family::default(),
+            connections_accepted: Family::default(),
+            connections_refused: Family::default(),
+            handshake_failures: Family::default(),
+            reloads: Family::default(),
+            certificates: Family::default(),
+            sessions_live: Gauge::default(),
+            streams_open: Gauge::default(),
+            config_loaded: Gauge::default(),
+            config_current: Gauge::default(),
+        };
+        metrics.register(records, access_log_dropped);
+        // Resolved now, so that a decision adds to an atomic, and an alert on a reason never meets a missing series.
+        let by_reason = Reason::ALL
+            .iter()
+            .map(|reason| metrics.decision(usual_verdict(*reason), *reason))
+            .collect();
+        Self { by_reason, ..metrics }
+    }
+
+    fn register(&self, records: &audit::Counters, access_log_dropped: &Counter) {
+        let mut guard = self.lock();
+        let r = &mut *guard;
+        r.register(
+            "build",
+            "Version of the program.",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        r.register("requests", "Requests answered.", self.requests.clone());
+        r.register(
+            "request_duration_seconds",
+            "From the request's head to the end of its answer.",
+            self.durations.clone(),
+        );
+        r.register("decisions", "Decisions by verdict and reason.", self.decisions.clone());
+        r.register("logins", "Logins and step-ups by result.", self.logins.clone());
+        r.register(
+            "audit_records_written",
+            "Lines of the audit log on disk.",
+            records.written.clone(),
+        );
+        r.register(
+            "audit_records_failed",
+            "Records that could not be written; each refused something.",
+            records.failed.clone(),
+        );
+        r.register(
+            "audit_records_deduped",
+            "Decisions counted under a line of the last 15 minutes.",
+            records.deduped.clone(),
+        );
+        r.register(
+            "access_log_dropped",
+            "Lines of the access log that were lost.",
+            access_log_dropped.clone(),
+        );
+        r.register(
+            "sessions_live",
+            "Sessions that have not ended.",
+            self.sessions_live.clone(),
+        );
+        r.register(
+            "streams_open",
+            "WebSockets, event streams and other long answers under way.",
+            self.streams_open.clone(),
+        );
+        r.register(
+            "connections_open",
+            "Connections of clients.",
+            self.connections_open.clone(),
+        );
+        r.register(
+            "connections_accepted",
+            "Connections accepted since start.",
+            self.connections_accepted.clone(),
+        );
+        r.register(
+            "connections_refused",
+            "Connections closed before a handshake, by cause.",
+            self.connections_refused.clone(),
+        );
+        r.register(
+            "handshake_failures",
+            "TLS handshakes that failed, by cause.",
+            self.handshake_failures.clone(),
+        );
+        r.register(
+            "reloads",
+            "Attempts to load the configuration again.",
+            self.reloads.clone(),
+        );
+        r.register(
+            "config_loaded_seconds",
+            "When the running configuration was loaded (Unix time).",
+            self.config_loaded.clone(),
+        );
+        r.register(
+            "config_current",
+            "1 if the files are what runs; 0 if the last reload failed.",
+            self.config_current.clone(),
+        );
+        r.register(
+            "certificate_not_after_seconds",
+            "When a certificate of ours ends (Unix time).",
+            self.certificates.clone(),
+        );
+    }
+
+    /// Handles of a route (or of our own pages: `portal`, `none`). Ask once per configuration, not per request.
+    pub fn route(&self, listener: &str, route: &str) -> RouteMetrics {
+        let counter = |class| {
+            let labels = RequestLabels {
+                listener: listener.to_owned(),
+                route: route.to_owned(),
+                class,
+            };
+            self.requests.get_or_create_owned(&labels)
+        };
+        RouteMetrics {
+            classes: CLASSES.map(counter),
+            seconds: self.durations.get_or_create_owned(&RouteLabel {
+                route: route.to_owned(),
+            }),
+        }
+    }
+
+    pub fn listener(&self, name: &str) -> ListenerMetrics {
+        let label = ListenerLabel {
+            listener: name.to_owned(),
+        };
+        ListenerMetrics {
+            name: name.to_owned(),
+            open: self.connections_open.get_or_create_owned(&label),
+            accepted: self.connections_accepted.get_or_create_owned(&label),
+            refused: self.connections_refused.clone(),
+            handshake_failures: self.handshake_failures.clone(),
+        }
+    }
+
+    pub fn decided(&self, verdict: VerdictKind, reason: Reason) {
+        let resolved = (verdict == usual_verdict(reason))
+            .then(|| self.by_reason.get(reason as usize))
+            .flatten();
+        match resolved {
+            Some(counter) => counter.inc(),
+            None => self.decision(verdict, reason).inc(),
+        };
+    }
+
+    fn decision(&self, verdict: VerdictKind, reason: Reason) -> Counter {
+        self.decisions.get_or_create_owned(&DecisionLabels {
+            verdict: verdict.as_str(),
+            reason: reason.as_str(),
+        })
+    }
+
+    /// `provider` is the name of a configured one.
+    pub fn login(&self, provider: &str, result: LoginResult) {
+        self.logins
+            .get_or_create(&LoginLabels {
+                provider: provider.to_owned(),
+                result: result.as_str(),
+            })
+            .inc();
+    }
+
+    pub fn reloaded(&self, ok: bool, now: Timestamp) {
+        self.reloads
+            .get_or_create(&ResultLabel {
+                result: if ok { "ok" } else { "failed" },
+            })
+            .inc();
+        self.config_current.set(i64::from(ok));
+        if ok {
+            self.config_loaded.set(now.seconds());
+        }
+    }
+
+    /// Replaces what was said before: certificates of the last configuration that are gone are not shown.
+    pub fn certificates<'a>(&self, all: impl IntoIterator<Item = (&'a str, Timestamp)>) {
+        self.certificates.clear();
+        for (name, not_after) in all {
+            self.certificates
+                .get_or_create(&CertificateLabels { name: name.to_owned() })
+                .set(not_after.seconds());
+        }
+    }
+
+    /// The text that Prometheus reads (OpenMetrics).
+    ///
+    /// # Errors
+    /// Never, as text has room; the encoder's signature says so.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut out = String::with_capacity(16 * 1024);
+        text::encode(&mut out, &self.lock())?;
+        Ok(out)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Content type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+fn usual_verdict(reason: Reason) -> VerdictKind {
+    match reason {
+        Reason::Allowed => VerdictKind::Allow,
+        Reason::LoginNeeded => VerdictKind::Login,
+        Reason::StepUpNeeded => VerdictKind::StepUp,
+        _ => VerdictKind::Deny,
+    }
+}
+
+/// From what the gate alone takes to what makes people leave.
+fn request_seconds() -> Histogram {
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_stands_in_the_text() {
+        let records = audit::Counters::default();
+        let metrics = Metrics::new(&records, &Counter::default());
+        let wiki = metrics.route("public", "wiki");
+        wiki.answered(200, Duration::from_millis(3));
+        wiki.answered(999, Duration::from_millis(3));
+        metrics.decided(VerdictKind::Deny, Reason::ZoneDenied);
+        metrics.decided(VerdictKind::Allow, Reason::Allowed);
+        metrics.login("corp", LoginResult::NotProven);
+        let listener = metrics.listener("public");
+        let open = Open::new(&listener.open);
+        listener.handshake_failed("unknown_authority");
+        metrics.reloaded(false, Timestamp::from_seconds(5));
+        metrics.certificates([("old", Timestamp::from_seconds(6))]);
+        metrics.certificates([("apps", Timestamp::from_seconds(7))]);
+        records.written.inc();
+        let text = metrics.text().unwrap();
+        for line in [
+            r#"torhaus_requests_total{listener="public",route="wiki",class="2xx"} 1"#,
+            r#"torhaus_requests_total{listener="public",route="wiki",class="other"} 1"#,
+            r#"torhaus_request_duration_seconds_count{route="wiki"} 2"#,
+            r#"torhaus_decisions_total{verdict="deny",reason="zone_denied"} 1"#,
+            r#"torhaus_decisions_total{verdict="allow",reason="allowed"} 1"#,
+            r#"torhaus_decisions_total{verdict="deny",reason="no_rule"} 0"#,
+            r#"torhaus_logins_total{provider="corp",result="not_proven"} 1"#,
+            r#"torhaus_connections_open{listener="public"} 1"#,
+            r#"torhaus_handshake_failures_total{listener="public",cause="unknown_authority"} 1"#,
+            r#"torhaus_reloads_total{result="failed"} 1"#,
+            r#"torhaus_certificate_not_after_seconds{name="apps"} 7"#,
+            "torhaus_audit_records_written_total 1",
+            "torhaus_access_log_dropped_total 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
+        }
+        assert!(!text.contains("\"old\"") && text.ends_with("# EOF\n"));
+        drop(open);
+        assert_eq!(listener.open.get(), 0);
+    }
+
+    #[test]
+    fn every_reason_finds_its_own_counter() {
+        let metrics = Metrics::new(&audit::Counters::default(), &Counter::default());
+        for reason in Reason::ALL.iter().copied() {
+            metrics.decided(usual_verdict(reason), reason);
+            assert_eq!(
+                metrics.decision(usual_verdict(reason), reason).get(),
+                1,
+                "{}",
+                reason.as_str()
+            );
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What people see at the portal.
+pub mod home;
+pub mod pages;
+pub mod session_list;

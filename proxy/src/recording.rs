@@ -1,0 +1,73 @@
+//! From a decision to its line in the audit log. Waits until the line is written, if it has to be: no record, no
+//! forward.
+use crate::audit::{Audit, Note, Recorded, Unavailable};
+use crate::identify::Caller;
+use crate::request::Request;
+use torhaus_authz::{Decision, Entry, Fact, Facts, Identity, Kind, Name, Reason, Timestamp, Verdict, fingerprint};
+use torhaus_config::Route;
+
+/// Records a decision. Those about strangers that were refused or sent to sign in are counted per network, so that
+/// probing cannot fill the disk.
+///
+/// # Errors
+/// The line is not on disk.
+pub async fn decision(
+    audit: &Audit,
+    request: &Request<'_>,
+    facts: &Facts<'_>,
+    decision: &Decision,
+    caller: &Caller,
+) -> Result<Recorded, Unavailable> {
+    let line = || Note {
+        entry: Entry {
+            session: caller.session.as_ref().map(|live| live.session.id.clone()),
+            ..Entry::decided(&decision_id(), facts, decision)
+        },
+        groups: caller.groups.known().cloned(),
+    };
+    let allowed = matches!(decision.verdict, Verdict::Allow(_));
+    if !allowed && caller.identity == Identity::Anonymous {
+        return audit.refusal(Some(request.connection.client.ip()), decision.reason, facts.now, line).await;
+    }
+    let print = fingerprint(facts, decision, audit.hasher());
+    // Every start of a stream is recorded: it may outlive its decision by days. So is each use of an exception.
+    let every = decision.record_every || (allowed && (request.wants_upgrade() || decision.exception.is_some()));
+    audit.decision(print, every, facts.now, line).await
+}
+
+/// Records a caller whose identity is contradictory or does not check out, under the same bounds as strangers.
+///
+/// # Errors
+/// The line is not on disk.
+pub async fn not_identified(
+    audit: &Audit,
+    request: &Request<'_>,
+    route: &Route,
+    reason: Reason,
+    now: Timestamp,
+) -> Result<Recorded, Unavailable> {
+    let line = || Entry {
+        decision: Some(decision_id()),
+        resource: Some(route.resource.clone()),
+        method: Some(request.method.as_str().into()),
+        path: Some(request.path.into()),
+        verdict: Some(torhaus_authz::VerdictKind::Deny),
+        reason: Some(reason),
+        ..of_request(request, Kind::Decision, now)
+    };
+    audit.refusal(Some(request.connection.client.ip()), reason, now, line).await
+}
+
+/// An event with where it came from.
+pub fn of_request(request: &Request<'_>, kind: Kind, now: Timestamp) -> Entry {
+    Entry {
+        listener: Some(request.connection.listener.clone()),
+        address: Some(Fact::Known(request.connection.client.ip())),
+        ..Entry::new(now, kind)
+    }
+}
+
+/// The number that a refusal page shows and the log can be asked for: 64 random bits.
+fn decision_id() -> Name {
+    format!("{:016x}", rand::random::<u64>()).into()
+}

@@ -1,0 +1,170 @@
+//! Loading the configuration again: whole or not at all. Requests in flight finish on what they began with; open
+//! streams are judged by the new policy.
+use crate::clock;
+use crate::edge::accept::{Edge, Listeners};
+use crate::gate::Gate;
+use crate::snapshot::{Snapshot, SnapshotError};
+use notify::{RecursiveMode, Watcher};
+use pingora_core::apps::ServerApp;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, mpsc};
+use torhaus_authz::{Entry, Kind, Timestamp};
+use torhaus_config::Config;
+
+/// An editor or `git pull` writes several files; they are read once it has been quiet for this long.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// The running configuration and how to replace it.
+pub struct Reloader<E> {
+    file: PathBuf,
+    gate: Arc<Gate>,
+    edge: Arc<Edge<E>>,
+    listeners: Mutex<Listeners>,
+    last: std::sync::Mutex<Last>,
+}
+
+/// How the last attempt went, for `status`, readiness and the portal.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Last {
+    pub at: Timestamp,
+    /// The whole text a person needs; none if it succeeded.
+    pub error: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("{0}")]
+    Config(torhaus_config::Errors),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+}
+
+impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
+    pub fn new(file: PathBuf, gate: Arc<Gate>, edge: Arc<Edge<E>>, listeners: Listeners) -> Arc<Self> {
+        let last = Last { at: clock::now(), error: None };
+        Arc::new(Self { file, gate, edge, listeners: Mutex::new(listeners), last: std::sync::Mutex::new(last) })
+    }
+
+    /// Loads, checks, builds, and only then swaps. On any error nothing has changed.
+    ///
+    /// # Errors
+    /// 1. the configuration has mistakes; 2. a file cannot be used; 3. an address cannot be bound.
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let mut listeners = self.listeners.lock().await;
+        let now = clock::now();
+        let result = self.replace(&mut listeners, now).await;
+        self.gate.metrics.reloaded(result.is_ok(), now);
+        let error = result.as_ref().err().map(ToString::to_string);
+        match &error {
+            None => tracing::info!(file = %self.file.display(), "configuration loaded"),
+            Some(error) => tracing::error!(file = %self.file.display(), "the last good configuration stays: {error}"),
+        }
+        let entry = Entry {
+            policy: Some(self.gate.snapshot.load().policy_version()),
+            detail: Some(error.clone().unwrap_or_else(|| "loaded".to_owned()).into()),
+            ..Entry::new(now, Kind::Reload)
+        };
+        if let Err(error) = self.gate.audit.event(entry).await {
+            tracing::error!(%error, "a reload could not be recorded");
+        }
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Last { at: now, error };
+        result
+    }
+
+    async fn replace(&self, listeners: &mut Listeners, now: Timestamp) -> Result<(), ReloadError> {
+        let (file, before) = (self.file.clone(), self.gate.snapshot.load_full());
+        // Reading and compiling 10,000 rows takes a core for a while; the others serve on.
+        let built = tokio::task::spawn_blocking(move || {
+            let config = torhaus_config::load(&file, now).map_err(ReloadError::Config)?;
+            let snapshot = Snapshot::build(Arc::new(config), Some(&before))?;
+            let settings = snapshot.edge_settings()?;
+            Ok::<_, ReloadError>((snapshot, settings))
+        });
+        let (snapshot, settings) = built.await.map_err(|error| io::Error::other(error.to_string()))??;
+        let wanted = snapshot.config.listeners.clone();
+        let old = self.edge.apply(settings);
+        if let Err(error) = self.edge.listen(listeners, &wanted).await {
+            self.edge.restore(old);
+            return Err(error.into());
+        }
+        let policy = snapshot.policy.clone();
+        self.gate.snapshot.store(Arc::new(snapshot));
+        let ended = self.gate.streams.judge_anew(&policy);
+        if ended > 0 {
+            tracing::info!(ended, "open requests that the new policy does not allow were ended");
+        }
+        Ok(())
+    }
+
+    pub fn last(&self) -> Last {
+        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Where each listener really is.
+    pub async fn addresses(&self) -> Vec<(String, std::net::SocketAddr)> {
+        self.listeners.lock().await.addresses().map(|(name, address)| (name.to_string(), address)).collect()
+    }
+
+    /// Stops accepting and lets what runs finish.
+    pub async fn drain(&self, patience: Duration) -> usize {
+        self.edge.drain(&mut *self.listeners.lock().await, patience).await
+    }
+
+    /// Loads again whenever one of the files has changed. Runs until the process ends.
+    pub async fn watch(self: Arc<Self>) {
+        let (changed, mut changes) = mpsc::channel::<()>(1);
+        let notice = move |_: notify::Result<notify::Event>| {
+            // Full means that a change is noticed already.
+            let _ = changed.try_send(());
+        };
+        let mut watcher = match notify::recommended_watcher(notice) {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                tracing::error!(%error, "files cannot be watched; send SIGHUP after a change");
+                return;
+            }
+        };
+        let mut watched = BTreeSet::new();
+        let mut seen = digest(&self.gate.snapshot.load().config);
+        loop {
+            let config = self.gate.snapshot.load().config.clone();
+            for folder in folders(&config) {
+                // Folders, not files: editors and Kubernetes replace a file by another one.
+                if !watched.contains(&folder) && watcher.watch(&folder, RecursiveMode::NonRecursive).is_ok() {
+                    watched.insert(folder);
+                }
+            }
+            if changes.recv().await.is_none() {
+                return;
+            }
+            while tokio::time::timeout(QUIET, changes.recv()).await.is_ok() {}
+            let found = digest(&self.gate.snapshot.load().config);
+            if found != seen {
+                seen = found;
+                // The error is logged, recorded and shown by `status`; the last good configuration stays.
+                let _ = self.reload().await;
+            }
+        }
+    }
+}
+
+fn folders(config: &Config) -> BTreeSet<PathBuf> {
+    config.files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect()
+}
+
+/// What the files hold; a file that is gone counts as empty.
+fn digest(config: &Config) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for file in &config.files {
+        let content = std::fs::read(file).unwrap_or_default();
+        hash.update(Sha256::digest(&content));
+    }
+    hash.finalize().into()
+}

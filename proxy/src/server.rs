@@ -1,0 +1,170 @@
+//! The composition root: builds everything once, keeps it running, and owns the order of shutting down.
+use crate::assertion::{AssertionKeyError, Assertions};
+use crate::audit::access::{AccessLog, Target};
+use crate::audit::{self, Audit};
+use crate::clock;
+use crate::edge::accept::{Edge, Listeners};
+use crate::engine;
+use crate::gate::Gate;
+use crate::identify::session::Sessions;
+use crate::login::revoke;
+use crate::login::seal::{SealKey, SealKeyError};
+use crate::metrics::Metrics;
+use crate::reload::Reloader;
+use crate::snapshot::{Snapshot, SnapshotError};
+use crate::store::{self, SqliteStore};
+use crate::streams::Streams;
+use arc_swap::ArcSwap;
+use pingora_core::server::configuration::ServerConf;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use torhaus_config::Config;
+
+/// How often sessions are looked through for idle ones, and their last use is written down.
+const SWEEP_SESSIONS: Duration = Duration::from_secs(30);
+/// How often streams are looked through for those whose session or certificate has run out: under the 2 s promised.
+const SWEEP_STREAMS: Duration = Duration::from_secs(1);
+const REPORT_REFUSALS: Duration = Duration::from_secs(60);
+/// Idle connections to applications kept, over all of them.
+const UPSTREAM_POOL: usize = 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("{0}")]
+    Config(torhaus_config::Errors),
+    #[error("state folder {}: {why}", path.display())]
+    StateDir { path: PathBuf, why: io::Error },
+    #[error(transparent)]
+    SealKey(#[from] SealKeyError),
+    #[error(transparent)]
+    AssertionKey(#[from] AssertionKeyError),
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    #[error(transparent)]
+    Audit(#[from] audit::OpenError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// It could not start; says what and where.
+pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
+    let now = clock::now();
+    let config = torhaus_config::load(file, now).map_err(ServeError::Config)?;
+    for warning in &config.warnings {
+        let problem = &warning.problem;
+        tracing::warn!(file = %warning.file.display(), line = problem.line, "{}", problem.message);
+    }
+    make_state_dir(&config.state_dir)?;
+    let (access, _access_writer) = AccessLog::start(access)?;
+    let gate = Arc::new(build_gate(config, access).await?);
+    let snapshot = gate.snapshot.load_full();
+
+    let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
+    let edge = Edge::new(engine::build(gate.clone(), conf), snapshot.edge_settings()?);
+    let mut listeners = Listeners::default();
+    edge.listen(&mut listeners, &snapshot.config.listeners).await?;
+    for (name, address) in listeners.addresses() {
+        tracing::info!(listener = &**name, %address, "listening");
+    }
+    let reloader = Reloader::new(file.to_owned(), gate.clone(), edge, listeners);
+    let tasks = [
+        tokio::spawn(reloader.clone().watch()),
+        tokio::spawn(sweep(gate.clone())),
+        tokio::spawn(end_expired_streams(gate.clone())),
+        tokio::spawn(report_refusals(gate.clone())),
+    ];
+    let admin = crate::admin::serve(gate.clone(), reloader.clone()).await?;
+
+    wait_for_stop(&reloader).await?;
+    tracing::info!("stopping: no new connections, open requests may finish");
+    let left = reloader.drain(gate.snapshot.load().config.limits.drain).await;
+    tracing::info!(left, "stopped");
+    for task in tasks.into_iter().chain([admin]) {
+        task.abort();
+    }
+    Ok(())
+}
+
+async fn build_gate(config: Config, access: AccessLog) -> Result<Gate, ServeError> {
+    let sealer = Arc::new(SealKey::load_or_create(&config.state_dir)?);
+    let assertion_key = config.state_dir.join("keys").join("assertion.p8");
+    let assertions = Assertions::open(&assertion_key, config.portal.url.as_str())?;
+    let store = SqliteStore::open(&config.state_dir.join("torhaus.db"), sealer.clone()).await?;
+    let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
+    let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
+    let snapshot = Snapshot::build(Arc::new(config), None)?;
+    metrics.reloaded(true, clock::now());
+    Ok(Gate {
+        snapshot: ArcSwap::from_pointee(snapshot),
+        sessions: Sessions::new(Arc::new(store)),
+        audit,
+        streams: Arc::new(Streams::default()),
+        assertions,
+        sealer,
+        metrics,
+        access,
+    })
+}
+
+/// For its owner alone: it holds keys, sessions and the log.
+fn make_state_dir(path: &Path) -> Result<(), ServeError> {
+    let make = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    make(path).and_then(|()| make(&path.join("keys"))).map_err(|why| ServeError::StateDir { path: path.to_owned(), why })
+}
+
+async fn wait_for_stop<E: pingora_core::apps::ServerApp + Send + Sync + 'static>(
+    reloader: &Reloader<E>,
+) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            // What went wrong is logged and recorded; the last good configuration stays.
+            _ = hangup.recv() => drop(reloader.reload().await),
+        }
+    }
+}
+
+async fn sweep(gate: Arc<Gate>) {
+    let mut ticks = tokio::time::interval(SWEEP_SESSIONS);
+    loop {
+        ticks.tick().await;
+        let idle = gate.snapshot.load().config.sessions.idle;
+        let now = clock::now();
+        match gate.sessions.sweep(now, idle).await {
+            Ok(ended) => revoke::note_ended(&gate, &ended, "idle, or over", now).await,
+            Err(error) => tracing::error!(%error, "sessions could not be swept"),
+        }
+    }
+}
+
+async fn end_expired_streams(gate: Arc<Gate>) {
+    let mut ticks = tokio::time::interval(SWEEP_STREAMS);
+    loop {
+        ticks.tick().await;
+        gate.streams.end_expired(clock::now());
+        gate.metrics.streams_open.set(i64::try_from(gate.streams.open()).unwrap_or(i64::MAX));
+    }
+}
+
+async fn report_refusals(gate: Arc<Gate>) {
+    let mut ticks = tokio::time::interval(REPORT_REFUSALS);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = gate.audit.report_refusals(clock::now()).await {
+            tracing::error!(%error, "refusals could not be recorded");
+        }
+    }
+}

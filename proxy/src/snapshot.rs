@@ -1,0 +1,101 @@
+//! Everything derived from one configuration. A request reads it once, at the top, and finishes on it.
+use crate::edge::accept::EdgeSettings;
+use crate::edge::tls::{Groups, build_table};
+use crate::edge::trust::{TrustDomains, TrustError};
+use crate::engine::upstream::{UpstreamError, Upstreams};
+use crate::headers::Reserved;
+use crate::identify::bearer::BearerVerifier;
+use crate::login::providers::Providers;
+use crate::lookup::places::Places;
+use crate::route::Routes;
+use std::sync::Arc;
+use torhaus_authz::{Name, Policy};
+use torhaus_config::Config;
+
+pub struct Snapshot {
+    pub config: Arc<Config>,
+    pub policy: Arc<Policy>,
+    pub routes: Routes,
+    /// Hosts by client authentication.
+    pub groups: Arc<Groups>,
+    pub trust: Arc<TrustDomains>,
+    /// Header names that only we may send to an application.
+    pub reserved: Reserved,
+    pub providers: Providers,
+    pub bearer: BearerVerifier,
+    pub places: Places,
+    pub upstreams: Upstreams,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error("identity provider: {0}")]
+    Provider(String),
+}
+
+impl Snapshot {
+    /// Builds all of it or nothing. What the snapshot before learned from the network (provider metadata, keys,
+    /// addresses) is taken over where its configuration is unchanged.
+    ///
+    /// # Errors
+    /// A file changed between the check and now, or cannot be used.
+    pub fn build(config: Arc<Config>, before: Option<&Self>) -> Result<Self, SnapshotError> {
+        let groups = Arc::new(Groups::of(&config));
+        let trust = Arc::new(TrustDomains::load(&config.trust_domains)?);
+        let providers = Providers::build(&config, before.map(|b| &b.providers)).map_err(SnapshotError::Provider)?;
+        let bearer = BearerVerifier::build(&config, before.map(|b| &b.bearer)).map_err(SnapshotError::Provider)?;
+        Ok(Self {
+            policy: config.policy.clone(),
+            routes: Routes::of(&config.routes),
+            groups,
+            trust,
+            reserved: Reserved::with(config.routes.iter().flat_map(|route| header_names(route))),
+            providers,
+            bearer,
+            places: Places::of(&config),
+            upstreams: Upstreams::build(&config.routes)?,
+            config,
+        })
+    }
+
+    /// What the connection layer needs of it.
+    ///
+    /// # Errors
+    /// A certificate or key cannot be used.
+    pub fn edge_settings(&self) -> Result<EdgeSettings, SnapshotError> {
+        Ok(EdgeSettings {
+            tls: build_table(&self.config, &self.groups, &self.trust)?,
+            trusted_proxies: self.config.trusted_proxies.clone(),
+            handshake_timeout: self.config.limits.handshake_timeout,
+            max_connections: self.config.limits.max_connections,
+        })
+    }
+
+    /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20).
+    pub fn belongs(&self, request: &crate::request::Request<'_>) -> bool {
+        let Some(tls) = &request.connection.tls else { return false };
+        match self.groups.find(request.host) {
+            Some(group) => group == tls.group,
+            // A host without routes can only be the one that the handshake named.
+            None => request.host == tls.server_name,
+        }
+    }
+
+    pub fn is_portal(&self, host: &str) -> bool {
+        self.config.portal.host == host
+    }
+
+    /// Version of the policy, for records.
+    pub fn policy_version(&self) -> Name {
+        self.policy.version().clone()
+    }
+}
+
+fn header_names(route: &torhaus_config::Route) -> impl Iterator<Item = &str> {
+    let headers = &route.headers;
+    [&headers.user, &headers.email, &headers.groups, &headers.name].into_iter().filter_map(|name| name.as_deref())
+}

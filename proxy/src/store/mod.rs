@@ -1,0 +1,11 @@
+//! Where state is kept. Each consumer declares the trait it needs (`login::session::SessionStore`); here they are
+//! implemented. SQL stands nowhere else.
+mod row;
+mod seal;
+mod sqlite;
+
+#[cfg(test)]
+mod contract;
+
+pub use seal::Seal;
+pub use sqlite::{OpenError, SqliteStore};

@@ -1,0 +1,134 @@
+//! Open requests and streams, so that ending a session, a certificate, a user's access or a resource ends them.
+//!
+//! Each entry says on whose account it runs. Entering is one lock and one insert; ending walks all entries, as it
+//! happens once in a while and requests happen all the time.
+use crate::edge::stream::Cutter;
+use crate::identify::Caller;
+use crate::login::session::SessionId;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use torhaus_authz::{Name, Timestamp};
+use torhaus_config::Route;
+
+/// Locks are short, but two cores taking turns on one would show.
+const SHARDS: usize = 16;
+
+/// On whose account a stream runs.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub session: Option<SessionId>,
+    /// Name of the user or SPIFFE ID of the service.
+    pub subject: Option<Name>,
+    /// SHA-256 of the client certificate.
+    pub certificate: Option<Name>,
+    pub resource: Name,
+    /// When what it rests on ends by itself (session, certificate).
+    pub until: Option<Timestamp>,
+}
+
+impl Account {
+    pub fn of(caller: &Caller, route: &Route) -> Self {
+        Self {
+            session: caller.session.as_ref().map(|live| live.session.id.clone()),
+            subject: caller.subject(),
+            certificate: caller.certificate.known().and_then(|found| Some(found.as_ref()?.sha256.clone())),
+            resource: route.resource.clone(),
+            until: caller.until,
+        }
+    }
+}
+
+/// What to end.
+#[derive(Clone, Debug)]
+pub enum Ending<'a> {
+    Session(&'a str),
+    Subject(&'a str),
+    Certificate(&'a str),
+    Resource(&'a str),
+}
+
+/// Asked of an open stream when the policy changed: is it still allowed?
+pub type StillAllowed = Arc<dyn Fn(&torhaus_authz::Policy) -> bool + Send + Sync>;
+
+struct Entry {
+    account: Account,
+    cutter: Cutter,
+    still_allowed: StillAllowed,
+}
+
+#[derive(Default)]
+pub struct Streams {
+    shards: [Mutex<HashMap<u64, Entry>>; SHARDS],
+    next: AtomicU64,
+    open: AtomicUsize,
+}
+
+/// While it lives, the stream is registered.
+pub struct Registration {
+    streams: Arc<Streams>,
+    id: u64,
+}
+
+impl Streams {
+    pub fn enter(
+        self: &Arc<Self>,
+        account: Account,
+        cutter: Cutter,
+        still_allowed: StillAllowed,
+    ) -> Registration {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.shard(id, |entries| entries.insert(id, Entry { account, cutter, still_allowed }));
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Registration { streams: self.clone(), id }
+    }
+
+    /// Cuts what runs on this account; how many streams that were.
+    pub fn end(&self, ending: &Ending<'_>) -> usize {
+        self.cut_where(|entry| match ending {
+            Ending::Session(id) => entry.account.session.as_deref() == Some(*id),
+            Ending::Subject(name) => entry.account.subject.as_deref() == Some(*name),
+            Ending::Certificate(sha256) => entry.account.certificate.as_deref() == Some(*sha256),
+            Ending::Resource(name) => *entry.account.resource == **name,
+        })
+    }
+
+    /// Cuts what rests on something that has ended by `now`.
+    pub fn end_expired(&self, now: Timestamp) -> usize {
+        self.cut_where(|entry| entry.account.until.is_some_and(|until| until <= now))
+    }
+
+    /// Cuts what a new policy does not allow any more.
+    pub fn judge_anew(&self, policy: &torhaus_authz::Policy) -> usize {
+        self.cut_where(|entry| !(entry.still_allowed)(policy))
+    }
+
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn cut_where(&self, ends: impl Fn(&Entry) -> bool) -> usize {
+        let mut count = 0;
+        for shard in &self.shards {
+            let entries = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for entry in entries.values().filter(|entry| ends(entry)) {
+                entry.cutter.cut();
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn shard<T>(&self, id: u64, act: impl FnOnce(&mut HashMap<u64, Entry>) -> T) -> Option<T> {
+        let index = usize::try_from(id).unwrap_or(0) % SHARDS;
+        let shard = self.shards.get(index)?;
+        Some(act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.streams.shard(self.id, |entries| entries.remove(&self.id));
+        self.streams.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
