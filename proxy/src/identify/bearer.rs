@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use torhaus_authz::{Fact, Groups, Name, Proof, Timestamp, User, Why};
-use torhaus_config::BearerIssuer;
+use torhaus_config::{BearerIssuer, Config};
 
 /// About 1 KiB each; a busy API has hundreds of callers.
 const MAX_CACHED: u64 = 20_000;
@@ -138,17 +138,35 @@ pub fn token_of(authorization: &str) -> Option<&str> {
 }
 
 impl BearerVerifier {
+    /// For all bearer issuers of a configuration; of `before`, what it learned from the network is taken over.
+    ///
+    /// # Errors
+    /// A CA file cannot be used.
+    pub fn build(config: &Config, before: Option<&Self>) -> Result<Self, String> {
+        let providers = config.providers.iter().map(|provider| &provider.name);
+        let others = providers.chain(config.bearer.iter().map(|issuer| &issuer.provider)).cloned().collect();
+        Self::new(&config.bearer, &others, before).map_err(|error| error.to_string())
+    }
+
     /// Asks nobody. `others` are the names of all providers and bearer issuers (see [`Names`]).
     ///
     /// # Errors
     /// The HTTP client cannot be built, as with an unreadable CA file.
-    pub fn new(configured: &[BearerIssuer], others: &Arc<[Name]>) -> Result<Self, HttpClientError> {
+    pub fn new(
+        configured: &[BearerIssuer],
+        others: &Arc<[Name]>,
+        before: Option<&Self>,
+    ) -> Result<Self, HttpClientError> {
         let mut issuers: HashMap<Arc<str>, Vec<Issuer>> = HashMap::new();
         for config in configured {
             let of_issuer = issuers.entry(Arc::clone(&config.issuer_text)).or_default();
-            // One issuer with two audiences has one document and one set of keys.
-            let (metadata, keys) = match of_issuer.first() {
-                Some(first) => (Arc::clone(&first.metadata), Arc::clone(&first.keys)),
+            // One issuer with two audiences has one document and one set of keys. A CA file may hold another CA now.
+            let known = of_issuer.first().or_else(|| {
+                let before = before?.issuers.get(&config.issuer_text)?.first()?;
+                (before.config.ca_file.is_none() && config.ca_file.is_none()).then_some(before)
+            });
+            let (metadata, keys) = match known {
+                Some(known) => (Arc::clone(&known.metadata), Arc::clone(&known.keys)),
                 None => {
                     let http = Arc::new(HttpClient::new(&config.issuer, config.ca_file.as_deref())?);
                     let metadata = MetadataSource::new(Arc::clone(&http), Arc::clone(&config.issuer_text));
@@ -157,23 +175,12 @@ impl BearerVerifier {
             };
             let prefix = (!config.first).then(|| Arc::clone(&config.provider));
             let names = Names::new(prefix, Arc::clone(others), &config.user_claim, &config.groups_claim);
-            let acr_values = config
-                .tiers
-                .iter()
-                .map(|(tier, needs)| (Arc::clone(tier), needs.acr.clone()));
+            let acr_values = config.tiers.iter().map(|(tier, needs)| (Arc::clone(tier), needs.acr.clone()));
             let acr_values = Arc::new(acr_values.collect());
-            of_issuer.push(Issuer {
-                config: config.clone(),
-                metadata,
-                keys,
-                names,
-                acr_values,
-            });
+            of_issuer.push(Issuer { config: config.clone(), metadata, keys, names, acr_values });
         }
-        let cache = Cache::builder()
-            .max_capacity(MAX_CACHED)
-            .time_to_live(CACHED_FOR)
-            .build();
+        // Never taken over: what a token means depends on names and tiers of the configuration.
+        let cache = Cache::builder().max_capacity(MAX_CACHED).time_to_live(CACHED_FOR).build();
         Ok(Self { issuers, cache })
     }
 

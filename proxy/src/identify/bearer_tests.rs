@@ -41,7 +41,11 @@ fn config(fake: &Fake) -> BearerIssuer {
 
 fn verifier(issuers: &[BearerIssuer]) -> BearerVerifier {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    BearerVerifier::new(issuers, &["corp".into(), "partner".into()].into()).unwrap()
+    build(issuers, None)
+}
+
+fn build(issuers: &[BearerIssuer], before: Option<&BearerVerifier>) -> BearerVerifier {
+    BearerVerifier::new(issuers, &["corp".into(), "partner".into()].into(), before).unwrap()
 }
 
 /// An access token of Keycloak.
@@ -410,6 +414,20 @@ async fn an_issuer_may_serve_two_audiences_and_another_issuers_names_are_prefixe
     };
     assert_eq!(&*identity.user.name, "alice");
     assert_eq!(fake.asked("/jwks"), 1);
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_keys_and_judges_anew() {
+    let fake = Fake::start().await;
+    let before = verifier(&[config(&fake)]);
+    let token = fake.sign(&claims(&fake));
+    assert!(matches!(before.verify(&token, None, NOW).await, Bearer::Identified(_)));
+    fake.reply("/jwks", Reply::text(503, ""));
+    let by_subject = BearerIssuer { user_claim: "sub".to_owned(), ..config(&fake) };
+    let Bearer::Identified(identity) = build(&[by_subject], Some(&before)).verify(&token, None, NOW).await else {
+        panic!("not identified")
+    };
+    assert_eq!((&*identity.user.name, fake.asked("/jwks")), ("a-1", 1));
 }
 
 #[tokio::test]
