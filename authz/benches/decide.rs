@@ -10,10 +10,7 @@ use torhaus_authz::*;
 const NOW: Timestamp = Timestamp::from_seconds(1_782_907_200);
 
 fn at<T>(value: impl Into<T>) -> Located<T> {
-    Located {
-        value: value.into(),
-        line: 1,
-    }
+    Located { value: value.into(), line: 1 }
 }
 
 fn country(code: &str) -> Country {
@@ -21,10 +18,7 @@ fn country(code: &str) -> Country {
 }
 
 fn guard(name: &str, condition: Condition) -> GuardDraft {
-    GuardDraft {
-        name: at(name),
-        condition,
-    }
+    GuardDraft { name: at(name), condition }
 }
 
 /// Rows with eight conditions each, 200 networks, exceptions here and there.
@@ -39,10 +33,7 @@ fn policy(rows: usize) -> Policy {
         owner: None,
         review_by: None,
         allow: vec![at(format!("group:team-{n}")), at("group:staff")],
-        zones: vec![
-            (at("internal"), at(CellDraft::Tier("mfa".to_owned()))),
-            (at("external"), at(CellDraft::Deny)),
-        ],
+        zones: vec![(at("internal"), at(CellDraft::Tier("mfa".to_owned()))), (at("external"), at(CellDraft::Deny))],
         require: vec![
             guard("device", device()),
             guard("near", Condition::CountryIn(["AT", "CH", "DE"].map(country).into())),
@@ -53,12 +44,7 @@ fn policy(rows: usize) -> Policy {
             guard("bob", Condition::Users(vec![at("bob")])),
         ],
         raise: ["FR", "IT", "ES"]
-            .map(|code| RaiseDraft {
-                name: at(code),
-                when: place(code),
-                to: at("hardware"),
-                ignore_unknown: false,
-            })
+            .map(|code| RaiseDraft { name: at(code), when: place(code), to: at("hardware"), ignore_unknown: false })
             .into(),
         max_age: None,
         record_every: false,
@@ -73,11 +59,7 @@ fn policy(rows: usize) -> Policy {
         reason: "audit".to_owned(),
         expires: NOW.plus(Duration::from_secs(86_400)),
     };
-    let tier = |name: &str| TierDraft {
-        name: at(name),
-        max_age: Duration::from_secs(28_800),
-        factors: String::new(),
-    };
+    let tier = |name: &str| TierDraft { name: at(name), max_age: Duration::from_secs(28_800), factors: String::new() };
     Policy::build(PolicyDraft {
         file: "policy.yaml".to_owned(),
         version: "5f1e".to_owned(),
@@ -87,11 +69,7 @@ fn policy(rows: usize) -> Policy {
                 networks: networks.map(|n: Located<ipnet::Ipv4Net>| at(n.value)).collect(),
                 listeners: vec![at("mesh")],
             },
-            ZoneDraft {
-                name: at("lab"),
-                networks: vec![],
-                listeners: vec![at("lab")],
-            },
+            ZoneDraft { name: at("lab"), networks: vec![], listeners: vec![at("lab")] },
         ],
         tiers: ["standard", "mfa", "hardware"].map(tier).into(),
         rows: (0..rows).map(row).collect(),
@@ -111,15 +89,8 @@ fn facts(resource: &str) -> Facts<'_> {
             subject: "4711".into(),
             federated: false,
         })),
-        groups: Fact::Known(Arc::new(
-            (0..40).map(|n| format!("g{n}")).chain(["staff".to_owned()]).collect(),
-        )),
-        proofs: [Proof {
-            tier: "mfa".into(),
-            proven_at: NOW,
-            provider: "corp".into(),
-        }]
-        .into(),
+        groups: Fact::Known(Arc::new((0..40).map(|n| format!("g{n}")).chain(["staff".to_owned()]).collect())),
+        proofs: [Proof { tier: "mfa".into(), proven_at: NOW, provider: "corp".into() }].into(),
         certificate: Fact::Known(Some(Arc::new(Certificate {
             trust_domain: "devices".into(),
             sha256: "ab".repeat(32).into(),
@@ -149,14 +120,9 @@ fn decide(c: &mut Criterion) {
                 decision
             });
         });
-        let outside = Facts {
-            address: Fact::Known("203.0.113.5".parse().unwrap()),
-            resource: "app-3",
-            ..facts.clone()
-        };
-        group.bench_function(BenchmarkId::new("deny", rows), |b| {
-            b.iter(|| policy.decide(black_box(&outside)))
-        });
+        let outside =
+            Facts { address: Fact::Known("203.0.113.5".parse().unwrap()), resource: "app-3", ..facts.clone() };
+        group.bench_function(BenchmarkId::new("deny", rows), |b| b.iter(|| policy.decide(black_box(&outside))));
     }
     group.finish();
 }
@@ -164,9 +130,7 @@ fn decide(c: &mut Criterion) {
 fn record(c: &mut Criterion) {
     let (policy, facts, state) = (policy(10), facts("app-3"), RandomState::new());
     let decision = policy.decide(&facts);
-    c.bench_function("fingerprint", |b| {
-        b.iter(|| fingerprint(black_box(&facts), &decision, &state))
-    });
+    c.bench_function("fingerprint", |b| b.iter(|| fingerprint(black_box(&facts), &decision, &state)));
     let entry = Entry::decided("d1", &facts, &decision);
     let mut chain = Chain::default();
     c.bench_function("chain append", |b| b.iter(|| chain.append(black_box(&entry)).unwrap()));

@@ -107,20 +107,14 @@ pub enum Broken {
 
 impl Default for Chain {
     fn default() -> Self {
-        Self {
-            next: 1,
-            previous: LineHash::GENESIS,
-        }
+        Self { next: 1, previous: LineHash::GENESIS }
     }
 }
 
 impl Chain {
     /// Goes on after a line that was written before.
     pub fn after(sequence: u64, hash: LineHash) -> Self {
-        Self {
-            next: sequence.saturating_add(1),
-            previous: hash,
-        }
+        Self { next: sequence.saturating_add(1), previous: hash }
     }
 
     /// # Errors
@@ -134,11 +128,7 @@ impl Chain {
             prev: LineHash,
         }
         let sequence = self.next;
-        let body = Body {
-            seq: sequence,
-            entry,
-            prev: self.previous,
-        };
+        let body = Body { seq: sequence, entry, prev: self.previous };
         let mut bytes = Vec::with_capacity(1024);
         body.serialize(&mut Serializer::with_formatter(&mut bytes, OneLine::default()))?;
         let hash = LineHash::of(&bytes);
@@ -199,27 +189,16 @@ pub fn verify<L: AsRef<[u8]>>(
             Some(so_far) => {
                 let expected = so_far.last_sequence.saturating_add(1);
                 if link.sequence != expected {
-                    return Err(broken(Broken::NotNext {
-                        expected,
-                        found: link.sequence,
-                    }));
+                    return Err(broken(Broken::NotNext { expected, found: link.sequence }));
                 }
                 if link.previous != so_far.last {
                     return Err(broken(Broken::OtherPast));
                 }
-                Summary {
-                    lines: so_far.lines + 1,
-                    last_sequence: link.sequence,
-                    last: link.hash,
-                    ..so_far
-                }
+                Summary { lines: so_far.lines + 1, last_sequence: link.sequence, last: link.hash, ..so_far }
             }
         });
     }
-    summary.ok_or(BrokenAt {
-        line: 1,
-        why: Broken::Empty,
-    })
+    summary.ok_or(BrokenAt { line: 1, why: Broken::Empty })
 }
 
 /// What ties a line to the others, its hash checked.
@@ -238,11 +217,8 @@ impl Link {
         }
         let text = std::str::from_utf8(line).map_err(|_| Broken::NotARecord)?;
         let body = text.strip_suffix("\"}").ok_or(Broken::NotARecord)?;
-        let (body, hex) = body
-            .len()
-            .checked_sub(HEX_BYTES)
-            .and_then(|at| body.split_at_checked(at))
-            .ok_or(Broken::NotARecord)?;
+        let (body, hex) =
+            body.len().checked_sub(HEX_BYTES).and_then(|at| body.split_at_checked(at)).ok_or(Broken::NotARecord)?;
         let body = body.strip_suffix(HASH_KEY).ok_or(Broken::NotARecord)?;
         let hash = LineHash::parse(hex).ok_or(Broken::NotARecord)?;
         let mut hasher = Sha256::new();
@@ -253,11 +229,7 @@ impl Link {
         }
         // serde refuses a second `seq` or `prev`, so there is one reading.
         let ends: Ends = serde_json::from_str(text).map_err(|_| Broken::NotARecord)?;
-        Ok(Self {
-            sequence: ends.seq,
-            previous: ends.prev,
-            hash,
-        })
+        Ok(Self { sequence: ends.seq, previous: ends.prev, hash })
     }
 }
 
@@ -304,11 +276,7 @@ impl Formatter for OneLine {
     }
 
     fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
-        if self.fits(1) {
-            CompactFormatter.write_char_escape(writer, escape)
-        } else {
-            Ok(())
-        }
+        if self.fits(1) { CompactFormatter.write_char_escape(writer, escape) } else { Ok(()) }
     }
 }
 

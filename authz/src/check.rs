@@ -33,14 +33,7 @@ impl Policy {
                 }
             }
         }
-        Exception::check_all(
-            &draft.exceptions,
-            &mut rows,
-            &by_resource,
-            &zones,
-            &ladder,
-            &mut problems,
-        );
+        Exception::check_all(&draft.exceptions, &mut rows, &by_resource, &zones, &ladder, &mut problems);
         let problems = problems.finish();
         if !problems.is_empty() {
             return Err(problems);
@@ -88,10 +81,7 @@ impl Policy {
         let Some(tier) = self.ladder.find(tier) else {
             return false;
         };
-        matches!(
-            self.ladder.proven(proofs, tier, max_age.unwrap_or(tier.max_age), now),
-            Proven::Fresh(_)
-        )
+        matches!(self.ladder.proven(proofs, tier, max_age.unwrap_or(tier.max_age), now), Proven::Fresh(_))
     }
 
     /// `external` first.
@@ -124,10 +114,7 @@ fn trust_domains(rows: &[RowDraft]) -> Box<[Located<Name>]> {
             match condition {
                 Condition::ClientCertificate(domain) => {
                     let value = domain.value.as_str().into();
-                    found.push(Located {
-                        value,
-                        line: domain.line,
-                    });
+                    found.push(Located { value, line: domain.line });
                 }
                 Condition::All(parts) | Condition::Any(parts) => open.extend(parts),
                 Condition::Not(part) => open.push(part),

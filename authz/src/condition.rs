@@ -95,15 +95,9 @@ impl Term {
             Self::ClientCertificate(domain) => format!("a client certificate of `{domain}`"),
             Self::Groups(names) => format!("in group {}", listed(names)),
             Self::Users(names) => format!("user {}", listed(names)),
-            Self::Services(ids) => format!(
-                "service {}",
-                listed(&ids.iter().map(SpiffeId::as_str).collect::<Vec<_>>())
-            ),
+            Self::Services(ids) => format!("service {}", listed(&ids.iter().map(SpiffeId::as_str).collect::<Vec<_>>())),
             Self::Zones(zones) => {
-                format!(
-                    "from zone {}",
-                    listed(&zones.iter().map(|(_, name)| &**name).collect::<Vec<_>>())
-                )
+                format!("from zone {}", listed(&zones.iter().map(|(_, name)| &**name).collect::<Vec<_>>()))
             }
             Self::CountryIn(list) => format!("the country is {}", countries(list)),
             Self::CountryNotIn(list) => format!("the country is not {}", countries(list)),

@@ -20,7 +20,7 @@ pub struct Exception {
     pub reason: String,
     pub expires: Timestamp,
     pub tier: Arc<Tier>,
-    pub(crate) allow: Subjects,
+    pub(crate) allow: Arc<Subjects>,
     pub(crate) zone: ZoneId,
 }
 
@@ -70,20 +70,8 @@ impl Exception {
     ) -> Option<Self> {
         let id = &draft.id;
         problems.name("exception", id);
-        required(
-            id,
-            "owner",
-            &draft.owner,
-            "say who answers for it: `owner: alice@example.test`",
-            problems,
-        );
-        required(
-            id,
-            "reason",
-            &draft.reason,
-            "say why it exists: `reason: audit on site`",
-            problems,
-        );
+        required(id, "owner", &draft.owner, "say who answers for it: `owner: alice@example.test`", problems);
+        required(id, "reason", &draft.reason, "say why it exists: `reason: audit on site`", problems);
         let allow = Subjects::check(&draft.allow, problems);
         if draft.allow.is_empty() {
             problems.add(
@@ -105,10 +93,7 @@ impl Exception {
         {
             problems.add(
                 id.line,
-                format!(
-                    "exception `{}` is for a zone from which `{}` is `anonymous`",
-                    id.value, row.resource
-                ),
+                format!("exception `{}` is for a zone from which `{}` is `anonymous`", id.value, row.resource),
                 "everybody may come in there already; remove the exception",
             );
         }
@@ -120,7 +105,7 @@ impl Exception {
             reason: draft.reason.clone(),
             expires: draft.expires,
             tier: tier?,
-            allow,
+            allow: allow.into(),
             zone: zone?,
         })
     }

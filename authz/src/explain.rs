@@ -56,12 +56,7 @@ pub enum Answer {
 /// `facts` and `policy` must be those that `decision` was made from.
 pub fn explain(policy: &Policy, facts: &Facts<'_>, decision: &Decision) -> Explanation {
     let row = policy.row(facts.resource);
-    let writer = Writer {
-        policy,
-        facts,
-        decision,
-        row,
-    };
+    let writer = Writer { policy, facts, decision, row };
     Explanation {
         verdict: decision.verdict.kind(),
         reason: decision.reason,
@@ -79,10 +74,7 @@ pub fn explain(policy: &Policy, facts: &Facts<'_>, decision: &Decision) -> Expla
             .trace
             .steps()
             .map(|step| writer.step(step))
-            .map(|step| ExplainedStep {
-                text: printable(&step.text),
-                ..step
-            })
+            .map(|step| ExplainedStep { text: printable(&step.text), ..step })
             .collect(),
     }
 }
@@ -180,31 +172,20 @@ impl Writer<'_> {
             Reason::RequirementMissing => format!("refused: {row} requires `{condition}`"),
             Reason::ServiceTierMissing => {
                 let tier = self.decision.tier.as_deref().unwrap_or("?");
-                format!(
-                    "refused: {row} asks for `{tier}`, {who} cannot step up; {}",
-                    self.proof()
-                )
+                format!("refused: {row} asks for `{tier}`, {who} cannot step up; {}", self.proof())
             }
             other => format!("refused: {row}: {other}"),
         }
     }
 
     fn step(&self, step: Step) -> ExplainedStep {
-        let done = |step: u8, answer: Answer, text: String, line: Option<u32>| ExplainedStep {
-            step,
-            answer,
-            text,
-            line,
-        };
+        let done =
+            |step: u8, answer: Answer, text: String, line: Option<u32>| ExplainedStep { step, answer, text, line };
         let resource = self.facts.resource;
         match step {
             Step::Place { zone, because } => {
                 let zone = self.policy.zones.name(zone);
-                let answer = if because == Because::AddressUnknown {
-                    Answer::Unknown
-                } else {
-                    Answer::Yes
-                };
+                let answer = if because == Because::AddressUnknown { Answer::Unknown } else { Answer::Yes };
                 done(0, answer, format!("zone `{zone}`: {}", self.because(because)), None)
             }
             Step::Row(found) => {
@@ -212,29 +193,14 @@ impl Writer<'_> {
                 done(1, found.is_some().into(), format!("a row for `{resource}`"), line)
             }
             Step::Cell { open } => {
-                let text = self
-                    .row
-                    .map_or("", |row| row.cell_named(&self.decision.zone, self.policy));
-                let cell = if text.is_empty() {
-                    "there is no cell".to_owned()
-                } else {
-                    format!("the cell is `{text}`")
-                };
-                done(
-                    1,
-                    open.into(),
-                    format!("open from zone `{}`: {cell}", self.decision.zone),
-                    None,
-                )
+                let text = self.row.map_or("", |row| row.cell_named(&self.decision.zone, self.policy));
+                let cell =
+                    if text.is_empty() { "there is no cell".to_owned() } else { format!("the cell is `{text}`") };
+                done(1, open.into(), format!("open from zone `{}`: {cell}", self.decision.zone), None)
             }
             Step::LiveExceptions(count) => {
                 let of = self.row.map_or(0, |row| row.exceptions.len());
-                done(
-                    1,
-                    (count > 0).into(),
-                    format!("a live exception for this zone: {count} of {of}"),
-                    None,
-                )
+                done(1, (count > 0).into(), format!("a live exception for this zone: {count} of {of}"), None)
             }
             Step::Anonymous => done(2, Answer::Yes, "open to anyone".to_owned(), None),
             Step::Identified(yes) => done(3, yes.into(), format!("identified: {}", self.who()), None),
@@ -242,34 +208,28 @@ impl Writer<'_> {
                 let exception = self.row.and_then(|row| row.exceptions.get(index));
                 let text = exception.map_or_else(String::new, |exception| {
                     let allows = crate::problems::listed(exception.allow.texts());
-                    format!(
-                        "exception `{}` of {} for {allows}{}",
-                        exception.id,
-                        exception.owner,
-                        self.why(member)
-                    )
+                    format!("exception `{}` of {} for {allows}{}", exception.id, exception.owner, self.why(member))
                 });
                 done(4, member.into(), text, exception.map(|exception| exception.line))
             }
-            Step::Allow(member) => done(
-                4,
-                member.into(),
-                format!("{} is in {}{}", self.who(), self.allowed(), self.why(member)),
-                None,
-            ),
-            Step::Deny { index, holds } => self.guard(5, "deny", self.row.and_then(|row| row.deny.get(index)), holds),
+            Step::Allow(member) => {
+                done(4, member.into(), format!("{} is in {}{}", self.who(), self.allowed(), self.why(member)), None)
+            }
+            Step::Deny { index, holds } => {
+                let guard = self.row.and_then(|row| Some((row.deny.get(index)?, row.deny_line(index))));
+                self.guard(5, "deny", guard, holds)
+            }
             Step::Require { index, holds } => {
-                self.guard(5, "require", self.row.and_then(|row| row.require.get(index)), holds)
+                let guard = self.row.and_then(|row| Some((row.require.get(index)?, row.require_line(index))));
+                self.guard(5, "require", guard, holds)
             }
             Step::Raise { index, holds } => {
                 let raise = self.row.and_then(|row| row.raise.get(index));
-                let step = if self.facts.identity == Identity::Anonymous {
-                    3
-                } else {
-                    6
-                };
+                let step = if self.facts.identity == Identity::Anonymous { 3 } else { 6 };
                 let to = raise.map_or_else(String::new, |raise| format!("raise to `{}`", raise.to.name));
-                let mut explained = self.guard(step, &to, raise.map(|raise| &raise.guard), holds);
+                let line = self.row.and_then(|row| row.raise_line(index));
+                let guard = raise.map(|raise| (&raise.guard, line));
+                let mut explained = self.guard(step, &to, guard, holds);
                 if raise.is_some_and(|raise| raise.ignore_unknown) && matches!(holds, Holds::Unknown(_)) {
                     explained.text.push_str("; ignored by `on_unknown: ignore`");
                 }
@@ -282,26 +242,16 @@ impl Writer<'_> {
                     Proven::Missing => "never proven".to_owned(),
                 };
                 let fresh = matches!(proven, Proven::Fresh(_));
-                done(
-                    6,
-                    fresh.into(),
-                    format!("`{tier}` proven within {}: {found}", short(max_age)),
-                    None,
-                )
+                done(6, fresh.into(), format!("`{tier}` proven within {}: {found}", short(max_age)), None)
             }
         }
     }
 
-    fn guard(&self, step: u8, kind: &str, guard: Option<&Guard>, holds: Holds) -> ExplainedStep {
-        let text = guard.map_or_else(String::new, |guard| {
+    fn guard(&self, step: u8, kind: &str, guard: Option<(&Guard, Option<u32>)>, holds: Holds) -> ExplainedStep {
+        let text = guard.map_or_else(String::new, |(guard, _)| {
             format!("{kind} `{}`: {}{}", guard.name, guard.term.describe(), self.why(holds))
         });
-        ExplainedStep {
-            step,
-            answer: holds.into(),
-            text,
-            line: guard.map(|guard| guard.line),
-        }
+        ExplainedStep { step, answer: holds.into(), text, line: guard.and_then(|(_, line)| line) }
     }
 
     fn why(&self, holds: Holds) -> String {
@@ -344,11 +294,7 @@ impl Writer<'_> {
     }
 
     fn because(&self, because: Because) -> String {
-        let address = self
-            .facts
-            .address
-            .known()
-            .map_or_else(|| "?".to_owned(), ToString::to_string);
+        let address = self.facts.address.known().map_or_else(|| "?".to_owned(), ToString::to_string);
         match because {
             Because::Federated => "identities of federated providers are external wherever they sit".to_owned(),
             Because::AddressUnknown => match self.facts.address {
@@ -371,11 +317,7 @@ impl Writer<'_> {
             .iter()
             .map(|proof| format!("`{}` {} ago", proof.tier, short(self.facts.now.since(proof.proven_at))))
             .collect();
-        if proofs.is_empty() {
-            "nothing is proven".to_owned()
-        } else {
-            format!("proven: {}", proofs.join(", "))
-        }
+        if proofs.is_empty() { "nothing is proven".to_owned() } else { format!("proven: {}", proofs.join(", ")) }
     }
 }
 
@@ -383,11 +325,7 @@ impl Writer<'_> {
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if crate::chain::is_unsafe(c) || c.is_control() {
-            out.extend(c.escape_unicode())
-        } else {
-            out.push(c)
-        }
+        if crate::chain::is_unsafe(c) || c.is_control() { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
 }

@@ -36,13 +36,7 @@ pub fn fingerprint(facts: &Facts<'_>, decision: &Decision, state: &impl BuildHas
     decision.zone.hash(hash);
     fact(&facts.country, hash);
     fact(&facts.groups.as_ref().map(|groups| groups.reference()), hash);
-    fact(
-        &facts
-            .certificate
-            .as_ref()
-            .map(|found| found.as_ref().map(|c| &c.sha256)),
-        hash,
-    );
+    fact(&facts.certificate.as_ref().map(|found| found.as_ref().map(|c| &c.sha256)), hash);
     // A service proves its tier anew with every connection: when is no news. A person's proof has a moment of its own.
     let is_service = matches!(facts.identity, Identity::Service(_));
     let proof = |proof: &Proof| {
@@ -58,13 +52,7 @@ pub fn fingerprint(facts: &Facts<'_>, decision: &Decision, state: &impl BuildHas
         Verdict::StepUp { tier, max_age } => (2u8, tier, max_age).hash(hash),
         Verdict::Deny => 3u8.hash(hash),
     }
-    (
-        decision.reason,
-        &decision.condition,
-        &decision.exception,
-        &decision.policy,
-    )
-        .hash(hash);
+    (decision.reason, &decision.condition, &decision.exception, &decision.policy).hash(hash);
     hash.finish()
 }
 

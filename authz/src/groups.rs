@@ -51,10 +51,7 @@ impl<N: Into<Name>> FromIterator<N> for Groups {
         for (to, from) in reference.iter_mut().zip(hash.finalize()) {
             *to = from;
         }
-        Self {
-            names: names.into(),
-            reference: GroupsRef(reference),
-        }
+        Self { names: names.into(), reference: GroupsRef(reference) }
     }
 }
 
@@ -98,9 +95,6 @@ mod tests {
         assert_ne!(groups(&["ab", "c"]).reference(), groups(&["a", "bc"]).reference());
         assert!(groups(&["hr", "finance"]).contains("hr") && !groups(&["hr"]).contains("h"));
         let json = serde_json::to_string(&groups(&["hr"]).reference()).unwrap();
-        assert_eq!(
-            serde_json::from_str::<GroupsRef>(&json).unwrap(),
-            groups(&["hr"]).reference()
-        );
+        assert_eq!(serde_json::from_str::<GroupsRef>(&json).unwrap(), groups(&["hr"]).reference());
     }
 }

@@ -74,11 +74,7 @@ impl Policy {
         let tier = case.raised(row, tier);
         let max_age = row.max_age.unwrap_or(tier.max_age);
         let proven = self.ladder.proven(&facts.proofs, &tier, max_age, facts.now);
-        case.note(Step::Proof {
-            rank: tier.rank,
-            max_age,
-            proven,
-        });
+        case.note(Step::Proof { rank: tier.rank, max_age, proven });
         case.tier = Some(tier.name.clone());
         match (proven, &facts.identity) {
             // 7. Allow.
@@ -109,16 +105,7 @@ impl<'a> Case<'a> {
         let (zone, because) = policy.zones.locate(facts);
         let mut trace = Trace::new();
         trace.note(Step::Place { zone, because });
-        Self {
-            policy,
-            facts,
-            zone,
-            row: None,
-            exception: None,
-            tier: None,
-            condition: None,
-            trace,
-        }
+        Self { policy, facts, zone, row: None, exception: None, tier: None, condition: None, trace }
     }
 
     fn note(&mut self, step: Step) {
@@ -134,9 +121,7 @@ impl<'a> Case<'a> {
 
     fn live_exceptions(&mut self, row: &Row, cell: &Cell) -> usize {
         let live = self.exceptions(row).count();
-        self.note(Step::Cell {
-            open: !cell.is_closed(),
-        });
+        self.note(Step::Cell { open: !cell.is_closed() });
         if !row.exceptions.is_empty() {
             self.note(Step::LiveExceptions(live));
         }
@@ -176,11 +161,7 @@ impl<'a> Case<'a> {
             }
         }
         let Some(tier) = cell.tier() else {
-            return Err(if uncertain.is_some() {
-                Reason::GroupsUnknown
-            } else {
-                Reason::ZoneDenied
-            });
+            return Err(if uncertain.is_some() { Reason::GroupsUnknown } else { Reason::ZoneDenied });
         };
         let member = row.allow.contain(self.facts);
         self.note(Step::Allow(member));
@@ -229,13 +210,8 @@ impl<'a> Case<'a> {
     }
 
     fn allow(self) -> Decision {
-        let resource = self
-            .row
-            .map_or_else(|| self.facts.resource.into(), |row| row.resource.clone());
-        let permit = Permit {
-            resource,
-            identity: self.facts.identity.clone(),
-        };
+        let resource = self.row.map_or_else(|| self.facts.resource.into(), |row| row.resource.clone());
+        let permit = Permit { resource, identity: self.facts.identity.clone() };
         self.close(Verdict::Allow(permit), Reason::Allowed)
     }
 
@@ -254,10 +230,7 @@ impl<'a> Case<'a> {
             verdict,
             reason,
             zone: self.policy.zones.name(self.zone),
-            row: self.row.map(|row| RowRef {
-                resource: row.resource.clone(),
-                line: row.line,
-            }),
+            row: self.row.map(|row| RowRef { resource: row.resource.clone(), line: row.line }),
             exception: self.exception,
             tier: self.tier,
             condition: self.condition,

@@ -9,11 +9,7 @@ pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
     pub(crate) fn add(&mut self, line: u32, message: impl Into<String>, hint: impl Into<String>) {
-        self.0.push(Problem {
-            line,
-            message: message.into(),
-            hint: Some(hint.into()),
-        });
+        self.0.push(Problem { line, message: message.into(), hint: Some(hint.into()) });
     }
 
     /// A name that refers to nothing: `what` is `zone`, `tier`, ...
@@ -45,10 +41,7 @@ impl Problems {
         } else if text.trim() != text || text.chars().any(char::is_control) {
             self.add(
                 name.line,
-                format!(
-                    "the name of {what} `{}` has spaces around it or control characters",
-                    text.escape_debug()
-                ),
+                format!("the name of {what} `{}` has spaces around it or control characters", text.escape_debug()),
                 "remove them",
             );
         } else if text.len() > MAX_NAME {
@@ -106,9 +99,7 @@ fn distance(a: &[char], b: &[char]) -> usize {
         let mut left = i + 1;
         for (j, y) in b.iter().enumerate() {
             let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (at(&last, j) + usize::from(x != y))
-                .min(at(&last, j + 1) + 1)
-                .min(left + 1);
+            let mut best = (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(left + 1);
             let swapped = j > 0 && previous_letter == Some(y) && b.get(j - 1) == Some(x);
             if swapped {
                 best = best.min(at(&before, j - 1) + 1);

@@ -186,10 +186,7 @@ impl Reason {
             Self::LoginNeeded => entry(
                 "login_needed",
                 401,
-                (
-                    "Please sign in to open this application.",
-                    "Sign in; you will come back here.",
-                ),
+                ("Please sign in to open this application.", "Sign in; you will come back here."),
                 (
                     "Bitte melden Sie sich an, um diese Anwendung zu öffnen.",
                     "Melden Sie sich an; danach kommen Sie hierher zurück.",
@@ -210,10 +207,7 @@ impl Reason {
             Self::NoRule => entry(
                 "no_rule",
                 403,
-                (
-                    "No rule opens this application.",
-                    "Ask your administrator to add a row for it to the policy table.",
-                ),
+                ("No rule opens this application.", "Ask your administrator to add a row for it to the policy table."),
                 (
                     "Keine Regel öffnet diese Anwendung.",
                     "Bitten Sie Ihre Administration, eine Zeile dafür in die Richtlinientabelle aufzunehmen.",
@@ -294,10 +288,7 @@ impl Reason {
             Self::BadRequest => entry(
                 "bad_request",
                 400,
-                (
-                    "The request is malformed.",
-                    "Check the address; if it came from a link, tell its author.",
-                ),
+                ("The request is malformed.", "Check the address; if it came from a link, tell its author."),
                 (
                     "Die Anfrage ist fehlerhaft.",
                     "Prüfen Sie die Adresse; stammt sie aus einem Link, wenden Sie sich an dessen Urheber.",
@@ -330,14 +321,8 @@ impl Reason {
             Self::MethodNotAllowed => entry(
                 "method_not_allowed",
                 405,
-                (
-                    "This address does not accept this method.",
-                    "Open the page again from the start.",
-                ),
-                (
-                    "Diese Adresse nimmt diese Methode nicht an.",
-                    "Öffnen Sie die Seite noch einmal von vorn.",
-                ),
+                ("This address does not accept this method.", "Open the page again from the start."),
+                ("Diese Adresse nimmt diese Methode nicht an.", "Öffnen Sie die Seite noch einmal von vorn."),
             ),
             Self::BodyTooLarge => entry(
                 "body_too_large",
@@ -354,10 +339,7 @@ impl Reason {
             Self::HeaderTooLarge => entry(
                 "header_too_large",
                 431,
-                (
-                    "The headers of the request are too large.",
-                    "Delete the cookies of this site and try again.",
-                ),
+                ("The headers of the request are too large.", "Delete the cookies of this site and try again."),
                 (
                     "Die Kopfzeilen der Anfrage sind zu groß.",
                     "Löschen Sie die Cookies dieser Website und versuchen Sie es erneut.",
@@ -367,10 +349,7 @@ impl Reason {
                 "rate_limited",
                 429,
                 ("Too many requests came from here.", "Wait a minute and try again."),
-                (
-                    "Von hier kamen zu viele Anfragen.",
-                    "Warten Sie eine Minute und versuchen Sie es erneut.",
-                ),
+                ("Von hier kamen zu viele Anfragen.", "Warten Sie eine Minute und versuchen Sie es erneut."),
             ),
             Self::UpgradeRefused => entry(
                 "upgrade_refused",
@@ -387,22 +366,13 @@ impl Reason {
             Self::CrossOrigin => entry(
                 "cross_origin",
                 403,
-                (
-                    "The request came from another website.",
-                    "Open the page here and send it again.",
-                ),
-                (
-                    "Die Anfrage kam von einer anderen Website.",
-                    "Öffnen Sie die Seite hier und senden Sie sie erneut.",
-                ),
+                ("The request came from another website.", "Open the page here and send it again."),
+                ("Die Anfrage kam von einer anderen Website.", "Öffnen Sie die Seite hier und senden Sie sie erneut."),
             ),
             Self::PeerNotTrusted => entry(
                 "peer_not_trusted",
                 403,
-                (
-                    "This peer may not speak for others.",
-                    "Add its address to `trusted_proxies` if it is your proxy.",
-                ),
+                ("This peer may not speak for others.", "Add its address to `trusted_proxies` if it is your proxy."),
                 (
                     "Diese Gegenstelle darf nicht für andere sprechen.",
                     "Tragen Sie ihre Adresse in `trusted_proxies` ein, wenn es Ihr Proxy ist.",
@@ -429,10 +399,7 @@ impl Reason {
             Self::SessionRevoked => entry(
                 "session_revoked",
                 401,
-                (
-                    "Your session was ended.",
-                    "Sign in again; if you did not end it, tell your administrator.",
-                ),
+                ("Your session was ended.", "Sign in again; if you did not end it, tell your administrator."),
                 (
                     "Ihre Sitzung wurde beendet.",
                     "Melden Sie sich erneut an; haben Sie sie nicht beendet, wenden Sie sich an Ihre Administration.",
@@ -447,23 +414,14 @@ impl Reason {
             Self::BearerInvalid => entry(
                 "bearer_invalid",
                 401,
-                (
-                    "The bearer token is not valid.",
-                    "Get a new token from its issuer for this audience.",
-                ),
-                (
-                    "Das Bearer-Token ist ungültig.",
-                    "Holen Sie beim Aussteller ein neues Token für diese Zielgruppe.",
-                ),
+                ("The bearer token is not valid.", "Get a new token from its issuer for this audience."),
+                ("Das Bearer-Token ist ungültig.", "Holen Sie beim Aussteller ein neues Token für diese Zielgruppe."),
             ),
             Self::BearerExpired => entry(
                 "bearer_expired",
                 401,
                 ("The bearer token has expired.", "Get a new token from its issuer."),
-                (
-                    "Das Bearer-Token ist abgelaufen.",
-                    "Holen Sie beim Aussteller ein neues Token.",
-                ),
+                ("Das Bearer-Token ist abgelaufen.", "Holen Sie beim Aussteller ein neues Token."),
             ),
             Self::CertificateMissing => entry(
                 "certificate_missing",
@@ -480,10 +438,7 @@ impl Reason {
             Self::CertificateInvalid => entry(
                 "certificate_invalid",
                 403,
-                (
-                    "The client certificate is not valid here.",
-                    "Choose another certificate, or enrol again.",
-                ),
+                ("The client certificate is not valid here.", "Choose another certificate, or enrol again."),
                 (
                     "Das Client-Zertifikat gilt hier nicht.",
                     "Wählen Sie ein anderes Zertifikat, oder registrieren Sie sich neu.",
@@ -493,18 +448,12 @@ impl Reason {
                 "certificate_expired",
                 403,
                 ("The client certificate has expired.", "Renew it or enrol again."),
-                (
-                    "Das Client-Zertifikat ist abgelaufen.",
-                    "Erneuern Sie es, oder registrieren Sie sich neu.",
-                ),
+                ("Das Client-Zertifikat ist abgelaufen.", "Erneuern Sie es, oder registrieren Sie sich neu."),
             ),
             Self::CertificateRevoked => entry(
                 "certificate_revoked",
                 403,
-                (
-                    "The client certificate was revoked.",
-                    "Enrol again, or ask your administrator why.",
-                ),
+                ("The client certificate was revoked.", "Enrol again, or ask your administrator why."),
                 (
                     "Das Client-Zertifikat wurde widerrufen.",
                     "Registrieren Sie sich neu, oder fragen Sie Ihre Administration nach dem Grund.",
@@ -538,10 +487,7 @@ impl Reason {
                 "login_invalid",
                 400,
                 ("This sign-in cannot be continued.", "Start again from the application."),
-                (
-                    "Diese Anmeldung lässt sich nicht fortsetzen.",
-                    "Beginnen Sie noch einmal bei der Anwendung.",
-                ),
+                ("Diese Anmeldung lässt sich nicht fortsetzen.", "Beginnen Sie noch einmal bei der Anwendung."),
             ),
             Self::CookiesMissing => entry(
                 "cookies_missing",
@@ -582,22 +528,13 @@ impl Reason {
             Self::ProviderUnavailable => entry(
                 "provider_unavailable",
                 503,
-                (
-                    "The identity provider cannot be reached.",
-                    "Try again in a few minutes.",
-                ),
-                (
-                    "Der Identitätsanbieter ist nicht erreichbar.",
-                    "Versuchen Sie es in einigen Minuten erneut.",
-                ),
+                ("The identity provider cannot be reached.", "Try again in a few minutes."),
+                ("Der Identitätsanbieter ist nicht erreichbar.", "Versuchen Sie es in einigen Minuten erneut."),
             ),
             Self::UpstreamFailed => entry(
                 "upstream_failed",
                 502,
-                (
-                    "The application did not answer properly.",
-                    "Try again; if it stays like this, tell its owner.",
-                ),
+                ("The application did not answer properly.", "Try again; if it stays like this, tell its owner."),
                 (
                     "Die Anwendung hat nicht richtig geantwortet.",
                     "Versuchen Sie es erneut; bleibt es dabei, wenden Sie sich an die verantwortliche Person.",
@@ -619,18 +556,12 @@ impl Reason {
                 "upstream_unavailable",
                 503,
                 ("The application cannot be reached.", "Try again in a few minutes."),
-                (
-                    "Die Anwendung ist nicht erreichbar.",
-                    "Versuchen Sie es in einigen Minuten erneut.",
-                ),
+                ("Die Anwendung ist nicht erreichbar.", "Versuchen Sie es in einigen Minuten erneut."),
             ),
             Self::UpstreamTimeout => entry(
                 "upstream_timeout",
                 504,
-                (
-                    "The application took too long to answer.",
-                    "Try again; if it stays like this, tell its owner.",
-                ),
+                ("The application took too long to answer.", "Try again; if it stays like this, tell its owner."),
                 (
                     "Die Anwendung hat zu lange nicht geantwortet.",
                     "Versuchen Sie es erneut; bleibt es dabei, wenden Sie sich an die verantwortliche Person.",
@@ -652,10 +583,7 @@ impl Reason {
                 "store_unavailable",
                 503,
                 ("Sessions cannot be read at the moment.", "Try again in a minute."),
-                (
-                    "Sitzungen lassen sich im Moment nicht lesen.",
-                    "Versuchen Sie es in einer Minute erneut.",
-                ),
+                ("Sitzungen lassen sich im Moment nicht lesen.", "Versuchen Sie es in einer Minute erneut."),
             ),
             Self::Overloaded => entry(
                 "overloaded",
@@ -672,10 +600,7 @@ impl Reason {
             Self::InternalError => entry(
                 "internal_error",
                 500,
-                (
-                    "Something went wrong at the gate.",
-                    "Tell your administrator the number of this decision.",
-                ),
+                ("Something went wrong at the gate.", "Tell your administrator the number of this decision."),
                 (
                     "Am Tor ist ein Fehler aufgetreten.",
                     "Nennen Sie Ihrer Administration die Nummer dieser Entscheidung.",
@@ -707,14 +632,8 @@ const fn entry(
     Entry {
         name,
         status,
-        english: Words {
-            sentence: english.0,
-            what_to_do: english.1,
-        },
-        german: Words {
-            sentence: german.0,
-            what_to_do: german.1,
-        },
+        english: Words { sentence: english.0, what_to_do: english.1 },
+        german: Words { sentence: german.0, what_to_do: german.1 },
     }
 }
 
@@ -734,10 +653,7 @@ mod tests {
             for language in [Language::English, Language::German] {
                 let words = reason.words(language);
                 for text in [words.sentence, words.what_to_do] {
-                    assert!(
-                        text.ends_with('.') && text.starts_with(char::is_uppercase),
-                        "{reason}: {text}"
-                    );
+                    assert!(text.ends_with('.') && text.starts_with(char::is_uppercase), "{reason}: {text}");
                 }
             }
         }
@@ -750,10 +666,6 @@ mod tests {
             assert_eq!(*reason as usize, index);
         }
         let last = Reason::ALL.last().copied();
-        assert_eq!(
-            last,
-            Some(Reason::InternalError),
-            "a new last reason goes into ALL and here"
-        );
+        assert_eq!(last, Some(Reason::InternalError), "a new last reason goes into ALL and here");
     }
 }

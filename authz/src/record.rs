@@ -219,11 +219,7 @@ impl Entry {
 
 impl ProofNote {
     pub fn of(proofs: &[Proof]) -> Vec<Self> {
-        let note = |proof: &Proof| Self {
-            tier: proof.tier.clone(),
-            at: proof.proven_at,
-            by: proof.provider.clone(),
-        };
+        let note = |proof: &Proof| Self { tier: proof.tier.clone(), at: proof.proven_at, by: proof.provider.clone() };
         proofs.iter().map(note).collect()
     }
 }
@@ -239,10 +235,9 @@ impl From<&Identity> for Who {
                 subject: user.subject.clone(),
                 federated: user.federated,
             },
-            Identity::Service(service) => Self::Service {
-                id: service.id.as_str().into(),
-                trust_domain: service.trust_domain.clone(),
-            },
+            Identity::Service(service) => {
+                Self::Service { id: service.id.as_str().into(), trust_domain: service.trust_domain.clone() }
+            }
         }
     }
 }

@@ -27,16 +27,19 @@ pub struct Row {
     pub record_every: bool,
     /// Overrides the tier's `max_age`.
     pub max_age: Option<Duration>,
-    pub(crate) allow: Subjects,
-    pub(crate) cells: Box<[Cell]>,
-    pub(crate) require: Box<[Guard]>,
-    pub(crate) deny: Box<[Guard]>,
-    pub(crate) raise: Box<[Raise]>,
+    // Shared with the rows that say the same; their lines are kept apart for that.
+    pub(crate) allow: Arc<Subjects>,
+    pub(crate) cells: Arc<[Cell]>,
+    pub(crate) deny: Arc<[Guard]>,
+    pub(crate) require: Arc<[Guard]>,
+    pub(crate) raise: Arc<[Raise]>,
+    /// Lines of `deny`, `require` and `raise`, one after the other.
+    condition_lines: Box<[u32]>,
     /// Lowest tier first, so that the first that fits is the one that counts.
     pub(crate) exceptions: Box<[Exception]>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Cell {
     /// No cell: closed.
     Missing,
@@ -45,14 +48,13 @@ pub(crate) enum Cell {
     Tier(Arc<Tier>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Guard {
     pub(crate) name: Name,
-    pub(crate) line: u32,
     pub(crate) term: Arc<Term>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Raise {
     pub(crate) guard: Guard,
     pub(crate) to: Arc<Tier>,
@@ -71,30 +73,36 @@ impl Row {
             review_by: draft.review_by,
             record_every: draft.record_every,
             max_age: draft.max_age,
-            allow: Subjects::check(&draft.allow, problems),
+            allow: Subjects::check(&draft.allow, problems).into(),
             cells: cells(draft, zones, ladder, problems),
             require: guards(&draft.require, zones, problems),
             deny: guards(&draft.deny, zones, problems),
-            raise: draft
-                .raise
-                .iter()
-                .filter_map(|raise| Raise::check(raise, zones, ladder, problems))
-                .collect(),
+            raise: draft.raise.iter().filter_map(|raise| Raise::check(raise, zones, ladder, problems)).collect(),
+            condition_lines: condition_names(draft).map(|name| name.line).collect(),
             exceptions: Box::default(),
         };
-        condition_names(draft, problems);
+        check_condition_names(draft, problems);
         row.check_anyone(draft, problems);
         if draft.max_age.is_some_and(|age| age < Duration::from_secs(1)) {
             problems.add(
                 row.line,
-                format!(
-                    "row `{}` has a `max_age` of less than a second, so no proof could satisfy it",
-                    row.resource
-                ),
+                format!("row `{}` has a `max_age` of less than a second, so no proof could satisfy it", row.resource),
                 "write how old a proof may be, such as `max_age: 15m`",
             );
         }
         row
+    }
+
+    pub(crate) fn deny_line(&self, index: usize) -> Option<u32> {
+        self.condition_lines.get(index).copied()
+    }
+
+    pub(crate) fn require_line(&self, index: usize) -> Option<u32> {
+        self.deny_line(self.deny.len() + index)
+    }
+
+    pub(crate) fn raise_line(&self, index: usize) -> Option<u32> {
+        self.require_line(self.require.len() + index)
     }
 
     pub(crate) fn cell(&self, zone: ZoneId) -> &Cell {
@@ -116,26 +124,17 @@ impl Row {
     /// `anyone` and `anonymous` belong together: elsewhere each would promise what the other takes back.
     fn check_anyone(&self, draft: &RowDraft, problems: &mut Problems) {
         let anonymous = draft.zones.iter().find(|(_, cell)| cell.value == CellDraft::Anonymous);
-        let tier = draft
-            .zones
-            .iter()
-            .find(|(_, cell)| matches!(cell.value, CellDraft::Tier(_)));
+        let tier = draft.zones.iter().find(|(_, cell)| matches!(cell.value, CellDraft::Tier(_)));
         if let (true, Some((zone, cell))) = (self.allow.anyone(), tier) {
             problems.add(
                 cell.line,
-                format!(
-                    "row `{}` allows `anyone`, but zone `{}` asks for a tier",
-                    self.resource, zone.value
-                ),
+                format!("row `{}` allows `anyone`, but zone `{}` asks for a tier", self.resource, zone.value),
                 "write `authenticated` in `allow` for everybody who signs in, or `anonymous` in the cell",
             );
         } else if self.allow.anyone() && anonymous.is_none() {
             problems.add(
                 self.line,
-                format!(
-                    "row `{}` allows `anyone`, but no cell of it is `anonymous`",
-                    self.resource
-                ),
+                format!("row `{}` allows `anyone`, but no cell of it is `anonymous`", self.resource),
                 "write `authenticated` in `allow` for everybody who signs in, or `anonymous` in a cell",
             );
         }
@@ -150,28 +149,23 @@ impl Row {
                 "write `allow: [anyone]`, or a tier in the cell",
             );
         }
-        for guard in self
-            .require
-            .iter()
-            .chain(&self.deny)
-            .filter(|guard| guard.term.asks_person())
-        {
-            problems.add(
-                guard.line,
-                format!(
-                    "condition `{}` asks for a person, but row `{}` is `anonymous`",
-                    guard.name, self.resource
-                ),
-                "nobody signs in here: write a tier in the cell or remove the condition",
-            );
+        let guards = draft.require.iter().zip(self.require.iter());
+        for (guard, checked) in guards.chain(draft.deny.iter().zip(self.deny.iter())) {
+            if checked.term.asks_person() {
+                problems.add(
+                    guard.name.line,
+                    format!(
+                        "condition `{}` asks for a person, but row `{}` is `anonymous`",
+                        guard.name.value, self.resource
+                    ),
+                    "nobody signs in here: write a tier in the cell or remove the condition",
+                );
+            }
         }
-        if let Some(raise) = self.raise.first() {
+        if let Some(raise) = draft.raise.first() {
             problems.add(
-                raise.guard.line,
-                format!(
-                    "condition `{}` raises a tier, but row `{}` is `anonymous`",
-                    raise.guard.name, self.resource
-                ),
+                raise.name.line,
+                format!("condition `{}` raises a tier, but row `{}` is `anonymous`", raise.name.value, self.resource),
                 "nobody signs in here: use `deny` or `require`, or write a tier in the cell",
             );
         }
@@ -205,7 +199,6 @@ impl Guard {
     fn check(draft: &GuardDraft, zones: &Zones, problems: &mut Problems) -> Self {
         Self {
             name: draft.name.value.as_str().into(),
-            line: draft.name.line,
             term: Term::check(&draft.condition, &draft.name, zones, problems).into(),
         }
     }
@@ -215,27 +208,16 @@ impl Raise {
     fn check(draft: &RaiseDraft, zones: &Zones, ladder: &Ladder, problems: &mut Problems) -> Option<Self> {
         let term = Term::check(&draft.when, &draft.name, zones, problems);
         let to = ladder.named(&draft.to, problems)?;
-        let guard = Guard {
-            name: draft.name.value.as_str().into(),
-            line: draft.name.line,
-            term: term.into(),
-        };
-        Some(Self {
-            guard,
-            to,
-            ignore_unknown: draft.ignore_unknown,
-        })
+        let guard = Guard { name: draft.name.value.as_str().into(), term: term.into() };
+        Some(Self { guard, to, ignore_unknown: draft.ignore_unknown })
     }
 }
 
-fn guards(drafts: &[GuardDraft], zones: &Zones, problems: &mut Problems) -> Box<[Guard]> {
-    drafts
-        .iter()
-        .map(|draft| Guard::check(draft, zones, problems))
-        .collect()
+fn guards(drafts: &[GuardDraft], zones: &Zones, problems: &mut Problems) -> Arc<[Guard]> {
+    drafts.iter().map(|draft| Guard::check(draft, zones, problems)).collect()
 }
 
-fn cells(draft: &RowDraft, zones: &Zones, ladder: &Ladder, problems: &mut Problems) -> Box<[Cell]> {
+fn cells(draft: &RowDraft, zones: &Zones, ladder: &Ladder, problems: &mut Problems) -> Arc<[Cell]> {
     let mut cells = vec![Cell::Missing; zones.names().len()];
     let mut lines: HashMap<ZoneId, u32> = HashMap::new();
     for (zone, cell) in &draft.zones {
@@ -243,10 +225,7 @@ fn cells(draft: &RowDraft, zones: &Zones, ladder: &Ladder, problems: &mut Proble
             CellDraft::Deny => Some(Cell::Deny),
             CellDraft::Anonymous => Some(Cell::Anonymous),
             CellDraft::Tier(name) => {
-                let name = Located {
-                    value: name.clone(),
-                    line: cell.line,
-                };
+                let name = Located { value: name.clone(), line: cell.line };
                 ladder.named(&name, problems).map(Cell::Tier)
             }
         };
@@ -263,11 +242,16 @@ fn cells(draft: &RowDraft, zones: &Zones, ladder: &Ladder, problems: &mut Proble
     cells.into()
 }
 
-/// One name per row and condition: a refusal names the condition, and nothing else tells them apart.
-fn condition_names(draft: &RowDraft, problems: &mut Problems) {
+/// In the order of `condition_lines`.
+fn condition_names(draft: &RowDraft) -> impl Iterator<Item = &Located<String>> {
     let guards = draft.deny.iter().chain(&draft.require).map(|guard| &guard.name);
+    guards.chain(draft.raise.iter().map(|raise| &raise.name))
+}
+
+/// One name per row and condition: a refusal names the condition, and nothing else tells them apart.
+fn check_condition_names(draft: &RowDraft, problems: &mut Problems) {
     let mut seen: HashMap<&str, u32> = HashMap::new();
-    for name in guards.chain(draft.raise.iter().map(|raise| &raise.name)) {
+    for name in condition_names(draft) {
         problems.name("condition", name);
         if let Some(first) = seen.insert(&name.value, name.line) {
             problems.duplicate("condition", name, first);

@@ -47,10 +47,7 @@ impl SpiffeId {
 
     /// `example.test` of `spiffe://example.test/backup`.
     pub fn trust_domain(&self) -> &str {
-        self.0
-            .strip_prefix("spiffe://")
-            .and_then(|rest| rest.split('/').next())
-            .unwrap_or("")
+        self.0.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next()).unwrap_or("")
     }
 }
 

@@ -6,7 +6,7 @@ use crate::identity::{Identity, Name};
 use crate::problems::{Problems, nearest};
 use crate::spiffe::SpiffeId;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Subjects {
     anyone: bool,
     authenticated: bool,
@@ -33,10 +33,7 @@ impl Subjects {
             if let Some(first) = drafts.iter().take(index).find(|other| other.value == draft.value) {
                 problems.add(
                     draft.line,
-                    format!(
-                        "`{}` stands twice in `allow` (first on line {})",
-                        draft.value, first.line
-                    ),
+                    format!("`{}` stands twice in `allow` (first on line {})", draft.value, first.line),
                     "remove one of them",
                 );
             }
@@ -105,26 +102,15 @@ fn parse(draft: &Located<String>, problems: &mut Problems) -> Option<Subject> {
         _ => {}
     }
     let Some((kind, name)) = text.split_once(':') else {
-        problems.add(
-            draft.line,
-            format!("`{text}` in `allow` does not say what it is"),
-            bare_hint(text),
-        );
+        problems.add(draft.line, format!("`{text}` in `allow` does not say what it is"), bare_hint(text));
         return None;
     };
-    let located = Located {
-        value: name.to_owned(),
-        line: draft.line,
-    };
+    let located = Located { value: name.to_owned(), line: draft.line };
     match kind {
         "user" | "group" => {
             problems.name(kind, &located);
             let name = Name::from(name);
-            Some(if kind == "user" {
-                Subject::User(name)
-            } else {
-                Subject::Group(name)
-            })
+            Some(if kind == "user" { Subject::User(name) } else { Subject::Group(name) })
         }
         "service" => match SpiffeId::parse(name) {
             Ok(id) => Some(Subject::Service(id)),
@@ -143,11 +129,7 @@ fn parse(draft: &Located<String>, problems: &mut Problems) -> Option<Subject> {
                 None if kind == "spiffe" => format!("did you mean `service:{text}`?"),
                 None => "write `group:NAME`, `user:NAME`, `service:SPIFFE-ID`, `authenticated` or `anyone`".to_owned(),
             };
-            problems.add(
-                draft.line,
-                format!("`{text}` in `allow` begins with an unknown word `{kind}`"),
-                hint,
-            );
+            problems.add(draft.line, format!("`{text}` in `allow` begins with an unknown word `{kind}`"), hint);
             None
         }
     }

@@ -76,10 +76,7 @@ impl Policy {
                 })
                 .collect(),
             rows: self.rows.iter().map(|row| self.table_row(row)).collect(),
-            exceptions: self
-                .exceptions()
-                .map(|exception| self.table_exception(exception))
-                .collect(),
+            exceptions: self.exceptions().map(|exception| self.table_exception(exception)).collect(),
         }
     }
 
@@ -91,23 +88,23 @@ impl Policy {
     }
 
     fn table_row(&self, row: &Row) -> TableRow {
-        let mut cells: Vec<String> = row
-            .cells
-            .iter()
-            .map(|cell| if cell.text().is_empty() { "deny" } else { cell.text() }.to_owned())
-            .collect();
+        let mut cells: Vec<String> =
+            row.cells.iter().map(|cell| if cell.text().is_empty() { "deny" } else { cell.text() }.to_owned()).collect();
         cells.rotate_left(1);
-        let condition = |guard: &Guard, effect: String| TableCondition {
+        let condition = |guard: &Guard, effect: String, line: Option<u32>| TableCondition {
             name: guard.name.clone(),
             effect,
             when: guard.term.describe(),
-            line: guard.line,
+            line: line.unwrap_or(row.line),
         };
-        let deny = row.deny.iter().map(|guard| condition(guard, "deny".to_owned()));
-        let require = row.require.iter().map(|guard| condition(guard, "require".to_owned()));
-        let raise = row.raise.iter().map(|raise| {
+        let deny = row.deny.iter().enumerate();
+        let deny = deny.map(|(n, guard)| condition(guard, "deny".to_owned(), row.deny_line(n)));
+        let require = row.require.iter().enumerate();
+        let require = require.map(|(n, guard)| condition(guard, "require".to_owned(), row.require_line(n)));
+        let raise = row.raise.iter().enumerate().map(|(n, raise)| {
             let unless = if raise.ignore_unknown { ", not if unknown" } else { "" };
-            condition(&raise.guard, format!("raise to {}{unless}", raise.to.name))
+            let effect = format!("raise to {}{unless}", raise.to.name);
+            condition(&raise.guard, effect, row.raise_line(n))
         });
         TableRow {
             resource: row.resource.clone(),
@@ -148,22 +145,13 @@ impl Table {
         line(&mut out, &head);
         line(&mut out, &vec!["---".to_owned(); head.len()]);
         for row in &self.rows {
-            let mut cells = vec![
-                row.resource.to_string(),
-                row.sensitivity.clone().unwrap_or_default(),
-                row.allow.join(", "),
-            ];
+            let mut cells =
+                vec![row.resource.to_string(), row.sensitivity.clone().unwrap_or_default(), row.allow.join(", ")];
             cells.extend(row.cells.iter().cloned());
-            let mut conditions: Vec<String> = row
-                .conditions
-                .iter()
-                .map(|c| format!("{}: {} ({})", c.effect, c.name, c.when))
-                .collect();
+            let mut conditions: Vec<String> =
+                row.conditions.iter().map(|c| format!("{}: {} ({})", c.effect, c.name, c.when)).collect();
             if let Some(seconds) = row.max_age_seconds {
-                conditions.push(format!(
-                    "proof not older than {}",
-                    short(std::time::Duration::from_secs(seconds))
-                ));
+                conditions.push(format!("proof not older than {}", short(std::time::Duration::from_secs(seconds))));
             }
             cells.push(conditions.join("; "));
             line(&mut out, &cells);
@@ -179,28 +167,13 @@ impl Table {
             out.push('\n');
             line(
                 &mut out,
-                &[
-                    "exception",
-                    "resource",
-                    "who",
-                    "from",
-                    "tier",
-                    "until",
-                    "owner",
-                    "reason",
-                ]
-                .map(str::to_owned),
+                &["exception", "resource", "who", "from", "tier", "until", "owner", "reason"].map(str::to_owned),
             );
             line(&mut out, &vec!["---".to_owned(); 8]);
         }
         for e in &self.exceptions {
-            let from = [
-                e.id.to_string(),
-                e.resource.to_string(),
-                e.allow.join(", "),
-                e.zone.to_string(),
-                e.tier.to_string(),
-            ];
+            let from =
+                [e.id.to_string(), e.resource.to_string(), e.allow.join(", "), e.zone.to_string(), e.tier.to_string()];
             let until = [e.expires.clone(), e.owner.clone(), e.reason.clone()];
             line(&mut out, &from.into_iter().chain(until).collect::<Vec<_>>());
         }

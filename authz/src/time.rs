@@ -33,9 +33,7 @@ impl Timestamp {
             return None;
         }
         let day_millis = ((hour * 60 + minute) * 60 + second) * 1000 + millis;
-        Some(Self(
-            days_from_civil(year, month, day) * MILLIS_PER_DAY + day_millis - offset_minutes(zone)? * 60_000,
-        ))
+        Some(Self(days_from_civil(year, month, day) * MILLIS_PER_DAY + day_millis - offset_minutes(zone)? * 60_000))
     }
 
     pub const fn millis(self) -> i64 {
@@ -48,17 +46,11 @@ impl Timestamp {
     }
 
     pub fn plus(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
     pub fn minus(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// How long before `self` the moment `earlier` lies; zero if it lies ahead.
@@ -100,33 +92,15 @@ pub(crate) mod rfc3339 {
 /// `12h`, `90m`, `45s`, `1h 30m`: how durations stand in tables and explanations.
 pub(crate) fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    let parts = [
-        (seconds / 86_400, "d"),
-        (seconds / 3600 % 24, "h"),
-        (seconds / 60 % 60, "m"),
-        (seconds % 60, "s"),
-    ];
+    let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     // Hours up to two days read better than days: `36h` is how people write it.
     let parts = match seconds < 2 * 86_400 {
-        true => [
-            (0, "d"),
-            (seconds / 3600, "h"),
-            (seconds / 60 % 60, "m"),
-            (seconds % 60, "s"),
-        ],
+        true => [(0, "d"), (seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")],
         false => parts,
     };
-    let text: Vec<String> = parts
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .take(2)
-        .map(|(n, unit)| format!("{n}{unit}"))
-        .collect();
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text.join(" ")
-    }
+    let text: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).take(2).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text.join(" ") }
 }
 
 fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[i64; 3]> {
@@ -134,9 +108,8 @@ fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[i64; 3]> 
     let mut out = [0; 3];
     for (slot, width) in out.iter_mut().zip(widths) {
         let part = parts.next()?;
-        *slot = (part.len() == width && part.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| part.parse().ok())
-            .flatten()?;
+        *slot =
+            (part.len() == width && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse().ok()).flatten()?;
     }
     parts.next().is_none().then_some(out)
 }
@@ -149,9 +122,7 @@ fn fraction(rest: &str) -> Option<(i64, &str)> {
     let end = rest.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, zone) = rest.split_at_checked(end)?;
     let millis: String = digits.chars().chain("000".chars()).take(3).collect();
-    (!digits.is_empty())
-        .then(|| Some((millis.parse().ok()?, zone)))
-        .flatten()
+    (!digits.is_empty()).then(|| Some((millis.parse().ok()?, zone))).flatten()
 }
 
 fn offset_minutes(zone: &str) -> Option<i64> {
@@ -213,10 +184,7 @@ mod tests {
             assert_eq!(Timestamp::parse(text), Some(Timestamp(millis)), "{text}");
             assert_eq!(Timestamp(millis).to_string().replace(".12Z", ".120Z"), text);
         }
-        assert_eq!(
-            Timestamp::parse("2026-12-01T02:00:00.5+02:00"),
-            Some(Timestamp(1_796_083_200_500))
-        );
+        assert_eq!(Timestamp::parse("2026-12-01T02:00:00.5+02:00"), Some(Timestamp(1_796_083_200_500)));
         for text in [
             "",
             "2026-12-01",
@@ -240,14 +208,9 @@ mod tests {
 
     #[test]
     fn durations_read_as_people_write_them() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (45, "45s"),
-            (5400, "1h 30m"),
-            (43_200, "12h"),
-            (86_400, "24h"),
-            (1_209_600, "14d"),
-        ] {
+        for (seconds, text) in
+            [(0, "0s"), (45, "45s"), (5400, "1h 30m"), (43_200, "12h"), (86_400, "24h"), (1_209_600, "14d")]
+        {
             assert_eq!(short(Duration::from_secs(seconds)), text);
         }
     }

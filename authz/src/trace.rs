@@ -58,11 +58,7 @@ pub(crate) enum Step {
 
 impl Trace {
     pub(crate) fn new() -> Self {
-        Self {
-            first: [Step::Anonymous; INLINE],
-            len: 0,
-            more: Vec::new(),
-        }
+        Self { first: [Step::Anonymous; INLINE], len: 0, more: Vec::new() }
     }
 
     pub(crate) fn note(&mut self, step: Step) {

@@ -19,26 +19,15 @@ impl Policy {
     pub fn warnings(&self, now: Timestamp) -> Vec<Problem> {
         let mut found: Vec<Problem> = Vec::new();
         let mut warn = |line: u32, message: String, hint: &str| {
-            found.push(Problem {
-                line,
-                message,
-                hint: Some(hint.to_owned()),
-            });
+            found.push(Problem { line, message, hint: Some(hint.to_owned()) });
         };
         for zone in self.zones.empty() {
-            let message = format!(
-                "zone `{}` has no networks and no listeners, so nobody is ever in it",
-                zone.value
-            );
+            let message = format!("zone `{}` has no networks and no listeners, so nobody is ever in it", zone.value);
             warn(zone.line, message, "name its networks or listeners, or remove it");
         }
         for network in self.zones.boundless() {
             let message = format!("network `{}` is the whole internet", network.value);
-            warn(
-                network.line,
-                message,
-                "name the networks that are meant; everything else is `external` by itself",
-            );
+            warn(network.line, message, "name the networks that are meant; everything else is `external` by itself");
         }
         for row in &self.rows {
             warn_row(row, now, &mut warn);
@@ -62,36 +51,26 @@ fn warn_row(row: &Row, now: Timestamp, warn: &mut impl FnMut(u32, String, &str))
     }
     if row.cells.iter().all(Cell::is_closed) && row.exceptions.is_empty() {
         let message = format!("row `{resource}` is closed from every zone");
-        warn(
-            row.line,
-            message,
-            "open a cell, or remove the row: what has no row is closed as well",
-        );
+        warn(row.line, message, "open a cell, or remove the row: what has no row is closed as well");
     } else if row.allow.texts().is_empty() && row.exceptions.is_empty() {
-        warn(
-            row.line,
-            format!("row `{resource}` allows nobody"),
-            "name people, groups or services in `allow`",
-        );
+        warn(row.line, format!("row `{resource}` allows nobody"), "name people, groups or services in `allow`");
     }
     if row.max_age.is_some_and(|age| age < SHORT_MAX_AGE) {
         let message = format!("row `{resource}` has a `max_age` under a minute, which people can hardly meet");
         warn(row.line, message, "allow at least a few minutes");
     }
-    let lowest = row
-        .cells
-        .iter()
-        .filter_map(Cell::tier)
-        .chain(row.exceptions.iter().map(|e| &e.tier));
+    let lowest = row.cells.iter().filter_map(Cell::tier).chain(row.exceptions.iter().map(|e| &e.tier));
     let Some(lowest) = lowest.min_by_key(|tier| tier.rank) else {
         return;
     };
-    for raise in row.raise.iter().filter(|raise| raise.to.rank <= lowest.rank) {
+    let raises = row.raise.iter().enumerate();
+    for (index, raise) in raises.filter(|(_, raise)| raise.to.rank <= lowest.rank) {
         let message = format!(
             "condition `{}` raises to `{}`, which every cell of row `{resource}` asks for anyway",
             raise.guard.name, raise.to.name
         );
-        warn(raise.guard.line, message, "raise to a higher tier, or remove it");
+        let line = row.raise_line(index).unwrap_or(row.line);
+        warn(line, message, "raise to a higher tier, or remove it");
     }
 }
 
@@ -102,24 +81,10 @@ fn warn_exception(exception: &Exception, now: Timestamp, warn: &mut impl FnMut(u
         let message = format!("exception `{id}` of {owner} expired at {expires} and does nothing");
         warn(exception.line, message, "remove it");
     } else if left <= EXPIRES_SOON {
-        let message = format!(
-            "exception `{id}` of {owner} expires in {} ({expires})",
-            short(left.max(DAY / 24))
-        );
-        warn(
-            exception.line,
-            message,
-            "change the row, or decide on a new exception before then",
-        );
+        let message = format!("exception `{id}` of {owner} expires in {} ({expires})", short(left.max(DAY / 24)));
+        warn(exception.line, message, "change the row, or decide on a new exception before then");
     } else if left > LONGEST_EXCEPTION {
-        let message = format!(
-            "exception `{id}` of {owner} lasts for {} more days",
-            left.as_secs() / DAY.as_secs()
-        );
-        warn(
-            exception.line,
-            message,
-            "exceptions should end within 90 days; what stays belongs into the table",
-        );
+        let message = format!("exception `{id}` of {owner} lasts for {} more days", left.as_secs() / DAY.as_secs());
+        warn(exception.line, message, "exceptions should end within 90 days; what stays belongs into the table");
     }
 }

@@ -68,14 +68,8 @@ impl Zones {
         Self {
             v4: Ranges::new(zones.networks.iter().filter_map(v4).collect()),
             v6: Ranges::new(zones.networks.iter().filter_map(v6).collect()),
-            names: std::iter::once(EXTERNAL.into())
-                .chain(zones.names.iter().map(|name| name.value.clone()))
-                .collect(),
-            listeners: zones
-                .listeners
-                .iter()
-                .map(|(name, zone)| (name.value.clone(), *zone))
-                .collect(),
+            names: std::iter::once(EXTERNAL.into()).chain(zones.names.iter().map(|name| name.value.clone())).collect(),
+            listeners: zones.listeners.iter().map(|(name, zone)| (name.value.clone(), *zone)).collect(),
             named_listeners: zones.listeners.into_iter().map(|(name, _)| name).collect(),
             empty: zones.empty.into(),
             boundless: zones.boundless.into(),
@@ -164,10 +158,7 @@ impl Draft {
             problems.duplicate("zone", name, first.line);
             return;
         }
-        let own = Located {
-            value: Name::from(name.value.as_str()),
-            line: name.line,
-        };
+        let own = Located { value: Name::from(name.value.as_str()), line: name.line };
         if draft.networks.is_empty() && draft.listeners.is_empty() {
             self.empty.push(own.clone());
         }
@@ -181,21 +172,12 @@ impl Draft {
             match self.listeners.iter().find(|(other, _)| *other.value == *listener.value) {
                 Some((first, _)) => problems.add(
                     listener.line,
-                    format!(
-                        "listener `{}` is already in a zone on line {}",
-                        listener.value, first.line
-                    ),
+                    format!("listener `{}` is already in a zone on line {}", listener.value, first.line),
                     "a listener belongs to one zone; remove one of them",
                 ),
                 None => {
                     let value = Name::from(listener.value.as_str());
-                    self.listeners.push((
-                        Located {
-                            value,
-                            line: listener.line,
-                        },
-                        zone,
-                    ));
+                    self.listeners.push((Located { value, line: listener.line }, zone));
                 }
             }
         }
@@ -296,10 +278,7 @@ impl<A: Address> Ranges<A> {
 
     fn find(&self, address: A) -> ZoneId {
         let after = self.0.partition_point(|(first, _)| *first <= address);
-        after
-            .checked_sub(1)
-            .and_then(|index| self.0.get(index))
-            .map_or(ZoneId::EXTERNAL, |(_, zone)| *zone)
+        after.checked_sub(1).and_then(|index| self.0.get(index)).map_or(ZoneId::EXTERNAL, |(_, zone)| *zone)
     }
 }
 

@@ -60,9 +60,7 @@ impl<T> List<T> {
 impl<T> Keyed<T> {
     /// The entries that could be read: name, where it stands, value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Place, &At<T>)> {
-        self.entries
-            .iter()
-            .filter_map(|(key, value)| Some((key.text()?, &key.place, value)))
+        self.entries.iter().filter_map(|(key, value)| Some((key.text()?, &key.place, value)))
     }
 }
 
@@ -83,70 +81,34 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for AtVisitor<T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<At<T>, A::Error> {
-        let file = if seq.next_element::<bool>()?.unwrap_or(false) {
-            FileId::Policy
-        } else {
-            FileId::Main
-        };
+        let file = if seq.next_element::<bool>()?.unwrap_or(false) { FileId::Policy } else { FileId::Main };
         let line = seq.next_element()?.unwrap_or(1);
         let column = seq.next_element()?.unwrap_or(1);
         let chars = seq.next_element()?.unwrap_or(0);
         let path: String = seq.next_element()?.unwrap_or_default();
-        let place = Place::new(
-            file,
-            Span {
-                line,
-                column,
-                chars,
-                ..Span::START
-            },
-            &path,
-        );
-        Ok(At {
-            place,
-            value: seq.next_element()?,
-        })
+        let place = Place::new(file, Span { line, column, chars, ..Span::START }, &path);
+        Ok(At { place, value: seq.next_element()? })
     }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Some(list) = Option::<At<Vec<At<T>>>>::deserialize(deserializer)? else {
-            return Ok(Self {
-                place: None,
-                items: Vec::new(),
-                whole: true,
-            });
+            return Ok(Self { place: None, items: Vec::new(), whole: true });
         };
-        let whole = list
-            .get()
-            .is_some_and(|items| items.iter().all(|item| item.get().is_some()));
-        Ok(Self {
-            place: Some(list.place),
-            items: list.value.unwrap_or_default(),
-            whole,
-        })
+        let whole = list.get().is_some_and(|items| items.iter().all(|item| item.get().is_some()));
+        Ok(Self { place: Some(list.place), items: list.value.unwrap_or_default(), whole })
     }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Keyed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Some(map) = Option::<At<Entries<T>>>::deserialize(deserializer)? else {
-            return Ok(Self {
-                place: None,
-                entries: Vec::new(),
-                whole: true,
-            });
+            return Ok(Self { place: None, entries: Vec::new(), whole: true });
         };
-        let whole = map
-            .get()
-            .is_some_and(|map| map.0.iter().all(|(key, _)| key.get().is_some()));
+        let whole = map.get().is_some_and(|map| map.0.iter().all(|(key, _)| key.get().is_some()));
         let entries = map.value.map(|map| map.0).unwrap_or_default();
-        Ok(Self {
-            place: Some(map.place),
-            entries,
-            whole,
-        })
+        Ok(Self { place: Some(map.place), entries, whole })
     }
 }
 
@@ -181,8 +143,6 @@ pub(crate) struct Anything;
 
 impl<'de> Deserialize<'de> for Anything {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_ignored_any(serde::de::IgnoredAny)
-            .map(|_| Self)
+        deserializer.deserialize_ignored_any(serde::de::IgnoredAny).map(|_| Self)
     }
 }

@@ -8,6 +8,7 @@ use crate::file::unbuilt;
 use crate::findings::Findings;
 use crate::mask;
 use crate::place::{FileId, Place, Span};
+use crate::reference;
 use crate::suggest;
 use crate::units::Mistake;
 use crate::yaml::{Kind, Node};
@@ -23,15 +24,8 @@ use std::fmt;
 
 /// Reads `T` (an `At<…>`) from the tree of one file.
 pub(crate) fn decode<T: DeserializeOwned>(node: &Node, file: FileId, findings: &mut Findings) -> Option<T> {
-    let cx = Context {
-        file,
-        findings: RefCell::new(findings),
-    };
-    let root = Decoder {
-        spot: Spot::Node(node),
-        path: String::new(),
-        cx: &cx,
-    };
+    let cx = Context { file, findings: RefCell::new(findings) };
+    let root = Decoder { spot: Spot::Node(node), path: String::new(), cx: &cx };
     match T::deserialize(root) {
         Ok(value) => Some(value),
         Err(error) => {
@@ -60,9 +54,11 @@ impl Context<'_> {
 enum Spot<'a> {
     Node(&'a Node),
     /// A key that the mapping starting here does not have.
+    /// `excused`: a misspelled key was meant to be it, which is reported; its value counts as unreadable.
     Absent {
         parent: Span,
         key: &'static str,
+        excused: bool,
     },
 }
 
@@ -76,13 +72,23 @@ impl<'a> Decoder<'a> {
     fn node(&self) -> Result<&'a Node, DecodeError> {
         match self.spot {
             Spot::Node(node) => Ok(node),
-            Spot::Absent { key, .. } => Err(missing(key)),
+            Spot::Absent { key, .. } => Err(self.missing(key)),
         }
+    }
+
+    fn missing(&self, key: &str) -> DecodeError {
+        let hint = reference::meaning(self.cx.file, &join(&self.path, key));
+        DecodeError(Mistake { hint, ..Mistake::new(format!("`{key}` is missing")) })
     }
 
     fn expected(&self, what: &str) -> DecodeError {
         match self.spot {
-            Spot::Absent { key, .. } => missing(key),
+            Spot::Absent { key, .. } => self.missing(key),
+            Spot::Node(_) if self.path.is_empty() && matches!(self.node(), Ok(Node { kind: Kind::Null, .. })) => {
+                DecodeError(
+                    Mistake::new("the file is empty").hint("begin with `version: 1`; docs/config.md has an example"),
+                )
+            }
             Spot::Node(node) => match &node.kind {
                 Kind::Null => DecodeError(
                     Mistake::new(format!("{} has no value", name_of(&self.path)))
@@ -94,10 +100,14 @@ impl<'a> Decoder<'a> {
                         (A_LIST, Kind::Text(_) | Kind::Number(_) | Kind::Bool(_) | Kind::Map(_)) => {
                             mistake.hint("put it in brackets: `[ … ]`")
                         }
+                        (SOME_TEXT, Kind::List(_)) => mistake.hint("write one value, without brackets"),
+                        (A_NUMBER, _) => mistake.hint("write digits only, without quotes: `100`"),
+                        (A_MAPPING, Kind::List(_)) => mistake.hint("write `{ key: value }`, without brackets or `-`"),
                         (SOME_TEXT, Kind::Bool(_)) => mistake.hint("put it in quotes if it is a name"),
                         (A_MAPPING, Kind::Text(text)) if text.contains(':') => {
                             mistake.hint("a space belongs behind the colon: `key: value`")
                         }
+                        (A_MAPPING, _) => mistake.hint("write `{ key: value }`"),
                         _ => mistake,
                     })
                 }
@@ -106,21 +116,14 @@ impl<'a> Decoder<'a> {
     }
 
     fn child(&self, node: &'a Node, path: String) -> Self {
-        Self {
-            spot: Spot::Node(node),
-            path,
-            cx: self.cx,
-        }
+        Self { spot: Spot::Node(node), path, cx: self.cx }
     }
 }
 
 const A_LIST: &str = "a list";
 const A_MAPPING: &str = "keys with values";
+const A_NUMBER: &str = "a whole number";
 const SOME_TEXT: &str = "a text";
-
-fn missing(key: &str) -> DecodeError {
-    DecodeError(Mistake::new(format!("`{key}` is missing")))
-}
 
 /// The last part of a path in backticks, for messages.
 fn name_of(path: &str) -> String {
@@ -128,11 +131,7 @@ fn name_of(path: &str) -> String {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// A key as it was typed, whatever its kind.
@@ -171,7 +170,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             Kind::Number(text) => text.parse().ok(),
             _ => None,
         };
-        visitor.visit_u64(number.ok_or_else(|| self.expected("a whole number"))?)
+        visitor.visit_u64(number.ok_or_else(|| self.expected(A_NUMBER))?)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -186,40 +185,29 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.spot {
-            Spot::Absent { .. } => visitor.visit_none(),
-            Spot::Node(_) => visitor.visit_some(self),
+            Spot::Absent { excused: false, .. } => visitor.visit_none(),
+            Spot::Absent { excused: true, .. } | Spot::Node(_) => visitor.visit_some(self),
         }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.spot {
-            Spot::Absent { .. } => visitor.visit_seq(ListAccess {
-                items: [].iter().enumerate(),
-                list: self,
-            }),
-            Spot::Node(Node {
-                kind: Kind::List(items),
-                ..
-            }) => visitor.visit_seq(ListAccess {
-                items: items.iter().enumerate(),
-                list: self,
-            }),
-            Spot::Node(_) => Err(self.expected(A_LIST)),
+            Spot::Node(Node { kind: Kind::List(items), .. }) => {
+                visitor.visit_seq(ListAccess { items: items.iter().enumerate(), list: self })
+            }
+            Spot::Node(_) | Spot::Absent { .. } => Err(self.expected(A_LIST)),
         }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         let entries = match self.spot {
-            Spot::Absent { .. } => Vec::new(),
-            Spot::Node(Node {
-                kind: Kind::Map(entries),
-                ..
-            }) => once_each(entries, &self.path, self.cx),
-            Spot::Node(_) => return Err(self.expected(A_MAPPING)),
+            Spot::Node(Node { kind: Kind::Map(entries), .. }) => once_each(entries, &self.path, self.cx),
+            Spot::Node(_) | Spot::Absent { .. } => return Err(self.expected(A_MAPPING)),
         };
         visitor.visit_map(Entries {
             entries: entries.into_iter(),
             absent: [].iter(),
+            excused: Vec::new(),
             value: None,
             map: self,
         })
@@ -235,10 +223,12 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             return Err(self.expected(A_MAPPING));
         };
         let mut entries = once_each(entries, &self.path, self.cx);
-        entries.retain(|(key, _)| self.is_usable(key, fields));
+        let mut excused = Vec::new();
+        entries.retain(|(key, _)| self.is_usable(key, fields, &mut excused));
         visitor.visit_map(Entries {
             entries: entries.into_iter(),
             absent: fields.iter(),
+            excused,
             value: None,
             map: self,
         })
@@ -276,10 +266,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             Some(name) => visitor.visit_enum(Variant { name, of: self }),
             None => {
                 let mistake = Mistake::new(format!("`{text}` is not a value of {}", name_of(&self.path)));
-                Err(DecodeError(Mistake {
-                    hint: suggest::hint(text, variants.iter().copied()),
-                    ..mistake
-                }))
+                Err(DecodeError(Mistake { hint: suggest::hint(text, variants.iter().copied()), ..mistake }))
             }
         }
     }
@@ -302,13 +289,14 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 }
 
 impl Decoder<'_> {
-    /// Known, and built; otherwise reported.
-    fn is_usable(&self, key: &Node, fields: &'static [&'static str]) -> bool {
+    /// Known, and built; otherwise reported. What an unknown key was meant to be is `excused` from being missing.
+    fn is_usable(&self, key: &Node, fields: &'static [&'static str], excused: &mut Vec<&'static str>) -> bool {
         let name = key_text(key);
         let path = join(&self.path, name);
         if !fields.contains(&name) {
-            self.cx
-                .report(&self.cx.place(key.span, &self.path), unknown_key(name, fields));
+            let meant = meant_by(name, fields);
+            excused.extend(meant);
+            self.cx.report(&self.cx.place(key.span, &self.path), unknown_key(name, meant, fields));
             return false;
         }
         match unbuilt::refuse(self.cx.file, &path) {
@@ -321,25 +309,32 @@ impl Decoder<'_> {
     }
 }
 
-fn unknown_key(name: &str, fields: &'static [&'static str]) -> Mistake {
-    let mistake = Mistake::new(format!("unknown key `{name}`"));
-    let in_a_file = format!("{name}_file");
+/// The key that was probably meant.
+fn meant_by(name: &str, fields: &'static [&'static str]) -> Option<&'static str> {
     if mask::names_secret(name) {
+        let in_a_file = format!("{name}_file");
         let file = fields.iter().find(|field| **field == in_a_file);
-        let file = file.or_else(|| fields.iter().find(|field| field.ends_with("secret_file")));
-        return mistake.hint(match file {
-            Some(key) => format!(
-                "secrets do not stand in this file: write it into a file only torhaus can read, and name that: \
-                 `{key}: PATH`; then change the secret, it was exposed here"
-            ),
-            None => "secrets do not stand in this file: remove it, then change the secret, it was exposed here".into(),
-        });
-    }
-    if name == "<<" {
-        return mistake.hint("merge keys are not supported here");
+        return file.or_else(|| fields.iter().find(|field| field.ends_with("secret_file"))).copied();
     }
     let same = fields.iter().find(|field| SYNONYMS.contains(&(name, **field)));
-    let hint = match same {
+    same.copied().or_else(|| suggest::nearest(name, fields.iter().copied()))
+}
+
+fn unknown_key(name: &str, meant: Option<&str>, fields: &'static [&'static str]) -> Mistake {
+    let mistake = Mistake::new(format!("unknown key `{name}`"));
+    if mask::names_secret(name) {
+        return mistake.hint(match meant {
+            Some(key) => format!(
+                "secrets stand in files of their own: write it into one that only torhaus can read, and name that: \
+                 `{key}: PATH`; change the secret, it was exposed here"
+            ),
+            None => "secrets stand in files of their own: remove it, and change it, it was exposed here".into(),
+        });
+    }
+    let hint = match meant {
+        Some(key) if key.starts_with("danger_") => Some(format!(
+            "that is spelled `{key}` here, and opens what should be closed; the other keys beside it do not"
+        )),
         Some(key) => Some(format!("did you mean `{key}`?")),
         None => suggest::hint(name, fields.iter().copied()),
     };
@@ -381,16 +376,10 @@ fn once_each<'a>(entries: &'a [(Node, Node)], path: &str, cx: &Context<'_>) -> V
     for (key, value) in entries {
         let name = key_text(key);
         if name.is_empty() {
-            cx.report(
-                &cx.place(key.span, path),
-                Mistake::new(format!("{} cannot be a key", key.kind.describe())),
-            );
+            cx.report(&cx.place(key.span, path), Mistake::new(format!("{} cannot be a key", key.kind.describe())));
         } else if let Some(line) = first.get(name) {
-            let mistake = Mistake::new(format!("`{name}` is given twice, first in line {line}"));
-            cx.report(
-                &cx.place(key.span, &join(path, name)),
-                mistake.hint("remove one of them"),
-            );
+            let mistake = Mistake::new(format!("`{name}` is given twice, first on line {line}"));
+            cx.report(&cx.place(key.span, &join(path, name)), mistake.hint("remove one of them"));
         } else {
             first.insert(name, key.span.line);
             kept.push((key, value));
@@ -409,9 +398,9 @@ impl<'de> SeqAccess<'de> for ListAccess<'_> {
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
         match self.items.next() {
-            Some((index, node)) => seed
-                .deserialize(self.list.child(node, format!("{}[{index}]", self.list.path)))
-                .map(Some),
+            Some((index, node)) => {
+                seed.deserialize(self.list.child(node, format!("{}[{index}]", self.list.path))).map(Some)
+            }
             None => Ok(None),
         }
     }
@@ -421,6 +410,7 @@ impl<'de> SeqAccess<'de> for ListAccess<'_> {
 struct Entries<'a> {
     entries: std::vec::IntoIter<(&'a Node, &'a Node)>,
     absent: std::slice::Iter<'static, &'static str>,
+    excused: Vec<&'static str>,
     value: Option<Decoder<'a>>,
     map: Decoder<'a>,
 }
@@ -434,33 +424,19 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             self.value = Some(self.map.child(value, path.clone()));
             return seed.deserialize(self.map.child(key, path)).map(Some);
         }
-        let Spot::Node(Node {
-            span: parent,
-            kind: Kind::Map(given),
-        }) = self.map.spot
-        else {
+        let Spot::Node(Node { span: parent, kind: Kind::Map(given) }) = self.map.spot else {
             return Ok(None);
         };
-        let Some(key) = self
-            .absent
-            .find(|field| !given.iter().any(|(key, _)| key_text(key) == **field))
-        else {
+        let Some(key) = self.absent.find(|field| !given.iter().any(|(key, _)| key_text(key) == **field)) else {
             return Ok(None);
         };
-        let spot = Spot::Absent { parent: *parent, key };
-        self.value = Some(Decoder {
-            spot,
-            path: self.map.path.clone(),
-            cx: self.map.cx,
-        });
+        let spot = Spot::Absent { parent: *parent, key, excused: self.excused.contains(key) };
+        self.value = Some(Decoder { spot, path: self.map.path.clone(), cx: self.map.cx });
         seed.deserialize(StrDeserializer::new(key)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
-        let value = self
-            .value
-            .take()
-            .ok_or_else(|| de::Error::custom("a value before its key"))?;
+        let value = self.value.take().ok_or_else(|| de::Error::custom("a value before its key"))?;
         seed.deserialize(value)
     }
 }
@@ -481,24 +457,20 @@ impl<'de> SeqAccess<'de> for AtAccess<'_> {
         };
         self.step += 1;
         match self.step {
-            1 => seed
-                .deserialize((self.of.cx.file == FileId::Policy).into_deserializer())
-                .map(Some),
+            1 => seed.deserialize((self.of.cx.file == FileId::Policy).into_deserializer()).map(Some),
             2 => seed.deserialize(span.line.into_deserializer()).map(Some),
             3 => seed.deserialize(span.column.into_deserializer()).map(Some),
             4 => seed.deserialize(span.chars.into_deserializer()).map(Some),
             5 => seed.deserialize(self.of.path.as_str().into_deserializer()).map(Some),
             6 => {
                 let place = self.of.cx.place(span, &self.of.path);
-                let value = Decoder {
-                    spot: self.of.spot,
-                    path: self.of.path.clone(),
-                    cx: self.of.cx,
-                };
+                let value = Decoder { spot: self.of.spot, path: self.of.path.clone(), cx: self.of.cx };
                 match seed.deserialize(value) {
                     Ok(value) => Ok(Some(value)),
                     Err(DecodeError(mistake)) => {
-                        self.of.cx.report(&place, mistake);
+                        if !matches!(self.of.spot, Spot::Absent { excused: true, .. }) {
+                            self.of.cx.report(&place, mistake);
+                        }
                         Ok(None)
                     }
                 }

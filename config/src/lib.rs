@@ -16,7 +16,9 @@ mod file;
 mod findings;
 mod load;
 mod mask;
+mod pattern;
 mod place;
+mod reference;
 mod report;
 mod secret;
 mod source;
@@ -26,5 +28,6 @@ mod yaml;
 
 pub use config::*;
 pub use load::load;
+pub use reference::reference;
 pub use report::{Errors, Excerpt, Mistake};
 pub use secret::Secret;

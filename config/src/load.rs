@@ -22,14 +22,11 @@ pub fn load(path: &Path, now: Timestamp) -> Result<Config, Errors> {
     let mut findings = Findings::default();
     let base = path.parent().unwrap_or(Path::new("")).to_owned();
     let main = Read::new(path.to_owned(), FileId::Main, &Place::file(FileId::Main), &mut findings);
-    let tree: Option<At<file::Torhaus>> = main
-        .tree
-        .as_ref()
-        .and_then(|node| decode(node, FileId::Main, &mut findings));
+    let tree: Option<At<file::Torhaus>> = main.tree.as_ref().and_then(|node| decode(node, FileId::Main, &mut findings));
     let tree = tree.as_ref().and_then(At::get);
 
     let named = tree.and_then(|tree| tree.policy_file.as_ref());
-    let policy_path = check::resolve(&base, named.and_then(At::text).unwrap_or(check::DEFAULT_POLICY_FILE));
+    let policy_path = check::resolve(&base, named.and_then(At::text).unwrap_or(check::default::POLICY_FILE));
     // Without the main file nobody knows where the policy is; if it is where it usually is, it is checked all the same.
     let policy = (tree.is_some() || policy_path.is_file()).then(|| {
         let blamed = named.map_or_else(|| Place::file(FileId::Main), |at| at.place.clone());
@@ -41,40 +38,20 @@ pub fn load(path: &Path, now: Timestamp) -> Result<Config, Errors> {
 
     let mut config = tree.and_then(|tree| {
         let source = PolicySource {
-            file: policy_path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            file: policy_path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             version: policy.as_ref().map(|read| read.sha256.clone()).unwrap_or_default(),
         };
         let policy = policy_tree.as_ref().and_then(At::get).map(|policy| (policy, source));
         let files = vec![path.to_owned(), policy_path.clone()];
-        check::check(
-            tree,
-            policy,
-            path,
-            Cx {
-                base: &base,
-                now,
-                findings: &mut findings,
-                files,
-            },
-        )
+        check::check(tree, policy, path, Cx { base: &base, now, findings: &mut findings, files })
     });
 
     if config.is_none() && findings.errors.is_empty() {
         // Must not happen; but if it does, nothing is loaded, and somebody hears of it.
         let mistake = Mistake::new("some part could not be checked, and torhaus did not say which");
-        findings.error(
-            &Place::file(FileId::Main),
-            mistake.hint("this is a mistake of torhaus: please report it"),
-        );
+        findings.error(&Place::file(FileId::Main), mistake.hint("this is a mistake of torhaus: please report it"));
     }
-    let sources = (
-        main.source,
-        policy.map_or_else(|| Source::unread(policy_path), |read| read.source),
-    );
+    let sources = (main.source, policy.map_or_else(|| Source::unread(policy_path), |read| read.source));
     let source = |file: FileId| if file == FileId::Main { &sources.0 } else { &sources.1 };
     let key = |place: &Place| (place.file, place.line, place.column);
     findings.errors.sort_by_key(|finding| key(&finding.place));
@@ -86,21 +63,13 @@ pub fn load(path: &Path, now: Timestamp) -> Result<Config, Errors> {
                 .into_iter()
                 .map(|finding| Warning {
                     file: source(finding.place.file).path.clone(),
-                    problem: Problem {
-                        line: finding.place.line,
-                        message: finding.message,
-                        hint: finding.hint,
-                    },
+                    problem: Problem { line: finding.place.line, message: finding.message, hint: finding.hint },
                 })
                 .collect();
             Ok(config)
         }
         _ => Err(Errors {
-            errors: findings
-                .errors
-                .into_iter()
-                .map(|finding| source(finding.place.file).mistake(finding))
-                .collect(),
+            errors: findings.errors.into_iter().map(|finding| source(finding.place.file).mistake(finding)).collect(),
         }),
     }
 }
@@ -118,45 +87,23 @@ impl Read {
             Ok(text) => text,
             Err(error) => {
                 findings.error(blamed, unreadable(&path, file, &error));
-                return Self {
-                    source: Source::unread(path),
-                    tree: None,
-                    sha256: String::new(),
-                };
+                return Self { source: Source::unread(path), tree: None, sha256: String::new() };
             }
         };
         let sha256 = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
         match yaml::parse(&text) {
-            Ok(tree) => Self {
-                source: Source::new(path, &text, Some(&tree)),
-                tree: Some(tree),
-                sha256,
-            },
+            Ok(tree) => Self { source: Source::new(path, &text, Some(&tree)), tree: Some(tree), sha256 },
             Err(error) => {
-                let mistake = Mistake::new(format!("this is not YAML: {}", error.message));
-                findings.error(
-                    &Place::new(file, error.span, ""),
-                    match error.hint {
-                        Some(hint) => mistake.hint(hint),
-                        None => mistake,
-                    },
-                );
-                Self {
-                    source: Source::new(path, &text, None),
-                    tree: None,
-                    sha256,
-                }
+                let mistake = Mistake::new(format!("this is not YAML: {}", error.message)).hint(error.hint);
+                findings.error(&Place::new(file, error.span, ""), mistake);
+                Self { source: Source::new(path, &text, None), tree: None, sha256 }
             }
         }
     }
 }
 
 fn unreadable(path: &Path, file: FileId, error: &std::io::Error) -> Mistake {
-    let what = if file == FileId::Main {
-        "configuration"
-    } else {
-        "policy"
-    };
+    let what = if file == FileId::Main { "configuration" } else { "policy" };
     let shown = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound => {

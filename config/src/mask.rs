@@ -8,30 +8,44 @@ pub(crate) fn text(text: &str, tree: Option<&Node>) -> String {
     if let Some(node) = tree {
         secret_values(node, false, &mut hidden);
     }
-    let mut shown: Vec<char> = Vec::with_capacity(text.len());
+    hidden.sort_unstable();
+    let mut shown = String::with_capacity(text.len());
     let mut ranges = hidden.into_iter().peekable();
     for (byte, c) in text.char_indices() {
         while ranges.next_if(|(_, end)| *end <= byte).is_some() {}
         let inside = ranges.peek().is_some_and(|(start, end)| (*start..*end).contains(&byte));
         shown.push(if inside && !c.is_whitespace() { '*' } else { c });
     }
-    let shown: String = shown.into_iter().collect();
-    let mut in_pem = false;
-    let lines: Vec<String> = shown
-        .split('\n')
-        .map(|line| {
-            let starts = line.contains("-----BEGIN");
-            let ends = line.contains("-----END");
-            let masked = if in_pem && !ends {
-                stars(line)
-            } else {
-                userinfo(&after_secret_key(line))
-            };
-            in_pem = (in_pem || starts) && !ends;
-            masked
-        })
-        .collect();
+    let mut goes_on = GoesOn::Not;
+    let lines: Vec<String> = shown.split('\n').map(|line| masked(line, &mut goes_on)).collect();
     lines.join("\n")
+}
+
+/// Whether the lines that follow belong to a secret.
+enum GoesOn {
+    Not,
+    /// As long as they are indented further than this.
+    Below(usize),
+    /// Until this closes it.
+    Until(&'static str),
+}
+
+fn masked(line: &str, goes_on: &mut GoesOn) -> String {
+    let indentation = line.len() - line.trim_start().len();
+    match goes_on {
+        GoesOn::Below(column) if line.trim().is_empty() || indentation > *column => return stars(line),
+        GoesOn::Until(end) => {
+            if line.contains(*end) {
+                *goes_on = GoesOn::Not;
+            }
+            return stars(line);
+        }
+        GoesOn::Not | GoesOn::Below(_) => *goes_on = GoesOn::Not,
+    }
+    if line.contains("-----BEGIN") && !line.contains("-----END") {
+        *goes_on = GoesOn::Until("-----END");
+    }
+    userinfo(&after_secret_key(line, goes_on))
 }
 
 /// `https://user:password@host` -> `https://****@host`; everything else unchanged.
@@ -60,19 +74,9 @@ pub(crate) fn names_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let harmless = ["_file", "_claim", "_endpoint"].iter().any(|end| key.ends_with(end));
     !harmless
-        && [
-            "secret",
-            "password",
-            "passwd",
-            "passphrase",
-            "token",
-            "api_key",
-            "apikey",
-            "private_key",
-            "credential",
-        ]
-        .iter()
-        .any(|word| key.contains(word))
+        && ["secret", "password", "passwd", "passphrase", "token", "api_key", "apikey", "private_key", "credential"]
+            .iter()
+            .any(|word| key.contains(word))
 }
 
 fn secret_values(node: &Node, secret: bool, hidden: &mut Vec<(usize, usize)>) {
@@ -90,7 +94,7 @@ fn secret_values(node: &Node, secret: bool, hidden: &mut Vec<(usize, usize)>) {
 }
 
 /// `client_secret: hunter2, x: y` -> `client_secret: *******, x: y`.
-fn after_secret_key(line: &str) -> String {
+fn after_secret_key(line: &str, goes_on: &mut GoesOn) -> String {
     let mut shown = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(colon) = rest.find(':') {
@@ -101,12 +105,20 @@ fn after_secret_key(line: &str) -> String {
         let name = name.rsplit(|c: char| !is_key_char(c)).next().unwrap_or("");
         let is_mapping = after.is_empty() || after.starts_with([' ', '"', '\'', '\t']);
         if is_mapping && names_secret(name) {
-            let quote = after.trim_start().chars().next().filter(|c| matches!(c, '"' | '\''));
+            let value = after.trim_start();
+            let quote = ["\"", "'"].into_iter().find(|quote| value.starts_with(quote));
             let end = match quote {
-                // To the closing quote; a secret may hold a comma.
-                Some(quote) => after.rfind(quote).map(|at| at + 1),
+                // To the last quote; a secret may hold a comma.
+                Some(quote) if value.matches(quote).count() > 1 => after.rfind(quote).map(|at| at + 1),
+                Some(quote) => {
+                    *goes_on = GoesOn::Until(quote);
+                    None
+                }
                 None => after.find([',', '}']),
             };
+            if value.is_empty() || value.starts_with(['|', '>', '#']) {
+                *goes_on = GoesOn::Below(line.len() - line.trim_start().len());
+            }
             let (secret, others) = after.split_at(end.unwrap_or(after.len()));
             shown.push_str(&stars(secret));
             rest = others;
@@ -141,14 +153,15 @@ mod tests {
             }
         }
         let harmless = "{ client_secret_file: secrets/oidc, groups_claim: a:b, url: \"http://a@b\" }";
-        assert_eq!(
-            text("client_secret_file: secrets/oidc", None),
-            "client_secret_file: secrets/oidc"
-        );
+        assert_eq!(text("client_secret_file: secrets/oidc", None), "client_secret_file: secrets/oidc");
         assert!(text(harmless, None).contains("groups_claim: a:b, url: \"http://*@b\""));
         let block = "a:\n  password: |\n    line one\n    line two\nb: x\n";
         let shown = text(block, crate::yaml::parse(block).ok().as_ref());
         assert!(!shown.contains("line") && shown.ends_with("b: x\n"), "{shown}");
+        for broken in ["secret: \"hunter2\nx: [", "secret: |\n  hunter2\nx: [", "a: [\nsecret: 'a\n  hunter2'\n"] {
+            let shown = text(broken, None);
+            assert!(!shown.contains("hunter2") && shown.contains("secret: "), "{shown}");
+        }
         let pem = "key: |\n  -----BEGIN PRIVATE KEY-----\n  MIIabc\n  -----END PRIVATE KEY-----\n";
         assert!(!text(pem, None).contains("MIIabc"));
     }

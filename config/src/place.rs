@@ -19,13 +19,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    pub const START: Self = Self {
-        line: 1,
-        column: 1,
-        chars: 0,
-        byte: 0,
-        bytes: 0,
-    };
+    pub const START: Self = Self { line: 1, column: 1, chars: 0, byte: 0, bytes: 0 };
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +34,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub fn new(file: FileId, span: Span, path: &str) -> Self {
-        Self {
-            file,
-            line: span.line,
-            column: span.column,
-            chars: span.chars,
-            path: path.into(),
-        }
+        Self { file, line: span.line, column: span.column, chars: span.chars, path: path.into() }
     }
 
     /// The whole file, when nothing narrower is to blame.

@@ -62,7 +62,7 @@ impl fmt::Display for Mistake {
             writeln!(f, "  {:margin$} | {before}{}", "", "^".repeat(excerpt.length.max(1)))?;
         }
         match &self.hint {
-            Some(hint) => writeln!(f, "  {:margin$} = {hint}", ""),
+            Some(hint) => writeln!(f, "  hint: {hint}"),
             None => Ok(()),
         }
     }

@@ -17,21 +17,12 @@ const WIDTH: usize = 160;
 
 impl Source {
     pub fn unread(path: PathBuf) -> Self {
-        Self {
-            path,
-            lines: Vec::new(),
-        }
+        Self { path, lines: Vec::new() }
     }
 
     pub fn new(path: PathBuf, text: &str, tree: Option<&Node>) -> Self {
         let shown = mask::text(text, tree);
-        Self {
-            path,
-            lines: shown
-                .lines()
-                .map(|line| line.replace('\t', " ").trim_end().to_owned())
-                .collect(),
-        }
+        Self { path, lines: shown.lines().map(|line| line.replace('\t', " ").trim_end().to_owned()).collect() }
     }
 
     pub fn mistake(&self, finding: Finding) -> Mistake {
@@ -62,11 +53,7 @@ impl Source {
         let start = start.min(chars.len());
         let length = length.min(chars.len() - start).max(1);
         // A long line is cut left and right of what is meant.
-        let from = if chars.len() > WIDTH {
-            start.saturating_sub(WIDTH / 2)
-        } else {
-            0
-        };
+        let from = if chars.len() > WIDTH { start.saturating_sub(WIDTH / 2) } else { 0 };
         let to = chars.len().min(from + WIDTH);
         let mut text: String = chars.get(from..to)?.iter().collect();
         let mut start = start - from;

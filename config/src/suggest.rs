@@ -23,14 +23,12 @@ pub(crate) fn hint<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) ->
         return None;
     }
     let listed: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    Some(format!("known: {}", listed.join(", ")))
+    Some(format!("possible: {}", listed.join(", ")))
 }
 
 /// `certFile`, `cert-file` and `cert_file` are the same slip.
 fn normal(name: &str) -> String {
-    name.chars()
-        .map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() })
-        .collect()
+    name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
 }
 
 /// Edits between two words, where swapping two neighbours is one edit (optimal string alignment).
@@ -42,9 +40,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
             let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (at(&last, j + 1) + 1)
-                .min(at(&row, j) + 1)
-                .min(at(&last, j) + usize::from(x != y));
+            let mut best = (at(&last, j + 1) + 1).min(at(&row, j) + 1).min(at(&last, j) + usize::from(x != y));
             let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
             if swapped {
                 best = best.min(at(&before, j - 1) + 1);

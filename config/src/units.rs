@@ -13,10 +13,7 @@ pub(crate) struct Mistake {
 
 impl Mistake {
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-        }
+        Self { message: message.into(), hint: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -78,9 +75,7 @@ pub(crate) fn size(text: &str) -> Result<usize, Mistake> {
         "GiB" => 1 << 30,
         _ => return Err(wrong()),
     };
-    count
-        .checked_mul(factor)
-        .ok_or_else(|| Mistake::new(format!("`{text}` is too large")))
+    count.checked_mul(factor).ok_or_else(|| Mistake::new(format!("`{text}` is too large")))
 }
 
 /// `2026-12-01T00:00:00Z`, or a day: its first moment, in UTC.
@@ -107,22 +102,11 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {
-        for (text, seconds) in [
-            ("30s", 30),
-            ("15m", 900),
-            ("12h", 43_200),
-            ("30d", 2_592_000),
-            ("0s", 0),
-        ] {
+        for (text, seconds) in [("30s", 30), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000), ("0s", 0)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        for (text, hint) in [
-            ("30", "`30s`"),
-            ("15min", "`15m`"),
-            ("-1s", "whole number"),
-            ("1.5h", "whole number"),
-        ] {
+        for (text, hint) in [("30", "`30s`"), ("15min", "`15m`"), ("-1s", "whole number"), ("1.5h", "whole number")] {
             let mistake = duration(text).unwrap_err();
             assert!(mistake.hint.unwrap().contains(hint), "{text}");
         }
@@ -140,10 +124,7 @@ mod tests {
     #[test]
     fn a_point_in_time_is_a_day_or_a_moment() {
         assert_eq!(timestamp("2026-12-01"), timestamp("2026-12-01T00:00:00Z"));
-        assert_eq!(
-            timestamp("2026-12-01T01:00:00+01:00"),
-            timestamp("2026-12-01T00:00:00Z")
-        );
+        assert_eq!(timestamp("2026-12-01T01:00:00+01:00"), timestamp("2026-12-01T00:00:00Z"));
         assert!(timestamp("next week").is_err());
     }
 }

@@ -44,7 +44,7 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct SyntaxError {
     pub message: String,
-    pub hint: Option<&'static str>,
+    pub hint: &'static str,
     pub span: Span,
 }
 
@@ -63,23 +63,34 @@ pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
         Ok(raw) => Ok(raw.into_node(text)),
         Err(error) => {
             let error = error.without_snippet();
-            Err(SyntaxError {
-                hint: hint(text, error.location()),
-                message: without_position(&error.to_string()),
-                span: error.location().map_or(Span::START, span),
+            let message = without_position(&error.to_string());
+            let span = error.location().map_or(Span::START, span);
+            Err(match tab(text, &message, span.line) {
+                Some(span) => {
+                    SyntaxError { message: "a tab in the indentation".to_owned(), hint: "indent with spaces", span }
+                }
+                None => SyntaxError {
+                    message,
+                    hint: "look at this line and the one before: a bracket, a quote or the indentation is not right",
+                    span,
+                },
             })
         }
     }
 }
 
-/// The usual slips, by what the line looks like.
-fn hint(text: &str, location: Option<Location>) -> Option<&'static str> {
-    let line = usize::try_from(location?.line()).ok()?.checked_sub(1)?;
-    let line = text.lines().nth(line)?;
-    if line.trim_end_matches(|c| c != '\t').trim().is_empty() && line.contains('\t') {
-        return Some("indent with spaces, not with tabs");
+/// The parser stops where it no longer understands; a tab is the usual reason and stands a line or two further on.
+fn tab(text: &str, message: &str, from: u32) -> Option<Span> {
+    if !message.contains("tab") {
+        return None;
     }
-    Some("look at this line and the one before: a bracket, a quote or the indentation is not right")
+    let lines = (1..).zip(text.lines()).skip_while(|(line, _)| *line < from);
+    let indented =
+        |line: &str| line.find(|c| c != ' ').filter(|at| line.get(*at..).is_some_and(|rest| rest.starts_with('\t')));
+    lines.into_iter().find_map(|(line, text)| {
+        let column = u32::try_from(indented(text)? + 1).ok()?;
+        Some(Span { line, column, chars: 1, ..Span::START })
+    })
 }
 
 /// The parser's own words without its "at line 3, column 4": that stands before our message already.
@@ -87,11 +98,7 @@ fn without_position(message: &str) -> String {
     let first = message.lines().next().unwrap_or("");
     let cut = first.find(" at line ").or_else(|| first.find(" (line "));
     let words = first.get(..cut.unwrap_or(first.len())).unwrap_or(first);
-    match words
-        .strip_prefix("error: ")
-        .unwrap_or(words)
-        .trim_end_matches([',', '.', ':'])
-    {
+    match words.strip_prefix("error: ").unwrap_or(words).trim_end_matches([',', '.', ':']) {
         "" => first.to_owned(),
         words => words.to_owned(),
     }
@@ -129,20 +136,12 @@ impl Raw {
             RawKind::Bool(value) => Kind::Bool(value),
             RawKind::Number => {
                 let defined = self::span(self.0.defined);
-                Kind::Number(
-                    text.get(defined.byte..defined.byte + defined.bytes)
-                        .unwrap_or("")
-                        .trim()
-                        .to_owned(),
-                )
+                Kind::Number(text.get(defined.byte..defined.byte + defined.bytes).unwrap_or("").trim().to_owned())
             }
             RawKind::Text(value) => Kind::Text(value),
             RawKind::List(items) => Kind::List(items.into_iter().map(|item| item.into_node(text)).collect()),
             RawKind::Map(entries) => Kind::Map(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| (key.into_node(text), value.into_node(text)))
-                    .collect(),
+                entries.into_iter().map(|(key, value)| (key.into_node(text), value.into_node(text))).collect(),
             ),
         };
         Node { span, kind }
@@ -237,18 +236,12 @@ mod tests {
     #[test]
     fn every_node_knows_its_line_and_column() {
         let node = parse("a: 1\nb:\n  - { c: x, c: 007 }\n").unwrap();
-        let [(a, one), (b, list)] = entries(&node) else {
-            panic!("two keys")
-        };
+        let [(a, one), (b, list)] = entries(&node) else { panic!("two keys") };
         assert_eq!((a.span.line, a.span.column, a.span.chars), (1, 1, 1));
         assert_eq!((one.span.line, one.span.column), (1, 4));
         assert_eq!(b.span.line, 2);
-        let Kind::List(items) = &list.kind else {
-            panic!("a list")
-        };
-        let [(first, _), (second, value)] = entries(&items[0]) else {
-            panic!("two keys, both kept")
-        };
+        let Kind::List(items) = &list.kind else { panic!("a list") };
+        let [(first, _), (second, value)] = entries(&items[0]) else { panic!("two keys, both kept") };
         assert_eq!((first.span.line, first.span.column), (3, 7));
         assert_eq!((second.span.line, second.span.column), (3, 13));
         assert!(matches!(&value.kind, Kind::Number(text) if text == "007"));
@@ -257,20 +250,12 @@ mod tests {
     #[test]
     fn norway_and_off_are_words() {
         let node = parse("{ a: NO, b: off, c: yes, d: 10.0.0.1:80, e: 2026-12-01 }").unwrap();
-        assert!(
-            entries(&node)
-                .iter()
-                .all(|(_, value)| matches!(value.kind, Kind::Text(_)))
-        );
+        assert!(entries(&node).iter().all(|(_, value)| matches!(value.kind, Kind::Text(_))));
     }
 
     #[test]
     fn broken_yaml_says_where() {
         let error = parse("a: [1, 2\nb: 3\n").err().unwrap();
-        assert!(
-            error.span.line >= 1 && !error.message.contains("at line"),
-            "{}",
-            error.message
-        );
+        assert!(error.span.line >= 1 && !error.message.contains("at line"), "{}", error.message);
     }
 }

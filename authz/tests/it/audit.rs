@@ -27,19 +27,12 @@ fn a_record_comes_back_as_it_was_written() {
         ..of(request("samba-hr", OUTSIDE), user("carol"), &["hr"], "mfa")
     };
     let decision = policy.decide(&facts);
-    let entry = Entry {
-        before: 7,
-        detail: Some("x".into()),
-        ..Entry::decided("d1", &facts, &decision)
-    };
+    let entry = Entry { before: 7, detail: Some("x".into()), ..Entry::decided("d1", &facts, &decision) };
     let mut chain = Chain::default();
     let line = chain.append(&entry).unwrap();
     let record = Record::parse(&line.text).unwrap();
     assert_eq!(record.entry, entry);
-    assert_eq!(
-        (record.sequence, record.previous, record.hash),
-        (1, LineHash::GENESIS, line.hash)
-    );
+    assert_eq!((record.sequence, record.previous, record.hash), (1, LineHash::GENESIS, line.hash));
     assert_eq!(entry.path.as_deref(), Some("/a/b"));
     assert!(!line.text.contains("secret"));
     for part in [
@@ -49,15 +42,10 @@ fn a_record_comes_back_as_it_was_written() {
     ] {
         assert!(line.text.contains(part), "{part}\n{}", line.text);
     }
-    let Fact::Known(set) = &facts.groups else {
-        panic!("known")
-    };
+    let Fact::Known(set) = &facts.groups else { panic!("known") };
     let groups = chain.append(&Entry::groups(NOW, set)).unwrap();
     let read = Record::parse(&groups.text).unwrap().entry;
-    assert_eq!(
-        (read.kind, read.groups, read.group_names),
-        (Kind::Groups, entry.groups, vec!["hr".into()])
-    );
+    assert_eq!((read.kind, read.groups, read.group_names), (Kind::Groups, entry.groups, vec!["hr".into()]));
 }
 
 #[test]
@@ -71,23 +59,12 @@ fn whatever_a_client_sends_one_record_is_one_bounded_line() {
         ..Entry::new(NOW, Kind::Decision)
     };
     let line = Chain::default().append(&entry).unwrap();
-    assert!(
-        !line
-            .text
-            .chars()
-            .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{202e}')),
-        "{}",
-        line.text
-    );
+    assert!(!line.text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{202e}')), "{}", line.text);
     assert!(line.text.len() < 3 * MAX_VALUE_BYTES);
     let read = Record::parse(&line.text).unwrap().entry;
     assert_eq!(read.path.as_deref(), Some(evil));
     let detail = read.detail.unwrap();
-    assert!(
-        detail.ends_with(&format!("é… {} bytes cut", MAX_VALUE_BYTES + 2)),
-        "{}",
-        &detail[detail.len() - 40..]
-    );
+    assert!(detail.ends_with(&format!("é… {} bytes cut", MAX_VALUE_BYTES + 2)), "{}", &detail[detail.len() - 40..]);
     verify([line.text], Some(LineHash::GENESIS)).unwrap();
 }
 
@@ -95,10 +72,7 @@ fn whatever_a_client_sends_one_record_is_one_bounded_line() {
 fn an_intact_chain_verifies_and_goes_on_over_segments() {
     let (all, chain) = lines(20);
     let summary = verify(&all, Some(LineHash::GENESIS)).unwrap();
-    assert_eq!(
-        (summary.lines, summary.first_sequence, summary.last_sequence),
-        (20, 1, 20)
-    );
+    assert_eq!((summary.lines, summary.first_sequence, summary.last_sequence), (20, 1, 20));
     assert_eq!(summary.last, chain.last());
     let first = verify(&all[..12], Some(LineHash::GENESIS)).unwrap();
     let second = verify(&all[12..], Some(first.last)).unwrap();
@@ -123,15 +97,9 @@ fn tampering_shows_and_says_where() {
     let swapped = Broken::NotNext { expected: 4, found: 6 };
     assert_eq!(with(&|l| l[3] = l[3].replace("dana", "carl")), (4, Broken::Altered));
     assert_eq!(with(&|l| l[3].push(' ')), (4, Broken::NotARecord));
-    assert_eq!(
-        with(&|l| drop(l.remove(3))),
-        (4, Broken::NotNext { expected: 4, found: 5 })
-    );
+    assert_eq!(with(&|l| drop(l.remove(3))), (4, Broken::NotNext { expected: 4, found: 5 }));
     assert_eq!(with(&|l| l.swap(3, 5)), (4, swapped));
-    assert_eq!(
-        with(&|l| l.insert(3, l[2].clone())),
-        (4, Broken::NotNext { expected: 4, found: 3 })
-    );
+    assert_eq!(with(&|l| l.insert(3, l[2].clone())), (4, Broken::NotNext { expected: 4, found: 3 }));
     assert_eq!(with(&|l| drop(l.remove(0))), (1, Broken::NotTheStart));
     assert_eq!(with(&|l| l.clear()), (1, Broken::Empty));
     assert_eq!(with(&|l| l[9].clear()), (10, Broken::NotARecord));
@@ -147,22 +115,13 @@ fn tampering_shows_and_says_where() {
         let mut entry = Record::parse(&l[3]).unwrap().entry;
         entry.reason = Some(Reason::Allowed);
         entry.detail = Some("nothing to see".into());
-        l[3] = Chain::after(3, verify(&l[..3], None).unwrap().last)
-            .append(&entry)
-            .unwrap()
-            .text;
+        l[3] = Chain::after(3, verify(&l[..3], None).unwrap().last).append(&entry).unwrap().text;
     };
     assert_eq!(with(&forged), (5, Broken::OtherPast));
     // Cut off at a segment's border: the next segment does not continue what is left.
     let left = verify(&all[..5], genesis).unwrap();
     let error = verify(&all[6..], Some(left.last)).unwrap_err();
-    assert_eq!(
-        error,
-        BrokenAt {
-            line: 1,
-            why: Broken::NotTheStart
-        }
-    );
+    assert_eq!(error, BrokenAt { line: 1, why: Broken::NotTheStart });
 }
 
 #[test]
@@ -183,105 +142,37 @@ fn the_fingerprint_changes_with_every_fact_that_matters_and_with_no_other() {
     let print = |facts: &Facts<'_>| fingerprint(facts, &policy.decide(facts), &state);
     let base = of(request("samba-hr", INSIDE), user("dana"), &["hr", "b"], "mfa");
     let same = [
-        Facts {
-            now: NOW.plus(hours(1)),
-            ..base.clone()
-        },
-        Facts {
-            path: "/other",
-            method: "HEAD",
-            ..base.clone()
-        },
-        Facts {
-            address: Fact::Known("10.9.9.9".parse().unwrap()),
-            ..base.clone()
-        },
-        Facts {
-            groups: groups(&["b", "hr"]),
-            ..base.clone()
-        },
+        Facts { now: NOW.plus(hours(1)), ..base.clone() },
+        Facts { path: "/other", method: "HEAD", ..base.clone() },
+        Facts { address: Fact::Known("10.9.9.9".parse().unwrap()), ..base.clone() },
+        Facts { groups: groups(&["b", "hr"]), ..base.clone() },
     ];
     for facts in same {
         assert_eq!(print(&facts), print(&base), "{facts:?}");
     }
-    let backup = of(
-        request("backup-api", INSIDE),
-        service("spiffe://example.test/backup"),
-        &[],
-        "standard",
-    );
-    let later = Facts {
-        proofs: proofs(&[("standard", hours(1))]),
-        ..backup.clone()
-    };
-    assert_eq!(
-        print(&later),
-        print(&backup),
-        "a service proves its tier with each connection"
-    );
+    let backup = of(request("backup-api", INSIDE), service("spiffe://example.test/backup"), &[], "standard");
+    let later = Facts { proofs: proofs(&[("standard", hours(1))]), ..backup.clone() };
+    assert_eq!(print(&later), print(&backup), "a service proves its tier with each connection");
     let mut seen = vec![print(&base)];
     for facts in [
-        Facts {
-            identity: user("carol"),
-            ..base.clone()
-        },
-        Facts {
-            identity: Identity::Anonymous,
-            ..base.clone()
-        },
-        Facts {
-            resource: "wiki",
-            ..base.clone()
-        },
-        Facts {
-            method: "POST",
-            ..base.clone()
-        },
-        Facts {
-            listener: "mesh",
-            ..base.clone()
-        },
-        Facts {
-            address: Fact::Known("203.0.113.9".parse().unwrap()),
-            ..base.clone()
-        },
-        Facts {
-            country: country("FR"),
-            ..base.clone()
-        },
-        Facts {
-            country: Fact::Unknown(Why::Stale),
-            ..base.clone()
-        },
-        Facts {
-            groups: groups(&["hr"]),
-            ..base.clone()
-        },
-        Facts {
-            groups: Fact::Unknown(Why::SourceDown),
-            ..base.clone()
-        },
-        Facts {
-            certificate: certificate("devices"),
-            ..base.clone()
-        },
-        Facts {
-            proofs: proofs(&[("hardware", hours(0))]),
-            ..base.clone()
-        },
-        Facts {
-            proofs: proofs(&[("mfa", hours(20))]),
-            ..base.clone()
-        },
+        Facts { identity: user("carol"), ..base.clone() },
+        Facts { identity: Identity::Anonymous, ..base.clone() },
+        Facts { resource: "wiki", ..base.clone() },
+        Facts { method: "POST", ..base.clone() },
+        Facts { listener: "mesh", ..base.clone() },
+        Facts { address: Fact::Known("203.0.113.9".parse().unwrap()), ..base.clone() },
+        Facts { country: country("FR"), ..base.clone() },
+        Facts { country: Fact::Unknown(Why::Stale), ..base.clone() },
+        Facts { groups: groups(&["hr"]), ..base.clone() },
+        Facts { groups: Fact::Unknown(Why::SourceDown), ..base.clone() },
+        Facts { certificate: certificate("devices"), ..base.clone() },
+        Facts { proofs: proofs(&[("hardware", hours(0))]), ..base.clone() },
+        Facts { proofs: proofs(&[("mfa", hours(20))]), ..base.clone() },
     ] {
         let print = print(&facts);
         assert!(!seen.contains(&print), "{facts:?}");
         seen.push(print);
     }
-    assert_eq!(
-        fingerprint(&base, &other.decide(&base), &state),
-        print(&base),
-        "the same version is the same policy"
-    );
+    assert_eq!(fingerprint(&base, &other.decide(&base), &state), print(&base), "the same version is the same policy");
     assert_ne!(RandomState::new().hash_one(1), state.hash_one(1));
 }

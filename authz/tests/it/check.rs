@@ -8,12 +8,7 @@ fn problems(change: impl FnOnce(&mut PolicyDraft)) -> Vec<String> {
     let mut draft = m6();
     change(&mut draft);
     let text = |p: Problem| format!("{}: {}; {}", p.line, p.message, p.hint.unwrap_or_default());
-    Policy::build(draft)
-        .err()
-        .unwrap_or_default()
-        .into_iter()
-        .map(text)
-        .collect()
+    Policy::build(draft).err().unwrap_or_default().into_iter().map(text).collect()
 }
 
 type Change = fn(&mut PolicyDraft);
@@ -21,14 +16,8 @@ type Change = fn(&mut PolicyDraft);
 #[test]
 fn every_mistake_is_named_with_its_line_and_what_to_do() {
     let cases: &[(Change, &str)] = &[
-        (
-            |d| d.rows[0].zones[0].0 = at(30, "intrenal"),
-            "30: unknown zone `intrenal`; did you mean `internal`?",
-        ),
-        (
-            |d| d.rows[0].zones[0].0 = at(30, "x"),
-            "30: unknown zone `x`; defined are `external` and `internal`",
-        ),
+        (|d| d.rows[0].zones[0].0 = at(30, "intrenal"), "30: unknown zone `intrenal`; did you mean `internal`?"),
+        (|d| d.rows[0].zones[0].0 = at(30, "x"), "30: unknown zone `x`; defined are `external` and `internal`"),
         (
             |d| d.rows[0].zones[0].1 = at(30, CellDraft::Tier("mfs".to_owned())),
             "30: unknown tier `mfs`; did you mean `mfa`?",
@@ -41,10 +30,7 @@ fn every_mistake_is_named_with_its_line_and_what_to_do() {
             |d| d.rows[1].resource = at(30, "wiki"),
             "30: resource `wiki` is already defined on line 9; remove one of them or rename it",
         ),
-        (
-            |d| d.rows[0].resource = at(30, "  "),
-            "30: a resource has no name; give it a name",
-        ),
+        (|d| d.rows[0].resource = at(30, "  "), "30: a resource has no name; give it a name"),
         (
             |d| d.rows[0].resource = at(30, "wi\nki"),
             "30: the name of resource `wi\\nki` has spaces around it or control characters; remove them",
@@ -69,10 +55,7 @@ fn every_mistake_is_named_with_its_line_and_what_to_do() {
             |d| d.rows[0].allow[0] = at(30, "spiffe://example.test/x"),
             "30: `spiffe://example.test/x` in `allow` begins with an unknown word `spiffe`; did you mean `service:spiffe://example.test/x`?",
         ),
-        (
-            |d| d.rows[0].allow[0] = at(30, "group:"),
-            "30: a group has no name; give it a name",
-        ),
+        (|d| d.rows[0].allow[0] = at(30, "group:"), "30: a group has no name; give it a name"),
         (
             |d| d.rows[0].allow[0] = at(30, "service:backup"),
             "30: `backup` is not a SPIFFE ID: does not begin with `spiffe://`; write `service:spiffe://trust-domain/path`",
@@ -86,12 +69,7 @@ fn every_mistake_is_named_with_its_line_and_what_to_do() {
             "9: row `wiki` allows `anyone`, but zone `internal` asks for a tier; write `authenticated` in `allow` for everybody who signs in, or `anonymous` in the cell",
         ),
         (
-            |d| {
-                d.rows[7]
-                    .zones
-                    .iter_mut()
-                    .for_each(|(_, cell)| cell.value = CellDraft::Deny)
-            },
+            |d| d.rows[7].zones.iter_mut().for_each(|(_, cell)| cell.value = CellDraft::Deny),
             "16: row `status` allows `anyone`, but no cell of it is `anonymous`; write `authenticated` in `allow` for everybody who signs in, or `anonymous` in a cell",
         ),
         (
@@ -100,11 +78,8 @@ fn every_mistake_is_named_with_its_line_and_what_to_do() {
         ),
         (
             |d| {
-                d.rows[7].require = vec![guard(
-                    30,
-                    "hr",
-                    Condition::Not(Box::new(Condition::Groups(vec![at(30, "hr")]))),
-                )]
+                d.rows[7].require =
+                    vec![guard(30, "hr", Condition::Not(Box::new(Condition::Groups(vec![at(30, "hr")]))))]
             },
             "30: condition `hr` asks for a person, but row `status` is `anonymous`; nobody signs in here: write a tier in the cell or remove the condition",
         ),
@@ -130,9 +105,7 @@ fn every_mistake_is_named_with_its_line_and_what_to_do() {
         ),
         (
             |d| {
-                let deep = (0..9).fold(Condition::Zones(vec![at(30, "external")]), |c, _| {
-                    Condition::Not(Box::new(c))
-                });
+                let deep = (0..9).fold(Condition::Zones(vec![at(30, "external")]), |c, _| Condition::Not(Box::new(c)));
                 d.rows[0].deny = vec![guard(30, "c", deep)];
             },
             "30: condition `c` nested too deeply; write it as several conditions",
@@ -149,33 +122,15 @@ fn every_mistake_is_named_with_its_line_and_what_to_do() {
             "9: row `wiki` has a `max_age` of less than a second, so no proof could satisfy it; write how old a proof may be, such as `max_age: 15m`",
         ),
         (
-            |d| {
-                d.zones.push(ZoneDraft {
-                    name: at(30, "external"),
-                    networks: vec![],
-                    listeners: vec![],
-                })
-            },
+            |d| d.zones.push(ZoneDraft { name: at(30, "external"), networks: vec![], listeners: vec![] }),
             "30: the zone `external` cannot be defined; it is every place that is in no other zone; remove it or rename it",
         ),
         (
-            |d| {
-                d.zones.push(ZoneDraft {
-                    name: at(30, "internal"),
-                    networks: vec![],
-                    listeners: vec![],
-                })
-            },
+            |d| d.zones.push(ZoneDraft { name: at(30, "internal"), networks: vec![], listeners: vec![] }),
             "30: zone `internal` is already defined on line 3; remove one of them or rename it",
         ),
         (
-            |d| {
-                d.zones.push(ZoneDraft {
-                    name: at(30, "b"),
-                    networks: vec![],
-                    listeners: vec![at(31, "mesh")],
-                })
-            },
+            |d| d.zones.push(ZoneDraft { name: at(30, "b"), networks: vec![], listeners: vec![at(31, "mesh")] }),
             "31: listener `mesh` is already in a zone on line 3; a listener belongs to one zone; remove one of them",
         ),
         (
@@ -219,20 +174,14 @@ fn every_mistake_is_named_with_its_line_and_what_to_do() {
             "5: tier `standard` has a `max_age` of less than a second, so no proof could satisfy it; write how old a proof may be, such as `max_age: 8h`",
         ),
         (
-            |d| {
-                d.exceptions
-                    .push(exception(30, "EX-14", "wiki", &["user:carol"], "external", "mfa"))
-            },
+            |d| d.exceptions.push(exception(30, "EX-14", "wiki", &["user:carol"], "external", "mfa")),
             "30: exception `EX-14` is already defined on line 18; remove one of them or rename it",
         ),
         (
             |d| d.exceptions[0].resource = at(30, "samba_hr"),
             "30: unknown resource `samba_hr`; did you mean `samba-hr`?",
         ),
-        (
-            |d| d.exceptions[0].zone = at(30, "extrenal"),
-            "30: unknown zone `extrenal`; did you mean `external`?",
-        ),
+        (|d| d.exceptions[0].zone = at(30, "extrenal"), "30: unknown zone `extrenal`; did you mean `external`?"),
         (
             |d| d.exceptions[0].tier = at(30, "deny"),
             "30: unknown tier `deny`; defined are `standard`, `mfa` and `hardware`",
@@ -279,16 +228,8 @@ fn all_mistakes_come_at_once_in_the_order_of_the_file() {
 #[test]
 fn what_should_not_stay_is_a_warning() {
     let mut draft = m6();
-    draft.zones.push(ZoneDraft {
-        name: at(4, "lab"),
-        networks: vec![],
-        listeners: vec![],
-    });
-    draft.zones.push(ZoneDraft {
-        name: at(4, "all"),
-        networks: vec![at(4, net("::/0"))],
-        listeners: vec![],
-    });
+    draft.zones.push(ZoneDraft { name: at(4, "lab"), networks: vec![], listeners: vec![] });
+    draft.zones.push(ZoneDraft { name: at(4, "all"), networks: vec![at(4, net("::/0"))], listeners: vec![] });
     draft.rows[0].review_by = Some(NOW);
     draft.rows[0].owner = Some("alice".to_owned());
     draft.rows[0].raise = vec![raise(9, "up", Condition::Zones(vec![at(9, "external")]), "standard")];
@@ -296,10 +237,7 @@ fn what_should_not_stay_is_a_warning() {
     draft.rows[3].zones.truncate(0);
     draft.rows[4].max_age = Some(Duration::from_secs(5));
     draft.exceptions = vec![
-        ExceptionDraft {
-            expires: NOW,
-            ..exception(20, "EX-1", "wiki", &["user:a"], "external", "mfa")
-        },
+        ExceptionDraft { expires: NOW, ..exception(20, "EX-1", "wiki", &["user:a"], "external", "mfa") },
         ExceptionDraft {
             expires: NOW.plus(hours(24 * 14)),
             ..exception(21, "EX-2", "wiki", &["user:a"], "external", "mfa")
@@ -313,11 +251,8 @@ fn what_should_not_stay_is_a_warning() {
             ..exception(23, "EX-4", "wiki", &["user:a"], "external", "mfa")
         },
     ];
-    let text: Vec<String> = build(draft)
-        .warnings(NOW)
-        .into_iter()
-        .map(|p| format!("{}: {}", p.line, p.message))
-        .collect();
+    let text: Vec<String> =
+        build(draft).warnings(NOW).into_iter().map(|p| format!("{}: {}", p.line, p.message)).collect();
     assert_eq!(
         text,
         [
@@ -339,32 +274,13 @@ fn what_should_not_stay_is_a_warning() {
 #[test]
 fn a_policy_says_what_the_configuration_must_define() {
     let policy = m6_with("wiki", |row| {
-        row.require = vec![guard(
-            9,
-            "device",
-            Condition::Any(vec![Condition::ClientCertificate(at(40, "devices"))]),
-        )];
-        row.raise = vec![raise(
-            9,
-            "up",
-            Condition::Not(Box::new(Condition::ClientCertificate(at(41, "partner")))),
-            "mfa",
-        )];
+        row.require = vec![guard(9, "device", Condition::Any(vec![Condition::ClientCertificate(at(40, "devices"))]))];
+        row.raise =
+            vec![raise(9, "up", Condition::Not(Box::new(Condition::ClientCertificate(at(41, "partner")))), "mfa")];
     });
-    assert_eq!(
-        policy.named_trust_domains(),
-        [at::<Name>(40, "devices"), at(41, "partner")]
-    );
+    assert_eq!(policy.named_trust_domains(), [at::<Name>(40, "devices"), at(41, "partner")]);
     assert_eq!(policy.named_listeners(), [at::<Name>(3, "mesh")]);
-    assert_eq!(
-        policy
-            .row("samba-hr")
-            .unwrap()
-            .groups()
-            .map(|g| &**g)
-            .collect::<Vec<_>>(),
-        ["hr", "finance"]
-    );
+    assert_eq!(policy.row("samba-hr").unwrap().groups().map(|g| &**g).collect::<Vec<_>>(), ["hr", "finance"]);
 }
 
 #[test]

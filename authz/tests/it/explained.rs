@@ -12,32 +12,20 @@ fn a_refusal_names_row_line_place_and_person() {
     let dana = |resource, address| of(request(resource, address), user("dana"), &["hr"], "mfa");
     for (facts, expected) in [
         (
-            Facts {
-                country: country("FR"),
-                ..dana("samba-hr", OUTSIDE)
-            },
+            Facts { country: country("FR"), ..dana("samba-hr", OUTSIDE) },
             "refused: row `samba-hr` (policy.yaml:11) is closed from zone `external`; you came from 203.0.113.5 (FR)",
         ),
         (
             dana("wiki", INSIDE),
             "refused: row `wiki` (policy.yaml:9) does not allow user `dana` (corp); it allows `group:all-employees`",
         ),
+        (dana("payroll", INSIDE), "refused: no row names resource `payroll` (policy.yaml)"),
         (
-            dana("payroll", INSIDE),
-            "refused: no row names resource `payroll` (policy.yaml)",
-        ),
-        (
-            Facts {
-                groups: Fact::Unknown(Why::SourceDown),
-                ..dana("wiki", INSIDE)
-            },
+            Facts { groups: Fact::Unknown(Why::SourceDown), ..dana("wiki", INSIDE) },
             "refused: row `wiki` (policy.yaml:9) allows `group:all-employees`, and the groups of user `dana` (corp) are unknown: its source could not be asked",
         ),
         (
-            Facts {
-                proofs: proofs(&[("standard", hours(3))]),
-                ..dana("samba-hr", INSIDE)
-            },
+            Facts { proofs: proofs(&[("standard", hours(3))]), ..dana("samba-hr", INSIDE) },
             "step-up needed: row `samba-hr` (policy.yaml:11) asks user `dana` (corp) for `mfa`, not older than 8h; proven: `standard` 3h ago",
         ),
         (
@@ -56,19 +44,10 @@ fn a_refusal_names_row_line_place_and_person() {
 #[test]
 fn the_steps_say_yes_no_or_unknown_in_their_order() {
     let policy = m6_with("samba-hr", |row| {
-        row.require = vec![guard(
-            21,
-            "company-device",
-            Condition::ClientCertificate(at(21, "devices")),
-        )];
+        row.require = vec![guard(21, "company-device", Condition::ClientCertificate(at(21, "devices")))];
         row.raise = vec![RaiseDraft {
             ignore_unknown: true,
-            ..raise(
-                22,
-                "abroad",
-                Condition::CountryNotIn(vec![Country::parse("DE").unwrap()]),
-                "hardware",
-            )
+            ..raise(22, "abroad", Condition::CountryNotIn(vec![Country::parse("DE").unwrap()]), "hardware")
         }];
     });
     let facts = Facts {

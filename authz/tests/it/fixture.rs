@@ -13,18 +13,11 @@ pub fn hours(n: u64) -> Duration {
 }
 
 pub fn at<T>(line: u32, value: impl Into<T>) -> Located<T> {
-    Located {
-        value: value.into(),
-        line,
-    }
+    Located { value: value.into(), line }
 }
 
 pub fn tier(line: u32, name: &str, max_age: Duration) -> TierDraft {
-    TierDraft {
-        name: at(line, name),
-        max_age,
-        factors: format!("what {name} asks for"),
-    }
+    TierDraft { name: at(line, name), max_age, factors: format!("what {name} asks for") }
 }
 
 /// Cells as the file writes them: `internal: mfa, external: deny`.
@@ -36,10 +29,7 @@ pub fn row(line: u32, resource: &str, allow: &[&str], zones: &[(&str, &str)]) ->
         owner: None,
         review_by: None,
         allow: allow.iter().map(|text| at(line, *text)).collect(),
-        zones: zones
-            .iter()
-            .map(|(zone, cell)| (at(line, *zone), at(line, cell_draft(cell))))
-            .collect(),
+        zones: zones.iter().map(|(zone, cell)| (at(line, *zone), at(line, cell_draft(cell)))).collect(),
         require: Vec::new(),
         deny: Vec::new(),
         raise: Vec::new(),
@@ -57,19 +47,11 @@ fn cell_draft(text: &str) -> CellDraft {
 }
 
 pub fn guard(line: u32, name: &str, condition: Condition) -> GuardDraft {
-    GuardDraft {
-        name: at(line, name),
-        condition,
-    }
+    GuardDraft { name: at(line, name), condition }
 }
 
 pub fn raise(line: u32, name: &str, when: Condition, to: &str) -> RaiseDraft {
-    RaiseDraft {
-        name: at(line, name),
-        when,
-        to: at(line, to),
-        ignore_unknown: false,
-    }
+    RaiseDraft { name: at(line, name), when, to: at(line, to), ignore_unknown: false }
 }
 
 pub fn exception(line: u32, id: &str, resource: &str, allow: &[&str], zone: &str, tier: &str) -> ExceptionDraft {
@@ -95,69 +77,18 @@ pub fn m6() -> PolicyDraft {
             networks: vec![at(3, net("10.0.0.0/8")), at(3, net("192.0.2.0/24"))],
             listeners: vec![at(3, "mesh")],
         }],
-        tiers: vec![
-            tier(5, "standard", hours(12)),
-            tier(6, "mfa", hours(8)),
-            tier(7, "hardware", hours(1)),
-        ],
+        tiers: vec![tier(5, "standard", hours(12)), tier(6, "mfa", hours(8)), tier(7, "hardware", hours(1))],
         rows: vec![
-            row(
-                9,
-                "wiki",
-                &["group:all-employees"],
-                &[("internal", "standard"), ("external", "standard")],
-            ),
-            row(
-                10,
-                "samba-general",
-                &["group:all-employees"],
-                &[("internal", "mfa"), ("external", "mfa")],
-            ),
-            row(
-                11,
-                "samba-hr",
-                &["group:hr", "group:finance"],
-                &[("internal", "mfa"), ("external", "deny")],
-            ),
-            row(
-                12,
-                "proxmox",
-                &["group:it-admins"],
-                &[("internal", "hardware"), ("external", "deny")],
-            ),
-            row(
-                13,
-                "headscale",
-                &["group:it-admins"],
-                &[("internal", "hardware"), ("external", "deny")],
-            ),
-            row(
-                14,
-                "k3s-critical",
-                &["group:developers"],
-                &[("internal", "mfa"), ("external", "mfa")],
-            ),
-            row(
-                15,
-                "backup-api",
-                &["service:spiffe://example.test/backup"],
-                &[("internal", "standard")],
-            ),
-            row(
-                16,
-                "status",
-                &["anyone"],
-                &[("internal", "anonymous"), ("external", "anonymous")],
-            ),
+            row(9, "wiki", &["group:all-employees"], &[("internal", "standard"), ("external", "standard")]),
+            row(10, "samba-general", &["group:all-employees"], &[("internal", "mfa"), ("external", "mfa")]),
+            row(11, "samba-hr", &["group:hr", "group:finance"], &[("internal", "mfa"), ("external", "deny")]),
+            row(12, "proxmox", &["group:it-admins"], &[("internal", "hardware"), ("external", "deny")]),
+            row(13, "headscale", &["group:it-admins"], &[("internal", "hardware"), ("external", "deny")]),
+            row(14, "k3s-critical", &["group:developers"], &[("internal", "mfa"), ("external", "mfa")]),
+            row(15, "backup-api", &["service:spiffe://example.test/backup"], &[("internal", "standard")]),
+            row(16, "status", &["anyone"], &[("internal", "anonymous"), ("external", "anonymous")]),
         ],
-        exceptions: vec![exception(
-            18,
-            "EX-14",
-            "samba-hr",
-            &["user:carol"],
-            "external",
-            "hardware",
-        )],
+        exceptions: vec![exception(18, "EX-14", "samba-hr", &["user:carol"], "external", "hardware")],
     }
 }
 
@@ -172,13 +103,7 @@ pub fn build(draft: PolicyDraft) -> Policy {
 /// M6 with one row changed.
 pub fn m6_with(resource: &str, change: impl FnOnce(&mut RowDraft)) -> Policy {
     let mut draft = m6();
-    change(
-        draft
-            .rows
-            .iter_mut()
-            .find(|row| row.resource.value == resource)
-            .unwrap(),
-    );
+    change(draft.rows.iter_mut().find(|row| row.resource.value == resource).unwrap());
     build(draft)
 }
 
@@ -203,10 +128,7 @@ pub fn federated(name: &str) -> Identity {
 }
 
 pub fn service(id: &str) -> Identity {
-    Identity::Service(Arc::new(Service {
-        id: SpiffeId::parse(id).unwrap(),
-        trust_domain: "devices".into(),
-    }))
+    Identity::Service(Arc::new(Service { id: SpiffeId::parse(id).unwrap(), trust_domain: "devices".into() }))
 }
 
 pub fn groups(names: &[&str]) -> Fact<Arc<Groups>> {
@@ -215,11 +137,7 @@ pub fn groups(names: &[&str]) -> Fact<Arc<Groups>> {
 
 pub fn proofs(list: &[(&str, Duration)]) -> Arc<[Proof]> {
     list.iter()
-        .map(|(tier, age)| Proof {
-            tier: (*tier).into(),
-            proven_at: NOW.minus(*age),
-            provider: "corp".into(),
-        })
+        .map(|(tier, age)| Proof { tier: (*tier).into(), proven_at: NOW.minus(*age), provider: "corp".into() })
         .collect()
 }
 
@@ -249,17 +167,8 @@ pub fn request<'a>(resource: &'a str, address: &str) -> Facts<'a> {
 }
 
 pub fn of<'a>(facts: Facts<'a>, who: Identity, of_groups: &[&str], tier: &str) -> Facts<'a> {
-    let proven = if tier.is_empty() {
-        proofs(&[])
-    } else {
-        proofs(&[(tier, hours(0))])
-    };
-    Facts {
-        identity: who,
-        groups: groups(of_groups),
-        proofs: proven,
-        ..facts
-    }
+    let proven = if tier.is_empty() { proofs(&[]) } else { proofs(&[(tier, hours(0))]) };
+    Facts { identity: who, groups: groups(of_groups), proofs: proven, ..facts }
 }
 
 /// Verdict and reason in one word each: `step_up mfa step_up_needed`.
@@ -281,10 +190,7 @@ pub fn outcome(decision: &Decision) -> String {
 pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
     let decision = policy.decide(facts);
     let explanation = explain(policy, facts, &decision);
-    assert_eq!(
-        (explanation.verdict, explanation.reason),
-        (decision.verdict.kind(), decision.reason)
-    );
+    assert_eq!((explanation.verdict, explanation.reason), (decision.verdict.kind(), decision.reason));
     let said = match decision.verdict.kind() {
         VerdictKind::Allow => "allowed",
         VerdictKind::Login => "sign-in needed",

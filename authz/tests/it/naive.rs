@@ -19,11 +19,7 @@ pub fn outcome(policy: &PolicyDraft, facts: &Facts<'_>) -> String {
     let Some(row) = policy.rows.iter().find(|row| row.resource.value == facts.resource) else {
         return "deny no_rule".to_owned();
     };
-    let cell = row
-        .zones
-        .iter()
-        .find(|(name, _)| name.value == zone)
-        .map(|(_, cell)| cell.value.clone());
+    let cell = row.zones.iter().find(|(name, _)| name.value == zone).map(|(_, cell)| cell.value.clone());
     let cell = cell.unwrap_or(CellDraft::Deny);
     let live: Vec<&ExceptionDraft> = policy
         .exceptions
@@ -40,10 +36,7 @@ pub fn outcome(policy: &PolicyDraft, facts: &Facts<'_>) -> String {
                 return Some(format!("deny condition_denied {}", guard.name.value));
             }
         }
-        let missing = row
-            .require
-            .iter()
-            .find(|guard| holds(&guard.condition, facts, &zone) != Answer::Yes)?;
+        let missing = row.require.iter().find(|guard| holds(&guard.condition, facts, &zone) != Answer::Yes)?;
         Some(format!("deny requirement_missing {}", missing.name.value))
     };
     let raised = |from: usize| {
@@ -52,11 +45,7 @@ pub fn outcome(policy: &PolicyDraft, facts: &Facts<'_>) -> String {
             Answer::Unknown => !raise.ignore_unknown,
             Answer::No | Answer::Pending => false,
         };
-        row.raise
-            .iter()
-            .filter(fires)
-            .map(|raise| rank(&raise.to.value))
-            .fold(from, usize::max)
+        row.raise.iter().filter(fires).map(|raise| rank(&raise.to.value)).fold(from, usize::max)
     };
     let name = |rank: usize| policy.tiers[rank].name.value.clone();
     // 2.
@@ -74,10 +63,7 @@ pub fn outcome(policy: &PolicyDraft, facts: &Facts<'_>) -> String {
     }
     // 4.
     let of = |wanted: Answer| -> Vec<usize> {
-        live.iter()
-            .filter(|e| member(&e.allow, facts) == wanted)
-            .map(|e| rank(&e.tier.value))
-            .collect()
+        live.iter().filter(|e| member(&e.allow, facts) == wanted).map(|e| rank(&e.tier.value)).collect()
     };
     let (fits, maybe) = (of(Answer::Yes), of(Answer::Unknown));
     let needed = if let Some(lowest) = fits.iter().min() {
@@ -118,23 +104,14 @@ fn zone(policy: &PolicyDraft, facts: &Facts<'_>) -> String {
     let Fact::Known(address) = facts.address else {
         return external;
     };
-    if let Some(zone) = policy
-        .zones
-        .iter()
-        .find(|zone| zone.listeners.iter().any(|l| l.value == facts.listener))
-    {
+    if let Some(zone) = policy.zones.iter().find(|zone| zone.listeners.iter().any(|l| l.value == facts.listener)) {
         return zone.name.value.clone();
     }
     if crate::fixture::net("100.64.0.0/10").contains(&address) {
         return external;
     }
-    let nets = policy
-        .zones
-        .iter()
-        .flat_map(|zone| zone.networks.iter().map(move |net| (net.value, zone)));
-    let best = nets
-        .filter(|(net, _)| net.contains(&address))
-        .max_by_key(|(net, _)| net.prefix_len());
+    let nets = policy.zones.iter().flat_map(|zone| zone.networks.iter().map(move |net| (net.value, zone)));
+    let best = nets.filter(|(net, _)| net.contains(&address)).max_by_key(|(net, _)| net.prefix_len());
     best.map_or(external, |(_, zone)| zone.name.value.clone())
 }
 
@@ -168,9 +145,9 @@ fn holds(condition: &Condition, facts: &Facts<'_>, zone: &str) -> Answer {
     match condition {
         Condition::ClientCertificate(domain) => match &facts.certificate {
             Fact::Unknown(_) => Answer::Unknown,
-            Fact::Known(found) => yes(found
-                .as_ref()
-                .is_some_and(|c| *c.trust_domain == *domain.value && c.not_after > NOW)),
+            Fact::Known(found) => {
+                yes(found.as_ref().is_some_and(|c| *c.trust_domain == *domain.value && c.not_after > NOW))
+            }
         },
         Condition::Groups(_) | Condition::Users(_) | Condition::Services(_)
             if facts.identity == Identity::Anonymous =>
@@ -197,23 +174,11 @@ fn holds(condition: &Condition, facts: &Facts<'_>, zone: &str) -> Answer {
             Answer::No => Answer::Yes,
             open => open,
         },
-        Condition::All(list) => first_of(
-            &parts(list),
-            &[Answer::No, Answer::Pending, Answer::Unknown],
-            Answer::Yes,
-        ),
-        Condition::Any(list) => first_of(
-            &parts(list),
-            &[Answer::Yes, Answer::Pending, Answer::Unknown],
-            Answer::No,
-        ),
+        Condition::All(list) => first_of(&parts(list), &[Answer::No, Answer::Pending, Answer::Unknown], Answer::Yes),
+        Condition::Any(list) => first_of(&parts(list), &[Answer::Yes, Answer::Pending, Answer::Unknown], Answer::No),
     }
 }
 
 fn first_of(parts: &[Answer], order: &[Answer], otherwise: Answer) -> Answer {
-    order
-        .iter()
-        .copied()
-        .find(|answer| parts.contains(answer))
-        .unwrap_or(otherwise)
+    order.iter().copied().find(|answer| parts.contains(answer)).unwrap_or(otherwise)
 }

@@ -10,14 +10,8 @@ const ZONES: [&str; 3] = ["internal", "lab", "external"];
 const TIERS: [&str; 3] = ["standard", "mfa", "hardware"];
 const RESOURCES: [&str; 3] = ["wiki", "hr", "api"];
 const GROUPS: [&str; 3] = ["staff", "hr", "admins"];
-const SUBJECTS: [&str; 6] = [
-    "group:staff",
-    "group:hr",
-    "user:alice",
-    "user:partner/bob",
-    "service:spiffe://example.test/a",
-    "authenticated",
-];
+const SUBJECTS: [&str; 6] =
+    ["group:staff", "group:hr", "user:alice", "user:partner/bob", "service:spiffe://example.test/a", "authenticated"];
 const COUNTRIES: [&str; 3] = ["DE", "FR", "KP"];
 const DOMAINS: [&str; 2] = ["devices", "partner"];
 
@@ -61,10 +55,7 @@ fn condition(person: bool) -> BoxedStrategy<Condition> {
 
 fn guards(prefix: &'static str, person: bool) -> impl Strategy<Value = Vec<GuardDraft>> {
     let named = move |list: Vec<Condition>| {
-        list.into_iter()
-            .enumerate()
-            .map(|(n, c)| guard(1, &format!("{prefix}{n}"), c))
-            .collect()
+        list.into_iter().enumerate().map(|(n, c)| guard(1, &format!("{prefix}{n}"), c)).collect()
     };
     prop::collection::vec(condition(person), 0..3).prop_map(named)
 }
@@ -73,10 +64,7 @@ fn raises() -> impl Strategy<Value = Vec<RaiseDraft>> {
     let named = |list: Vec<(Condition, &str, bool)>| {
         let raises = list.into_iter().enumerate();
         raises
-            .map(|(n, (c, to, ignore_unknown))| RaiseDraft {
-                ignore_unknown,
-                ..raise(1, &format!("raise{n}"), c, to)
-            })
+            .map(|(n, (c, to, ignore_unknown))| RaiseDraft { ignore_unknown, ..raise(1, &format!("raise{n}"), c, to) })
             .collect()
     };
     prop::collection::vec((condition(true), select(&TIERS), any::<bool>()), 0..3).prop_map(named)
@@ -108,30 +96,17 @@ fn tier_row() -> impl Strategy<Value = RowDraft> {
 }
 
 fn open_row() -> impl Strategy<Value = RowDraft> {
-    (
-        cells(&["deny", "anonymous"]),
-        guards("deny", false),
-        guards("require", false),
-    )
-        .prop_map(|(mut cells, deny, require)| {
+    (cells(&["deny", "anonymous"]), guards("deny", false), guards("require", false)).prop_map(
+        |(mut cells, deny, require)| {
             cells.retain(|(zone, _)| *zone != "lab");
             cells.push(("lab", "anonymous"));
-            RowDraft {
-                deny,
-                require,
-                ..row(1, "", &["anyone"], &cells)
-            }
-        })
+            RowDraft { deny, require, ..row(1, "", &["anyone"], &cells) }
+        },
+    )
 }
 
 fn exceptions() -> impl Strategy<Value = Vec<ExceptionDraft>> {
-    let one = (
-        select(&RESOURCES),
-        subsequence(&SUBJECTS, 1..3),
-        select(&ZONES),
-        select(&TIERS),
-        any::<bool>(),
-    );
+    let one = (select(&RESOURCES), subsequence(&SUBJECTS, 1..3), select(&ZONES), select(&TIERS), any::<bool>());
     prop::collection::vec(one, 0..4).prop_map(|list| {
         let exceptions = list.into_iter().enumerate();
         exceptions
@@ -161,17 +136,9 @@ fn policies() -> impl Strategy<Value = PolicyDraft> {
                     networks: vec![at(1, net("10.0.0.0/8"))],
                     listeners: vec![at(1, "mesh")],
                 },
-                ZoneDraft {
-                    name: at(1, "lab"),
-                    networks: vec![at(1, net("10.9.0.0/16"))],
-                    listeners: vec![],
-                },
+                ZoneDraft { name: at(1, "lab"), networks: vec![at(1, net("10.9.0.0/16"))], listeners: vec![] },
             ],
-            tiers: vec![
-                tier(1, "standard", hours(12)),
-                tier(1, "mfa", hours(8)),
-                tier(1, "hardware", hours(1)),
-            ],
+            tiers: vec![tier(1, "standard", hours(12)), tier(1, "mfa", hours(8)), tier(1, "hardware", hours(1))],
             rows,
             exceptions,
             ..m6()
@@ -203,28 +170,18 @@ fn facts() -> impl Strategy<Value = Facts<'static>> {
     ];
     let country = fact(select(&COUNTRIES).prop_map(|code| Country::parse(code).unwrap()));
     let listener = select(&["public", "mesh"]);
-    (
-        select(&RESOURCES),
-        listener,
-        fact(address),
-        identity,
-        fact(groups),
-        proofs,
-        certificate,
-        country,
+    (select(&RESOURCES), listener, fact(address), identity, fact(groups), proofs, certificate, country).prop_map(
+        |(resource, listener, address, identity, groups, proofs, certificate, country)| Facts {
+            listener,
+            address,
+            identity,
+            groups,
+            proofs,
+            certificate,
+            country,
+            ..Facts::unknown(NOW, resource)
+        },
     )
-        .prop_map(
-            |(resource, listener, address, identity, groups, proofs, certificate, country)| Facts {
-                listener,
-                address,
-                identity,
-                groups,
-                proofs,
-                certificate,
-                country,
-                ..Facts::unknown(NOW, resource)
-            },
-        )
 }
 
 /// How open an answer is: what asks for less, or lets in, is more.
@@ -334,9 +291,5 @@ proptest! {
 fn ignores(policy: &Policy, resource: &str) -> bool {
     let table = policy.table();
     let row = table.rows.iter().find(|row| *row.resource == *resource);
-    row.is_some_and(|row| {
-        row.conditions
-            .iter()
-            .any(|condition| condition.effect.contains("not if unknown"))
-    })
+    row.is_some_and(|row| row.conditions.iter().any(|condition| condition.effect.contains("not if unknown")))
 }

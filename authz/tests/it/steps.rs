@@ -4,12 +4,7 @@ use std::time::Duration;
 use torhaus_authz::*;
 
 fn dana<'a>(resource: &'a str, address: &str, proven: &str) -> Facts<'a> {
-    of(
-        request(resource, address),
-        user("dana"),
-        &["all-employees", "hr"],
-        proven,
-    )
+    of(request(resource, address), user("dana"), &["all-employees", "hr"], proven)
 }
 
 fn carol<'a>(resource: &'a str, address: &str, proven: &str) -> Facts<'a> {
@@ -34,13 +29,7 @@ fn an_exception_opens_the_zone_for_its_subject_only() {
     check(&policy, &carol("samba-hr", INSIDE, "hardware"), "deny not_allowed");
     let decision = policy.decide(&carol("samba-hr", OUTSIDE, "hardware"));
     assert_eq!(decision.exception.as_deref(), Some("EX-14"));
-    assert_eq!(
-        decision.row,
-        Some(RowRef {
-            resource: "samba-hr".into(),
-            line: 11
-        })
-    );
+    assert_eq!(decision.row, Some(RowRef { resource: "samba-hr".into(), line: 11 }));
 }
 
 #[test]
@@ -50,10 +39,7 @@ fn an_expired_exception_is_inert() {
     let policy = build(draft);
     check(&policy, &carol("samba-hr", OUTSIDE, "hardware"), "deny zone_denied");
     check(&policy, &request("samba-hr", OUTSIDE), "deny zone_denied");
-    let a_moment_before = Facts {
-        now: NOW.minus(Duration::from_millis(1)),
-        ..carol("samba-hr", OUTSIDE, "hardware")
-    };
+    let a_moment_before = Facts { now: NOW.minus(Duration::from_millis(1)), ..carol("samba-hr", OUTSIDE, "hardware") };
     check(&policy, &a_moment_before, "allow");
 }
 
@@ -62,14 +48,7 @@ fn an_exception_replaces_the_cell_and_of_several_the_lowest_tier_counts() {
     let mut draft = m6();
     draft.exceptions = vec![
         exception(18, "EX-1", "samba-hr", &["user:carol"], "internal", "hardware"),
-        exception(
-            19,
-            "EX-2",
-            "samba-hr",
-            &["user:carol", "user:dana"],
-            "internal",
-            "standard",
-        ),
+        exception(19, "EX-2", "samba-hr", &["user:carol", "user:dana"], "internal", "standard"),
         exception(20, "EX-3", "samba-hr", &["group:hr"], "internal", "hardware"),
     ];
     let policy = build(draft);
@@ -84,57 +63,25 @@ fn an_exception_replaces_the_cell_and_of_several_the_lowest_tier_counts() {
 #[test]
 fn an_exception_waives_no_condition() {
     let mut draft = m6();
-    draft.rows[2].deny = vec![guard(
-        21,
-        "embargo",
-        Condition::CountryIn(vec![Country::parse("KP").unwrap()]),
-    )];
-    draft.rows[2].require = vec![guard(
-        22,
-        "company-device",
-        Condition::ClientCertificate(at(22, "devices")),
-    )];
+    draft.rows[2].deny = vec![guard(21, "embargo", Condition::CountryIn(vec![Country::parse("KP").unwrap()]))];
+    draft.rows[2].require = vec![guard(22, "company-device", Condition::ClientCertificate(at(22, "devices")))];
     draft.rows[2].raise = vec![];
     let policy = build(draft);
     let facts = carol("samba-hr", OUTSIDE, "hardware");
     check(&policy, &facts, "deny requirement_missing company-device");
-    let with_device = Facts {
-        certificate: certificate("devices"),
-        ..facts
-    };
+    let with_device = Facts { certificate: certificate("devices"), ..facts };
     check(&policy, &with_device, "allow");
-    check(
-        &policy,
-        &Facts {
-            country: country("KP"),
-            ..with_device
-        },
-        "deny condition_denied embargo",
-    );
+    check(&policy, &Facts { country: country("KP"), ..with_device }, "deny condition_denied embargo");
 }
 
 #[test]
 fn an_anonymous_cell_asks_nobody_but_keeps_its_conditions() {
     let policy = m6_with("status", |row| {
-        row.deny = vec![guard(
-            17,
-            "embargo",
-            Condition::CountryIn(vec![Country::parse("KP").unwrap()]),
-        )];
+        row.deny = vec![guard(17, "embargo", Condition::CountryIn(vec![Country::parse("KP").unwrap()]))];
     });
     check(&policy, &request("status", OUTSIDE), "allow");
-    check(
-        &policy,
-        &Facts {
-            country: country("KP"),
-            ..request("status", OUTSIDE)
-        },
-        "deny condition_denied embargo",
-    );
-    let unknown = Facts {
-        country: Fact::Unknown(Why::SourceDown),
-        ..request("status", OUTSIDE)
-    };
+    check(&policy, &Facts { country: country("KP"), ..request("status", OUTSIDE) }, "deny condition_denied embargo");
+    let unknown = Facts { country: Fact::Unknown(Why::SourceDown), ..request("status", OUTSIDE) };
     check(&policy, &unknown, "deny condition_denied embargo");
     check(&policy, &dana("status", OUTSIDE, ""), "allow");
 }
@@ -150,47 +97,16 @@ fn sign_in_asks_at_once_for_what_is_known_to_be_needed() {
         ];
     });
     check(&policy, &request("wiki", OUTSIDE), "login standard");
-    let in_france = Facts {
-        country: country("FR"),
-        ..request("wiki", OUTSIDE)
-    };
+    let in_france = Facts { country: country("FR"), ..request("wiki", OUTSIDE) };
     // Whether she is in hr is pending: it does not raise yet.
     check(&policy, &in_france, "login mfa");
-    check(
-        &policy,
-        &Facts {
-            country: country("FR"),
-            ..dana("wiki", OUTSIDE, "mfa")
-        },
-        "step_up hardware",
-    );
-    check(
-        &policy,
-        &Facts {
-            country: country("FR"),
-            ..carol("wiki", OUTSIDE, "mfa")
-        },
-        "allow",
-    );
+    check(&policy, &Facts { country: country("FR"), ..dana("wiki", OUTSIDE, "mfa") }, "step_up hardware");
+    check(&policy, &Facts { country: country("FR"), ..carol("wiki", OUTSIDE, "mfa") }, "allow");
     check(&policy, &dana("wiki", OUTSIDE, "standard"), "allow");
     // Unknown raises, before sign-in as after it, so that nobody signs in twice.
     let lost = Fact::Unknown(Why::NotFound);
-    check(
-        &policy,
-        &Facts {
-            country: lost.clone(),
-            ..request("wiki", OUTSIDE)
-        },
-        "login mfa",
-    );
-    check(
-        &policy,
-        &Facts {
-            country: lost,
-            ..carol("wiki", OUTSIDE, "standard")
-        },
-        "step_up mfa",
-    );
+    check(&policy, &Facts { country: lost.clone(), ..request("wiki", OUTSIDE) }, "login mfa");
+    check(&policy, &Facts { country: lost, ..carol("wiki", OUTSIDE, "standard") }, "step_up mfa");
 }
 
 #[test]
@@ -200,11 +116,7 @@ fn a_condition_on_the_person_refuses_nobody_before_sign_in() {
         row.require = vec![guard(22, "staff", Condition::Groups(vec![at(22, "all-employees")]))];
     });
     check(&policy, &request("wiki", OUTSIDE), "login standard");
-    check(
-        &policy,
-        &dana("wiki", OUTSIDE, "standard"),
-        "deny condition_denied not-dana",
-    );
+    check(&policy, &dana("wiki", OUTSIDE, "standard"), "deny condition_denied not-dana");
     check(&policy, &carol("wiki", OUTSIDE, "standard"), "allow");
 }
 
@@ -212,39 +124,11 @@ fn a_condition_on_the_person_refuses_nobody_before_sign_in() {
 fn unknown_groups_are_not_no_groups() {
     let policy = build(m6());
     let down = Fact::Unknown(Why::SourceDown);
-    check(
-        &policy,
-        &Facts {
-            groups: down.clone(),
-            ..dana("wiki", INSIDE, "hardware")
-        },
-        "deny groups_unknown",
-    );
-    check(
-        &policy,
-        &Facts {
-            groups: groups(&[]),
-            ..dana("wiki", INSIDE, "hardware")
-        },
-        "deny not_allowed",
-    );
+    check(&policy, &Facts { groups: down.clone(), ..dana("wiki", INSIDE, "hardware") }, "deny groups_unknown");
+    check(&policy, &Facts { groups: groups(&[]), ..dana("wiki", INSIDE, "hardware") }, "deny not_allowed");
     // A closed zone needs no groups to be closed; a subject named as a user needs none to come in.
-    check(
-        &policy,
-        &Facts {
-            groups: down.clone(),
-            ..dana("proxmox", OUTSIDE, "hardware")
-        },
-        "deny zone_denied",
-    );
-    check(
-        &policy,
-        &Facts {
-            groups: down,
-            ..carol("samba-hr", OUTSIDE, "hardware")
-        },
-        "allow",
-    );
+    check(&policy, &Facts { groups: down.clone(), ..dana("proxmox", OUTSIDE, "hardware") }, "deny zone_denied");
+    check(&policy, &Facts { groups: down, ..carol("samba-hr", OUTSIDE, "hardware") }, "allow");
 }
 
 #[test]
@@ -255,18 +139,8 @@ fn an_unknown_exception_never_asks_for_less() {
     let policy = build(draft);
     let known = dana("samba-hr", INSIDE, "mfa");
     check(&policy, &known, "step_up hardware");
-    check(
-        &policy,
-        &Facts {
-            groups: Fact::Unknown(Why::SourceDown),
-            ..known
-        },
-        "step_up hardware",
-    );
-    let elsewhere = Facts {
-        groups: Fact::Unknown(Why::SourceDown),
-        ..carol("samba-hr", INSIDE, "mfa")
-    };
+    check(&policy, &Facts { groups: Fact::Unknown(Why::SourceDown), ..known }, "step_up hardware");
+    let elsewhere = Facts { groups: Fact::Unknown(Why::SourceDown), ..carol("samba-hr", INSIDE, "mfa") };
     check(&policy, &elsewhere, "deny groups_unknown");
 }
 
@@ -274,48 +148,16 @@ fn an_unknown_exception_never_asks_for_less() {
 fn deny_comes_before_require_and_both_before_the_proof() {
     let policy = m6_with("samba-hr", |row| {
         row.require = vec![guard(21, "device", Condition::ClientCertificate(at(21, "devices")))];
-        row.deny = vec![guard(
-            22,
-            "abroad",
-            Condition::CountryNotIn(vec![Country::parse("DE").unwrap()]),
-        )];
+        row.deny = vec![guard(22, "abroad", Condition::CountryNotIn(vec![Country::parse("DE").unwrap()]))];
     });
     let facts = dana("samba-hr", INSIDE, "");
-    check(
-        &policy,
-        &Facts {
-            country: country("FR"),
-            ..facts.clone()
-        },
-        "deny condition_denied abroad",
-    );
+    check(&policy, &Facts { country: country("FR"), ..facts.clone() }, "deny condition_denied abroad");
     check(&policy, &facts, "deny requirement_missing device");
-    let unknown = Facts {
-        certificate: Fact::Unknown(Why::NotGiven),
-        ..facts.clone()
-    };
+    let unknown = Facts { certificate: Fact::Unknown(Why::NotGiven), ..facts.clone() };
     check(&policy, &unknown, "deny requirement_missing device");
-    check(
-        &policy,
-        &Facts {
-            certificate: certificate("partner"),
-            ..facts.clone()
-        },
-        "deny requirement_missing device",
-    );
-    check(
-        &policy,
-        &Facts {
-            certificate: certificate("devices"),
-            ..facts.clone()
-        },
-        "step_up mfa",
-    );
-    let late = Facts {
-        certificate: certificate("devices"),
-        now: NOW.plus(hours(24)),
-        ..facts
-    };
+    check(&policy, &Facts { certificate: certificate("partner"), ..facts.clone() }, "deny requirement_missing device");
+    check(&policy, &Facts { certificate: certificate("devices"), ..facts.clone() }, "step_up mfa");
+    let late = Facts { certificate: certificate("devices"), now: NOW.plus(hours(24)), ..facts };
     check(&policy, &late, "deny requirement_missing device");
     // Who may not come in at all does not learn about conditions.
     check(&policy, &carol("samba-hr", INSIDE, ""), "deny not_allowed");
@@ -324,47 +166,27 @@ fn deny_comes_before_require_and_both_before_the_proof() {
 #[test]
 fn raise_fires_on_unknown_unless_it_says_ignore() {
     let abroad = Condition::CountryNotIn(vec![Country::parse("DE").unwrap()]);
-    let raised = m6_with("wiki", |row| {
-        row.raise = vec![raise(21, "abroad", abroad.clone(), "hardware")]
-    });
+    let raised = m6_with("wiki", |row| row.raise = vec![raise(21, "abroad", abroad.clone(), "hardware")]);
     let ignoring = m6_with("wiki", |row| {
-        row.raise = vec![RaiseDraft {
-            ignore_unknown: true,
-            ..raise(21, "abroad", abroad, "hardware")
-        }];
+        row.raise = vec![RaiseDraft { ignore_unknown: true, ..raise(21, "abroad", abroad, "hardware") }];
     });
-    let lost = Facts {
-        country: Fact::Unknown(Why::NotFound),
-        ..dana("wiki", OUTSIDE, "standard")
-    };
+    let lost = Facts { country: Fact::Unknown(Why::NotFound), ..dana("wiki", OUTSIDE, "standard") };
     check(&raised, &lost, "step_up hardware");
     check(&ignoring, &lost, "allow");
-    check(
-        &ignoring,
-        &Facts {
-            country: country("FR"),
-            ..lost
-        },
-        "step_up hardware",
-    );
+    check(&ignoring, &Facts { country: country("FR"), ..lost }, "step_up hardware");
 }
 
 #[test]
 fn raise_never_lowers() {
     let always = Condition::Zones(vec![at(21, "internal"), at(21, "external")]);
-    let policy = m6_with("samba-hr", |row| {
-        row.raise = vec![raise(21, "down", always, "standard")]
-    });
+    let policy = m6_with("samba-hr", |row| row.raise = vec![raise(21, "down", always, "standard")]);
     check(&policy, &dana("samba-hr", INSIDE, "standard"), "step_up mfa");
 }
 
 #[test]
 fn a_proof_lasts_as_long_as_its_tier_or_the_row_says() {
     let policy = build(m6());
-    let aged = |tier, age| Facts {
-        proofs: proofs(&[(tier, age)]),
-        ..dana("samba-hr", INSIDE, "")
-    };
+    let aged = |tier, age| Facts { proofs: proofs(&[(tier, age)]), ..dana("samba-hr", INSIDE, "") };
     let ms = Duration::from_millis(1);
     check(&policy, &aged("mfa", hours(8)), "allow");
     check(&policy, &aged("mfa", hours(8) + ms), "step_up mfa");
@@ -382,9 +204,7 @@ fn a_proof_lasts_as_long_as_its_tier_or_the_row_says() {
     check(&strict, &aged("hardware", Duration::from_secs(300)), "allow");
     let late = aged("hardware", Duration::from_secs(301));
     check(&strict, &late, "step_up mfa");
-    let Verdict::StepUp { max_age, .. } = strict.decide(&late).verdict else {
-        panic!("a step-up")
-    };
+    let Verdict::StepUp { max_age, .. } = strict.decide(&late).verdict else { panic!("a step-up") };
     assert_eq!(max_age, Duration::from_secs(300));
 }
 
@@ -392,15 +212,9 @@ fn a_proof_lasts_as_long_as_its_tier_or_the_row_says() {
 fn a_proof_from_the_future_is_none() {
     let policy = build(m6());
     let ahead = |seconds| {
-        let proof = Proof {
-            tier: "mfa".into(),
-            proven_at: NOW.plus(Duration::from_secs(seconds)),
-            provider: "corp".into(),
-        };
-        Facts {
-            proofs: [proof].into(),
-            ..dana("samba-hr", INSIDE, "")
-        }
+        let proof =
+            Proof { tier: "mfa".into(), proven_at: NOW.plus(Duration::from_secs(seconds)), provider: "corp".into() };
+        Facts { proofs: [proof].into(), ..dana("samba-hr", INSIDE, "") }
     };
     check(&policy, &ahead(60), "allow");
     check(&policy, &ahead(61), "step_up mfa");
@@ -409,54 +223,20 @@ fn a_proof_from_the_future_is_none() {
 #[test]
 fn services_cannot_step_up() {
     let policy = build(m6());
-    let backup = of(
-        request("backup-api", INSIDE),
-        service("spiffe://example.test/backup"),
-        &[],
-        "standard",
-    );
+    let backup = of(request("backup-api", INSIDE), service("spiffe://example.test/backup"), &[], "standard");
     check(&policy, &backup, "allow");
-    check(
-        &policy,
-        &Facts {
-            proofs: proofs(&[]),
-            ..backup.clone()
-        },
-        "deny service_tier_missing",
-    );
-    let other = Facts {
-        identity: service("spiffe://example.test/backup2"),
-        ..backup.clone()
-    };
+    check(&policy, &Facts { proofs: proofs(&[]), ..backup.clone() }, "deny service_tier_missing");
+    let other = Facts { identity: service("spiffe://example.test/backup2"), ..backup.clone() };
     check(&policy, &other, "deny not_allowed");
     // A person of the same name is not the service.
-    check(
-        &policy,
-        &Facts {
-            identity: user("spiffe://example.test/backup"),
-            ..backup
-        },
-        "deny not_allowed",
-    );
+    check(&policy, &Facts { identity: user("spiffe://example.test/backup"), ..backup }, "deny not_allowed");
 }
 
 #[test]
 fn authenticated_is_any_person_or_service() {
     let policy = m6_with("wiki", |row| row.allow = vec![at(9, "authenticated")]);
-    check(
-        &policy,
-        &Facts {
-            groups: Fact::Unknown(Why::SourceDown),
-            ..carol("wiki", OUTSIDE, "standard")
-        },
-        "allow",
-    );
-    let service = of(
-        request("wiki", OUTSIDE),
-        service("spiffe://partner.test/x"),
-        &[],
-        "standard",
-    );
+    check(&policy, &Facts { groups: Fact::Unknown(Why::SourceDown), ..carol("wiki", OUTSIDE, "standard") }, "allow");
+    let service = of(request("wiki", OUTSIDE), service("spiffe://partner.test/x"), &[], "standard");
     check(&policy, &service, "allow");
     check(&policy, &request("wiki", OUTSIDE), "login standard");
 }
@@ -465,10 +245,7 @@ fn authenticated_is_any_person_or_service() {
 fn zones_are_listeners_and_networks_together() {
     let policy = build(m6());
     let zone = |address: &str, listener: &'static str| {
-        let facts = Facts {
-            listener,
-            ..request("wiki", address)
-        };
+        let facts = Facts { listener, ..request("wiki", address) };
         policy.decide(&facts).zone.to_string()
     };
     for (address, listener, expected) in [
@@ -488,11 +265,7 @@ fn zones_are_listeners_and_networks_together() {
     ] {
         assert_eq!(zone(address, listener), expected, "{address} by {listener}");
     }
-    let nowhere = Facts {
-        address: Fact::Unknown(Why::NotGiven),
-        listener: "mesh",
-        ..request("proxmox", INSIDE)
-    };
+    let nowhere = Facts { address: Fact::Unknown(Why::NotGiven), listener: "mesh", ..request("proxmox", INSIDE) };
     check(&policy, &nowhere, "deny zone_denied");
 }
 
@@ -500,11 +273,7 @@ fn zones_are_listeners_and_networks_together() {
 fn carrier_nat_never_counts_by_network_even_where_a_zone_contains_it() {
     let mut draft = m6();
     draft.zones[0].networks.push(at(3, net("100.64.0.0/10")));
-    draft.zones.push(ZoneDraft {
-        name: at(4, "wide"),
-        networks: vec![at(4, net("100.0.0.0/8"))],
-        listeners: vec![],
-    });
+    draft.zones.push(ZoneDraft { name: at(4, "wide"), networks: vec![at(4, net("100.0.0.0/8"))], listeners: vec![] });
     let policy = build(draft);
     let zone = |address: &str| policy.decide(&request("wiki", address)).zone.to_string();
     assert_eq!(zone("100.64.0.7"), "external");
@@ -515,16 +284,9 @@ fn carrier_nat_never_counts_by_network_even_where_a_zone_contains_it() {
 #[test]
 fn the_listener_decides_before_the_address() {
     let mut draft = m6();
-    draft.zones.push(ZoneDraft {
-        name: at(4, "partners"),
-        networks: vec![],
-        listeners: vec![at(4, "partner-vpn")],
-    });
+    draft.zones.push(ZoneDraft { name: at(4, "partners"), networks: vec![], listeners: vec![at(4, "partner-vpn")] });
     let policy = build(draft);
-    let facts = Facts {
-        listener: "partner-vpn",
-        ..request("proxmox", INSIDE)
-    };
+    let facts = Facts { listener: "partner-vpn", ..request("proxmox", INSIDE) };
     assert_eq!(&*policy.decide(&facts).zone, "partners");
 }
 
@@ -533,15 +295,7 @@ fn a_federated_identity_is_external_wherever_it_sits() {
     let policy = m6_with("samba-hr", |row| row.allow = vec![at(11, "authenticated")]);
     let facts = of(request("samba-hr", INSIDE), federated("bob"), &[], "hardware");
     check(&policy, &facts, "deny zone_denied");
-    assert_eq!(
-        &*policy
-            .decide(&Facts {
-                listener: "mesh",
-                ..facts
-            })
-            .zone,
-        "external"
-    );
+    assert_eq!(&*policy.decide(&Facts { listener: "mesh", ..facts }).zone, "external");
 }
 
 #[test]
@@ -574,9 +328,7 @@ fn conditions_combine_with_unknown() {
 #[test]
 fn the_permit_names_resource_and_identity() {
     let policy = build(m6());
-    let Verdict::Allow(permit) = policy.decide(&dana("wiki", INSIDE, "standard")).verdict else {
-        panic!("allowed")
-    };
+    let Verdict::Allow(permit) = policy.decide(&dana("wiki", INSIDE, "standard")).verdict else { panic!("allowed") };
     assert_eq!(&**permit.resource(), "wiki");
     assert_eq!(*permit.identity(), user("dana"));
 }

@@ -7,7 +7,8 @@ use crate::place::Place;
 use crate::units::Mistake;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
+use std::sync::Arc;
 use torhaus_authz::Timestamp;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -25,10 +26,7 @@ pub(crate) fn check(at: &At<Certificate>, cx: &mut Cx<'_>) -> Option<Certificate
     let chain = chain.and_then(|(path, pem)| match certificates(&pem) {
         Ok(chain) => Some((path, chain)),
         Err(why) => {
-            cx.mistake(
-                &files.cert_file.place,
-                why.of("certificate file", &path.display().to_string()),
-            );
+            cx.mistake(&files.cert_file.place, why.of("certificate file", &path.display().to_string()));
             None
         }
     });
@@ -39,15 +37,22 @@ pub(crate) fn check(at: &At<Certificate>, cx: &mut Cx<'_>) -> Option<Certificate
             None
         }
     });
+    let key = key.and_then(|(path, key)| {
+        let shown = path.display().to_string();
+        Some((path, signing_key(&key, &files.key_file.place, &shown, cx)?, shown))
+    });
     let (cert_path, chain) = chain?;
     let names = leaf(&chain, &files.cert_file.place, &cert_path.display().to_string(), cx);
-    let (key_path, key) = key?;
-    belongs(chain, &key, &files.key_file.place, &key_path.display().to_string(), cx)?;
-    Some(CertificateFiles {
-        cert_file: cert_path,
-        key_file: key_path,
-        names: names?,
-    })
+    let (key_path, key, shown) = key?;
+    if CertifiedKey::new(chain, key).keys_match().is_err() {
+        cx.error(
+            &files.key_file.place,
+            format!("the key in `{shown}` does not belong to the certificate"),
+            "name the key that the certificate was issued for; its first certificate must be the server's own",
+        );
+        return None;
+    }
+    Some(CertificateFiles { cert_file: cert_path, key_file: key_path, names: names? })
 }
 
 /// All certificates of a PEM file, at least one; used for authorities too.
@@ -75,65 +80,44 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, BadPem> {
     }
 }
 
-fn belongs(
-    chain: Vec<CertificateDer<'static>>,
+/// The key as TLS will use it.
+fn signing_key(
     key: &PrivateKeyDer<'static>,
     place: &Place,
     path: &str,
     cx: &mut Cx<'_>,
-) -> Option<()> {
+) -> Option<Arc<dyn SigningKey>> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let Ok(key) = provider.key_provider.load_private_key(key.clone_key()) else {
-        cx.error(
-            place,
-            format!("the key in `{path}` is of a kind that TLS here cannot use"),
-            "use ECDSA P-256, Ed25519 or RSA of at least 2048 bits",
-        );
-        return None;
-    };
-    if CertifiedKey::new(chain, key).keys_match().is_err() {
-        cx.error(
-            place,
-            format!("the key in `{path}` does not belong to the certificate"),
-            "name the key that the certificate was issued for; its first certificate must be the server's own",
-        );
-        return None;
+    match provider.key_provider.load_private_key(key.clone_key()) {
+        Ok(key) => Some(key),
+        Err(_) => {
+            cx.error(
+                place,
+                format!("the key in `{path}` is damaged, or of a kind that TLS here cannot use"),
+                "copy it again; ECDSA P-256, Ed25519 and RSA of at least 2048 bits are good",
+            );
+            None
+        }
     }
-    Some(())
 }
 
 /// DNS names of the leaf, which must be valid now.
 fn leaf(chain: &[CertificateDer<'_>], place: &Place, path: &str, cx: &mut Cx<'_>) -> Option<Vec<String>> {
     let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
     let now = cx.now.seconds();
-    let (from, to) = (
-        leaf.validity().not_before.timestamp(),
-        leaf.validity().not_after.timestamp(),
-    );
+    let (from, to) = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
     if to <= now {
         let day = day(to);
-        cx.error(
-            place,
-            format!("the certificate in `{path}` expired on {day}"),
-            "renew it; browsers refuse it",
-        );
+        cx.error(place, format!("the certificate in `{path}` expired on {day}"), "renew it; browsers refuse it");
         return None;
     }
     if from > now {
         let day = day(from);
-        cx.error(
-            place,
-            format!("the certificate in `{path}` is not valid before {day}"),
-            "check this machine's clock",
-        );
+        cx.error(place, format!("the certificate in `{path}` is not valid before {day}"), "check this machine's clock");
         return None;
     }
     if to - now < EXPIRES_SOON_DAYS * 24 * 3600 {
-        cx.warning(
-            place,
-            format!("the certificate in `{path}` expires on {}", day(to)),
-            "renew it",
-        );
+        cx.warning(place, format!("the certificate in `{path}` expires on {}", day(to)), "renew it");
     }
     if leaf.is_ca() && chain.len() > 1 {
         cx.error(
@@ -198,34 +182,17 @@ impl BadPem {
     pub fn of(self, what: &str, path: &str) -> Mistake {
         let file = format!("{what} `{path}`");
         let (message, hint) = match self {
-            Self::NoCertificate => (
-                format!("{file} has no certificate"),
-                "it must have `-----BEGIN CERTIFICATE-----`",
-            ),
-            Self::NoKey => (
-                format!("{file} has no private key"),
-                "it must have `-----BEGIN PRIVATE KEY-----`",
-            ),
-            Self::KeyInstead => (
-                format!("{file} has a key, not a certificate"),
-                "are the two files swapped?",
-            ),
-            Self::CertificateInstead => (
-                format!("{file} has a certificate, not a key"),
-                "are the two files swapped?",
-            ),
-            Self::Encrypted => (
-                format!("the key in `{path}` has a passphrase"),
-                "remove it: `openssl pkey -in OLD -out NEW`",
-            ),
-            Self::Der => (
-                format!("{file} is binary (DER)"),
-                "convert it to PEM: `openssl x509 -inform der -in OLD -out NEW`",
-            ),
-            Self::Broken => (
-                format!("{file} is damaged"),
-                "it is cut off or was edited; copy it again",
-            ),
+            Self::NoCertificate => (format!("{file} has no certificate"), "it must have `-----BEGIN CERTIFICATE-----`"),
+            Self::NoKey => (format!("{file} has no private key"), "it must have `-----BEGIN PRIVATE KEY-----`"),
+            Self::KeyInstead => (format!("{file} has a key, not a certificate"), "are the two files swapped?"),
+            Self::CertificateInstead => (format!("{file} has a certificate, not a key"), "are the two files swapped?"),
+            Self::Encrypted => {
+                (format!("the key in `{path}` has a passphrase"), "remove it: `openssl pkey -in OLD -out NEW`")
+            }
+            Self::Der => {
+                (format!("{file} is binary (DER)"), "convert it to PEM: `openssl x509 -inform der -in OLD -out NEW`")
+            }
+            Self::Broken => (format!("{file} is damaged"), "it is cut off or was edited; copy it again"),
         };
         Mistake::new(message).hint(hint)
     }

@@ -12,10 +12,7 @@ use std::sync::Arc;
 
 pub(crate) fn check(at: Option<&At<typed::ClientAuth>>, domains: &TrustDomains, cx: &mut Cx<'_>) -> Option<ClientAuth> {
     let Some(at) = at else {
-        return Some(ClientAuth {
-            mode: ClientAuthMode::None,
-            trust_domains: Vec::new(),
-        });
+        return Some(ClientAuth { mode: ClientAuthMode::None, trust_domains: Vec::new() });
     };
     let typed = at.get()?;
     let mut whole = typed.trust_domains.whole;
@@ -23,16 +20,12 @@ pub(crate) fn check(at: Option<&At<typed::ClientAuth>>, domains: &TrustDomains, 
     for (place, name) in typed.trust_domains.iter() {
         if domains.names.contains(name) {
             names.push(name.as_str().into());
+        } else if !domains.whole {
+            whole = false;
         } else {
             let hint = suggest::hint(name, domains.names.iter().map(String::as_str));
             let hint = hint.or_else(|| Some("define it in `trust_domains`".to_owned()));
-            cx.mistake(
-                place,
-                Mistake {
-                    message: format!("unknown trust domain `{name}`"),
-                    hint,
-                },
-            );
+            cx.mistake(place, Mistake { message: format!("unknown trust domain `{name}`"), hint });
             whole = false;
         }
     }
@@ -59,10 +52,7 @@ pub(crate) fn check(at: Option<&At<typed::ClientAuth>>, domains: &TrustDomains, 
         );
         return None;
     }
-    whole.then_some(ClientAuth {
-        mode,
-        trust_domains: names,
-    })
+    whole.then_some(ClientAuth { mode, trust_domains: names })
 }
 
 /// TLS asks for the certificate before the path is known: all routes of a host must agree.
@@ -77,7 +67,7 @@ impl OfHost {
             Some((first, line)) if first != auth => cx.error(
                 place,
                 format!(
-                    "host `{}` has another `client_auth` in line {line}; TLS asks for a certificate before it knows the path",
+                    "host `{}` has another `client_auth` on line {line}; TLS asks for a certificate before it knows the path",
                     super::host::shown(host)
                 ),
                 "make `client_auth` the same on all routes of the host, or give this one a host of its own",

@@ -40,13 +40,7 @@ impl<'a> Known<'a> {
             return;
         };
         let hint = suggest::hint(name, names.iter().copied());
-        cx.mistake(
-            place,
-            Mistake {
-                message: format!("unknown {what} `{name}`"),
-                hint,
-            },
-        );
+        cx.mistake(place, Mistake { message: format!("unknown {what} `{name}`"), hint });
     }
 }
 
@@ -75,13 +69,7 @@ fn tiers(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
         return;
     }
     // A proof of a higher tier proves the lower ones.
-    for (_, tier) in policy
-        .tiers
-        .items
-        .iter()
-        .rev()
-        .filter_map(|at| Some((&at.place, at.get()?)))
-    {
+    for (_, tier) in policy.tiers.items.iter().rev().filter_map(|at| Some((&at.place, at.get()?))) {
         let Some(name) = tier.name.text() else { return };
         if proven.contains(name) {
             return;
@@ -196,13 +184,7 @@ fn asked_of(tree: &file::Torhaus) -> HashMap<&str, HashSet<&str>> {
 
 fn certificates<'a>(condition: &'a Condition, named: &mut Vec<&'a At<String>>) {
     named.extend(&condition.client_certificate);
-    let lists = [&condition.all, &condition.any]
-        .into_iter()
-        .flatten()
-        .filter_map(At::get)
-        .flatten();
+    let lists = [&condition.all, &condition.any].into_iter().flatten().filter_map(At::get).flatten();
     let inner = lists.chain(condition.not.as_deref());
-    inner
-        .filter_map(At::get)
-        .for_each(|condition| certificates(condition, named));
+    inner.filter_map(At::get).for_each(|condition| certificates(condition, named));
 }

@@ -39,11 +39,7 @@ pub(crate) fn check(at: Option<&At<typed::Headers>>, cx: &mut Cx<'_>) -> Option<
     if let Some(limited) = &typed.groups_limited_to {
         let names = limited.get()?;
         if groups == Some(None) {
-            cx.error(
-                &limited.place,
-                "no header carries the groups",
-                "remove `groups: off`, or this",
-            );
+            cx.error(&limited.place, "no header carries the groups", "remove `groups: off`, or this");
         }
         headers.groups_limited_to = Some(names.iter().filter_map(At::text).map(str::to_owned).collect());
     }
@@ -52,12 +48,7 @@ pub(crate) fn check(at: Option<&At<typed::Headers>>, cx: &mut Cx<'_>) -> Option<
     headers.groups = groups?;
     headers.name = name?;
     headers.assertion = typed.assertion.as_ref().and_then(At::get).copied().unwrap_or(true);
-    headers.client_certificate = typed
-        .client_certificate
-        .as_ref()
-        .and_then(At::get)
-        .copied()
-        .unwrap_or(false);
+    headers.client_certificate = typed.client_certificate.as_ref().and_then(At::get).copied().unwrap_or(false);
     Some(headers)
 }
 
@@ -74,10 +65,8 @@ fn name(text: &str) -> Result<String, Mistake> {
     // RFC 9110 s5.6.2, without what servers turn into `_` or drop.
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     if !text.bytes().all(is_plain) {
-        return Err(Mistake::new(format!(
-            "`{text}` is not a header name that every server reads the same"
-        ))
-        .hint("use letters, digits and `-`: `X-Forwarded-User`"));
+        return Err(Mistake::new(format!("`{text}` is not a header name that every server reads the same"))
+            .hint("use letters, digits and `-`: `X-Forwarded-User`"));
     }
     if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(text)) {
         return Err(Mistake::new(format!(

@@ -9,15 +9,8 @@ use url::Url;
 pub(crate) fn pattern(text: &str) -> Result<HostPattern, Mistake> {
     let wrong = |message: String, hint: &str| Err(Mistake::new(message).hint(hint));
     if text.contains("://") {
-        let host = text
-            .split("://")
-            .nth(1)
-            .and_then(|rest| rest.split(['/', ':']).next())
-            .unwrap_or("");
-        return wrong(
-            format!("`{text}` is a URL, not a host"),
-            &format!("write only the host: `{host}`"),
-        );
+        let host = text.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next()).unwrap_or("");
+        return wrong(format!("`{text}` is a URL, not a host"), &format!("write only the host: `{host}`"));
     }
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     if bare.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
@@ -27,16 +20,10 @@ pub(crate) fn pattern(text: &str) -> Result<HostPattern, Mistake> {
         );
     }
     if let Some((host, path)) = text.split_once('/') {
-        return wrong(
-            format!("`{text}` has a path"),
-            &format!("write `host: {host}` and `path: /{path}`"),
-        );
+        return wrong(format!("`{text}` has a path"), &format!("write `host: {host}` and `path: /{path}`"));
     }
     if let Some((host, _)) = text.split_once(':') {
-        return wrong(
-            format!("`{text}` has a port; a route answers on every listener"),
-            &format!("write `{host}`"),
-        );
+        return wrong(format!("`{text}` has a port; a route answers on every listener"), &format!("write `{host}`"));
     }
     let lower = text.to_ascii_lowercase();
     let (name, is_wildcard) = match lower.strip_prefix("*.") {
@@ -44,45 +31,27 @@ pub(crate) fn pattern(text: &str) -> Result<HostPattern, Mistake> {
         None => (lower.as_str(), false),
     };
     if name.contains('*') {
-        return wrong(
-            format!("`{text}`: a wildcard is the whole first label"),
-            "write `*.apps.example.test`",
-        );
+        return wrong(format!("`{text}`: a wildcard is the whole first label"), "write `*.apps.example.test`");
     }
     if name.ends_with('.') {
         return wrong(format!("`{text}` ends with a dot"), "remove the last dot");
     }
     if !name.is_ascii() {
-        return wrong(
-            format!("`{text}` has letters outside ASCII"),
-            "write it in its `xn--…` form",
-        );
+        return wrong(format!("`{text}` has letters outside ASCII"), "write it in its `xn--…` form");
     }
     let label = |label: &str| {
         let hyphens = label.starts_with('-') || label.ends_with('-');
-        let bytes = label
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let bytes = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         // RFC 1035 s2.3.4
         !label.is_empty() && label.len() <= 63 && bytes && !hyphens
     };
     if name.len() > 253 || !name.split('.').all(label) {
-        return wrong(
-            format!("`{text}` is not a host name"),
-            "use letters, digits, `-` and dots: `wiki.example.test`",
-        );
+        return wrong(format!("`{text}` is not a host name"), "use letters, digits, `-` and dots: `wiki.example.test`");
     }
     if is_wildcard && !name.contains('.') {
-        return wrong(
-            format!("`{text}` stands for a whole top-level domain"),
-            "write `*.apps.example.test`",
-        );
+        return wrong(format!("`{text}` stands for a whole top-level domain"), "write `*.apps.example.test`");
     }
-    Ok(if is_wildcard {
-        HostPattern::Wildcard(name.to_owned())
-    } else {
-        HostPattern::Exact(name.to_owned())
-    })
+    Ok(if is_wildcard { HostPattern::Wildcard(name.to_owned()) } else { HostPattern::Exact(name.to_owned()) })
 }
 
 /// Does a certificate with these DNS names serve the host? (RFC 6125 s6.4.3: a wildcard is one label)
@@ -91,9 +60,7 @@ pub(crate) fn is_covered(host: &HostPattern, names: &[String]) -> bool {
         HostPattern::Wildcard(domain) => names.iter().any(|name| name.strip_prefix("*.") == Some(domain)),
         HostPattern::Exact(host) => {
             let parent = host.split_once('.').map(|(_, parent)| parent);
-            names
-                .iter()
-                .any(|name| name == host || (parent.is_some() && name.strip_prefix("*.") == parent))
+            names.iter().any(|name| name == host || (parent.is_some() && name.strip_prefix("*.") == parent))
         }
     }
 }
@@ -128,7 +95,13 @@ pub(crate) fn url(text: &str, schemes: &[&str]) -> Result<Url, Mistake> {
         };
         return Err(Mistake::new(format!("`{scheme}` is not possible here")).hint(hint));
     }
-    let url = Url::parse(text).map_err(|error| Mistake::new(format!("`{text}` is not a URL: {error}")))?;
+    let url = Url::parse(text).map_err(|error| {
+        let mistake = Mistake::new(format!("`{text}` is not a URL: {error}"));
+        match error {
+            url::ParseError::InvalidPort => mistake.hint("a port is a number from 1 to 65535"),
+            _ => mistake.hint(format!("write {listed}")),
+        }
+    })?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Mistake::new("the URL has a user name or password in it")
             .hint("remove what stands before the `@`; it was exposed here, so change that password"));
@@ -145,14 +118,8 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_and_nothing_else() {
-        assert_eq!(
-            pattern("Wiki.Example.Test"),
-            Ok(HostPattern::Exact("wiki.example.test".into()))
-        );
-        assert_eq!(
-            pattern("*.apps.example.test"),
-            Ok(HostPattern::Wildcard("apps.example.test".into()))
-        );
+        assert_eq!(pattern("Wiki.Example.Test"), Ok(HostPattern::Exact("wiki.example.test".into())));
+        assert_eq!(pattern("*.apps.example.test"), Ok(HostPattern::Wildcard("apps.example.test".into())));
         for wrong in [
             "https://wiki.example.test",
             "10.0.0.1",
@@ -175,12 +142,9 @@ mod tests {
     #[test]
     fn a_wildcard_certificate_covers_one_label() {
         let names = ["*.example.test".to_owned(), "auth.test".to_owned()];
-        for (host, covered) in [
-            ("wiki.example.test", true),
-            ("a.b.example.test", false),
-            ("example.test", false),
-            ("auth.test", true),
-        ] {
+        for (host, covered) in
+            [("wiki.example.test", true), ("a.b.example.test", false), ("example.test", false), ("auth.test", true)]
+        {
             assert_eq!(is_covered(&pattern(host).unwrap(), &names), covered, "{host}");
         }
         assert!(is_covered(&pattern("*.example.test").unwrap(), &names));

@@ -54,10 +54,7 @@ fn provider_of(provider: &typed::Provider, place: &Place, first: bool, cx: &mut 
         issuer,
         issuer_text,
         ca_file: ca_file.map_or(Some(None), |file| file.map(Some))?,
-        client: OidcClient {
-            id: provider.client_id.text()?.to_owned(),
-            secret: secret?,
-        },
+        client: OidcClient { id: provider.client_id.text()?.to_owned(), secret: secret? },
         scopes,
         user_claim: text_or(provider.user_claim.as_ref(), DEFAULT_USER_CLAIM),
         groups_claim: text_or(provider.groups_claim.as_ref(), DEFAULT_GROUPS_CLAIM),
@@ -82,11 +79,7 @@ pub(crate) fn bearer(
         };
         let key = (checked.issuer_text.to_string(), checked.audience.clone());
         if let Some(line) = seen.insert(key, place.line) {
-            cx.error(
-                place,
-                format!("the same issuer and audience stand in line {line} already"),
-                "remove one of them",
-            );
+            cx.error(place, format!("the same issuer and audience stand on line {line} already"), "remove one of them");
         }
         found.push(checked);
     }
@@ -115,22 +108,11 @@ fn bearer_of(
             Some(file) => Some(file?),
             None => same.and_then(|provider| provider.ca_file.clone()),
         },
-        provider: same.map_or_else(
-            || issuer.host_str().unwrap_or_default().into(),
-            |provider| provider.name.clone(),
-        ),
+        provider: same.map_or_else(|| issuer.host_str().unwrap_or_default().into(), |provider| provider.name.clone()),
         first: same.is_some_and(|provider| provider.first),
         federated,
-        user_claim: claim(
-            bearer.user_claim.as_ref(),
-            |provider| &provider.user_claim,
-            DEFAULT_USER_CLAIM,
-        ),
-        groups_claim: claim(
-            bearer.groups_claim.as_ref(),
-            |provider| &provider.groups_claim,
-            DEFAULT_GROUPS_CLAIM,
-        ),
+        user_claim: claim(bearer.user_claim.as_ref(), |provider| &provider.user_claim, DEFAULT_USER_CLAIM),
+        groups_claim: claim(bearer.groups_claim.as_ref(), |provider| &provider.groups_claim, DEFAULT_GROUPS_CLAIM),
         tiers: tiers?,
         issuer,
         issuer_text,
@@ -161,11 +143,7 @@ fn issuer(at: &At<String>, allow_http: Option<&At<bool>>, cx: &mut Cx<'_>) -> Op
     }
     if url.query().is_some() || url.fragment().is_some() {
         // OpenID Connect Discovery 1.0 s3: an issuer has no query and no fragment.
-        cx.error(
-            &at.place,
-            "an issuer has no `?` or `#`",
-            "take `issuer` from the provider's discovery document",
-        );
+        cx.error(&at.place, "an issuer has no `?` or `#`", "take `issuer` from the provider's discovery document");
         return None;
     }
     if let Some((issuer, _)) = at.text()?.split_once("/.well-known/") {
@@ -189,11 +167,7 @@ fn scopes(provider: &typed::Provider, cx: &mut Cx<'_>) -> Vec<String> {
         && !scopes.iter().any(|scope| scope == "openid")
     {
         // OpenID Connect Core 1.0 s3.1.2.1
-        cx.error(
-            place,
-            "without the scope `openid` the provider tells nobody's name",
-            "add `openid`",
-        );
+        cx.error(place, "without the scope `openid` the provider tells nobody's name", "add `openid`");
     }
     scopes
 }
@@ -235,21 +209,13 @@ fn proof(tier: &typed::Tier, own_clients: bool, cx: &mut Cx<'_>) -> Option<TierP
         && amr_any.is_empty()
         && !cx.is_reported(&at.place)
     {
-        cx.error(
-            &at.place,
-            "`amr` asks for nothing, so every login would prove this tier",
-            "add `all` or `any`",
-        );
+        cx.error(&at.place, "`amr` asks for nothing, so every login would prove this tier", "add `all` or `any`");
     }
     if let Some(place) = &tier.acr.place
         && tier.acr.items.is_empty()
         && tier.acr.whole
     {
-        cx.error(
-            place,
-            "`acr` is empty, so every login would prove this tier",
-            "name the values: `acr: [gold]`",
-        );
+        cx.error(place, "`acr` is empty, so every login would prove this tier", "name the values: `acr: [gold]`");
     }
     let acr = texts(&tier.acr.items);
     let (acr_values, essential) = request(tier, &acr, cx)?;
@@ -300,17 +266,10 @@ fn client(tier: &typed::Tier, own_clients: bool, cx: &mut Cx<'_>) -> Option<Opti
         }
         (Some(id), Some(file)) => {
             let secret = cx.secret(file, "secret file");
-            Some(Some(OidcClient {
-                id: id.text()?.to_owned(),
-                secret: secret?,
-            }))
+            Some(Some(OidcClient { id: id.text()?.to_owned(), secret: secret? }))
         }
         (Some(id), None) => {
-            cx.error(
-                &id.place,
-                "this client has no secret",
-                "add `client_secret_file: PATH` beside it",
-            );
+            cx.error(&id.place, "this client has no secret", "add `client_secret_file: PATH` beside it");
             None
         }
         (None, Some(file)) => {

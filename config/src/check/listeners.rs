@@ -18,16 +18,13 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// `None` when that cannot be said.
     pub fn covers(&self, host: &HostPattern) -> Option<bool> {
-        self.whole
-            .then(|| self.certificates().any(|files| host::is_covered(host, &files.names)))
+        self.whole.then(|| self.certificates().any(|files| host::is_covered(host, &files.names)))
     }
 
     /// Names of all certificates, for hints.
     pub fn certificate_names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self
-            .certificates()
-            .flat_map(|files| files.names.iter().map(String::as_str))
-            .collect();
+        let mut names: Vec<&str> =
+            self.certificates().flat_map(|files| files.names.iter().map(String::as_str)).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -42,10 +39,7 @@ impl Listeners {
 }
 
 pub(crate) fn check(list: &List<file::listener::Listener>, cx: &mut Cx<'_>) -> Listeners {
-    let mut found = Listeners {
-        checked: Vec::new(),
-        whole: list.whole,
-    };
+    let mut found = Listeners { checked: Vec::new(), whole: list.whole };
     let mut names: HashMap<&str, u32> = HashMap::new();
     let mut addresses: HashMap<SocketAddr, u32> = HashMap::new();
     for (place, listener) in list.iter() {
@@ -61,22 +55,15 @@ pub(crate) fn check(list: &List<file::listener::Listener>, cx: &mut Cx<'_>) -> L
                 name: name.into(),
                 address,
                 kind,
-                proxy_protocol: listener
-                    .proxy_protocol
-                    .as_ref()
-                    .and_then(At::get)
-                    .copied()
-                    .unwrap_or(false),
+                proxy_protocol: listener.proxy_protocol.as_ref().and_then(At::get).copied().unwrap_or(false),
                 mesh,
             }),
             _ => found.whole = false,
         }
     }
-    let has_tls = found
-        .checked
-        .iter()
-        .any(|listener| matches!(listener.kind, ListenerKind::Tls { .. }));
+    let has_tls = found.checked.iter().any(|listener| matches!(listener.kind, ListenerKind::Tls { .. }));
     if found.whole && !has_tls {
+        found.whole = false;
         let file = Place::file(FileId::Main);
         cx.error(
             list.place.as_ref().unwrap_or(&file),
@@ -91,11 +78,7 @@ pub(crate) fn check(list: &List<file::listener::Listener>, cx: &mut Cx<'_>) -> L
 pub(crate) fn address(text: &str) -> Result<SocketAddr, Mistake> {
     text.parse().map_err(|_| {
         let mistake = Mistake::new(format!("`{text}` is not an address with a port"));
-        match text
-            .strip_prefix(':')
-            .or_else(|| text.strip_prefix("*:"))
-            .or_else(|| text.strip_prefix("localhost:"))
-        {
+        match text.strip_prefix(':').or_else(|| text.strip_prefix("*:")).or_else(|| text.strip_prefix("localhost:")) {
             Some(port) if text.starts_with("localhost") => mistake.hint(format!("write `127.0.0.1:{port}`")),
             Some(port) => mistake.hint(format!("write `0.0.0.0:{port}`, or `[::]:{port}` for IPv6 as well")),
             None if text.parse::<std::net::IpAddr>().is_ok() => mistake.hint("add the port: `0.0.0.0:8443`"),
@@ -105,10 +88,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Mistake> {
 }
 
 fn kind(listener: &file::listener::Listener, place: &Place, cx: &mut Cx<'_>) -> Option<ListenerKind> {
-    let redirects = listener
-        .redirect_to_https
-        .as_ref()
-        .is_some_and(|at| at.get() == Some(&true));
+    let redirects = listener.redirect_to_https.as_ref().is_some_and(|at| at.get() == Some(&true));
     match (&listener.tls, redirects) {
         (Some(tls), true) => {
             cx.error(
@@ -134,23 +114,13 @@ fn kind(listener: &file::listener::Listener, place: &Place, cx: &mut Cx<'_>) -> 
 fn certificates(at: &At<file::listener::Tls>, cx: &mut Cx<'_>) -> Option<ListenerKind> {
     let tls = at.get()?;
     if tls.certificates.whole && tls.certificates.items.is_empty() {
-        cx.error(
-            &at.place,
-            "`tls` names no certificate",
-            "add `certificates: [{ cert_file: …, key_file: … }]`",
-        );
+        cx.error(&at.place, "`tls` names no certificate", "add `certificates: [{ cert_file: …, key_file: … }]`");
         return None;
     }
-    let checked: Vec<Option<CertificateFiles>> = tls
-        .certificates
-        .items
-        .iter()
-        .map(|files| certificate::check(files, cx))
-        .collect();
+    let checked: Vec<Option<CertificateFiles>> =
+        tls.certificates.items.iter().map(|files| certificate::check(files, cx)).collect();
     let certificates: Option<Vec<CertificateFiles>> = checked.into_iter().collect();
-    certificates
-        .filter(|_| tls.certificates.whole)
-        .map(|certificates| ListenerKind::Tls { certificates })
+    certificates.filter(|_| tls.certificates.whole).map(|certificates| ListenerKind::Tls { certificates })
 }
 
 fn mesh(at: Option<&At<String>>, cx: &mut Cx<'_>) -> Option<String> {
@@ -159,10 +129,7 @@ fn mesh(at: Option<&At<String>>, cx: &mut Cx<'_>) -> Option<String> {
     let at = at?;
     let text = at.text()?;
     if !MESHES.contains(&text) {
-        let mistake = Mistake {
-            message: format!("unknown mesh `{text}`"),
-            hint: suggest::hint(text, MESHES),
-        };
+        let mistake = Mistake { message: format!("unknown mesh `{text}`"), hint: suggest::hint(text, MESHES) };
         cx.mistake(&at.place, mistake);
         return None;
     }
@@ -175,7 +142,7 @@ pub(crate) fn once<'a>(at: &'a At<String>, what: &str, seen: &mut HashMap<&'a st
     if let Some(line) = seen.get(name) {
         cx.error(
             &at.place,
-            format!("{what} `{name}` is already defined in line {line}"),
+            format!("{what} `{name}` is already defined on line {line}"),
             "give this one another name, or remove it",
         );
     } else {
@@ -192,13 +159,13 @@ fn same_address(address: SocketAddr, at: &At<String>, seen: &mut HashMap<SocketA
         Some((other, line)) if *other == address => {
             cx.error(
                 &at.place,
-                format!("`{address}` is already taken by the listener in line {line}"),
+                format!("`{address}` is already taken by the listener on line {line}"),
                 "use another port",
             );
         }
         Some((other, line)) => cx.error(
             &at.place,
-            format!("`{address}` and `{other}` in line {line} are the same port: one of them takes it"),
+            format!("`{address}` and `{other}` on line {line} are the same port: one of them takes it"),
             "use another port, or name one address each instead of all addresses",
         ),
         None => {

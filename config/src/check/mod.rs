@@ -27,7 +27,7 @@ use torhaus_authz::Timestamp;
 
 pub(crate) use paths::resolve;
 pub(crate) use policy::PolicySource;
-pub(crate) use settings::default::POLICY_FILE as DEFAULT_POLICY_FILE;
+pub(crate) use settings::default;
 
 /// What every check needs: where relative paths begin, the moment, and where to report.
 pub(crate) struct Cx<'a> {

@@ -31,21 +31,13 @@ impl Cx<'_> {
         let shown = path.display();
         // The text of the file is never part of a message.
         let Ok(text) = String::from_utf8(bytes) else {
-            self.error(
-                &at.place,
-                format!("{what} `{shown}` is not text"),
-                "write the secret into it as one line",
-            );
+            self.error(&at.place, format!("{what} `{shown}` is not text"), "write the secret into it as one line");
             return None;
         };
         let text = zeroize::Zeroizing::new(text);
         let secret = text.trim_end_matches(['\n', '\r']);
         if secret.trim().is_empty() {
-            self.error(
-                &at.place,
-                format!("{what} `{shown}` is empty"),
-                "write the secret into it as one line",
-            );
+            self.error(&at.place, format!("{what} `{shown}` is empty"), "write the secret into it as one line");
             return None;
         }
         if secret.contains(['\n', '\r']) {
@@ -67,11 +59,7 @@ impl Cx<'_> {
             let Ok(metadata) = std::fs::metadata(path) else { return };
             let mode = metadata.permissions().mode();
             if mode & 0o077 != 0 {
-                let who = if mode & 0o007 != 0 {
-                    "everybody on this machine"
-                } else {
-                    "its group"
-                };
+                let who = if mode & 0o007 != 0 { "everybody on this machine" } else { "its group" };
                 let shown = path.display();
                 self.warning(
                     place,

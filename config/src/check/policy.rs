@@ -31,13 +31,7 @@ pub(crate) fn check(policy: &typed::Policy, source: PolicySource, cx: &mut Cx<'_
         Some(Err(problems)) => {
             for problem in problems {
                 let place = place_of(policy, problem.line);
-                cx.mistake(
-                    &place,
-                    Mistake {
-                        message: problem.message,
-                        hint: problem.hint,
-                    },
-                );
+                cx.mistake(&place, Mistake { message: problem.message, hint: problem.hint });
             }
             None
         }
@@ -57,36 +51,18 @@ fn place_of(policy: &typed::Policy, line: u32) -> Place {
     let items = policy.tiers.items.iter().map(|at| &at.place);
     let items = items.chain(policy.table.items.iter().map(|at| &at.place));
     let items = items.chain(policy.exceptions.items.iter().map(|at| &at.place));
-    let nearest = zones
-        .chain(items)
-        .filter(|place| place.line <= line)
-        .max_by_key(|place| place.line);
+    let nearest = zones.chain(items).filter(|place| place.line <= line).max_by_key(|place| place.line);
     let path = nearest.map_or("", |place| &place.path);
-    Place::new(
-        FileId::Policy,
-        Span {
-            line,
-            column: 0,
-            ..Span::START
-        },
-        path,
-    )
+    Place::new(FileId::Policy, Span { line, column: 0, ..Span::START }, path)
 }
 
 /// `None` when a name could not be read. Other mistakes leave a stand-in: nothing is built from a draft with errors.
 fn draft(policy: &typed::Policy, source: PolicySource, cx: &mut Cx<'_>) -> Option<PolicyDraft> {
-    let zones = policy
-        .zones
-        .iter()
-        .map(|(name, place, zone)| zone_draft(name, place, zone, cx))
-        .collect();
+    let zones = policy.zones.iter().map(|(name, place, zone)| zone_draft(name, place, zone, cx)).collect();
     let tiers: Vec<Option<TierDraft>> = policy.tiers.iter().map(|(_, tier)| tier_draft(tier, cx)).collect();
     let rows: Vec<Option<RowDraft>> = policy.table.iter().map(|(_, row)| row_draft(row, cx)).collect();
-    let exceptions: Vec<Option<ExceptionDraft>> = policy
-        .exceptions
-        .iter()
-        .map(|(_, exception)| exception_draft(exception, cx))
-        .collect();
+    let exceptions: Vec<Option<ExceptionDraft>> =
+        policy.exceptions.iter().map(|(_, exception)| exception_draft(exception, cx)).collect();
     Some(PolicyDraft {
         file: source.file,
         version: source.version,
@@ -99,27 +75,16 @@ fn draft(policy: &typed::Policy, source: PolicySource, cx: &mut Cx<'_>) -> Optio
 }
 
 fn zone_draft(name: &str, place: &Place, zone: &At<typed::Zone>, cx: &mut Cx<'_>) -> ZoneDraft {
-    let name = Located {
-        value: name.to_owned(),
-        line: place.line,
-    };
+    let name = Located { value: name.to_owned(), line: place.line };
     let Some(zone) = zone.get() else {
-        return ZoneDraft {
-            name,
-            networks: Vec::new(),
-            listeners: Vec::new(),
-        };
+        return ZoneDraft { name, networks: Vec::new(), listeners: Vec::new() };
     };
     let networks = zone
         .networks
         .items
         .iter()
         .filter_map(|at| cx.parse(at, network).map(|value| Located { value, line: at.line() }));
-    ZoneDraft {
-        name,
-        networks: networks.collect(),
-        listeners: located_all(&zone.listeners),
-    }
+    ZoneDraft { name, networks: networks.collect(), listeners: located_all(&zone.listeners) }
 }
 
 /// Stands in for a duration that was reported.
@@ -127,31 +92,18 @@ const REPORTED: Duration = Duration::from_secs(3600);
 
 fn tier_draft(tier: &typed::Tier, cx: &mut Cx<'_>) -> Option<TierDraft> {
     let max_age = cx.parse(&tier.max_age, units::duration).unwrap_or(REPORTED);
-    Some(TierDraft {
-        name: located(&tier.name)?,
-        max_age,
-        factors: text(tier.factors.as_ref()).unwrap_or_default(),
-    })
+    Some(TierDraft { name: located(&tier.name)?, max_age, factors: text(tier.factors.as_ref()).unwrap_or_default() })
 }
 
 fn row_draft(row: &typed::Row, cx: &mut Cx<'_>) -> Option<RowDraft> {
     let cells = row.zones.iter().filter_map(|(zone, place, cell)| {
-        let zone = Located {
-            value: zone.to_owned(),
-            line: place.line,
-        };
+        let zone = Located { value: zone.to_owned(), line: place.line };
         let value = match cell.text()? {
             "deny" => CellDraft::Deny,
             "anonymous" => CellDraft::Anonymous,
             tier => CellDraft::Tier(tier.to_owned()),
         };
-        Some((
-            zone,
-            Located {
-                value,
-                line: cell.line(),
-            },
-        ))
+        Some((zone, Located { value, line: cell.line() }))
     });
     Some(RowDraft {
         resource: located(&row.resource)?,
@@ -163,11 +115,7 @@ fn row_draft(row: &typed::Row, cx: &mut Cx<'_>) -> Option<RowDraft> {
         zones: cells.collect(),
         require: guards(&row.require, cx),
         deny: guards(&row.deny, cx),
-        raise: row
-            .raise
-            .iter()
-            .filter_map(|(_, raise)| raise_draft(raise, cx))
-            .collect(),
+        raise: row.raise.iter().filter_map(|(_, raise)| raise_draft(raise, cx)).collect(),
         max_age: row.max_age.as_ref().and_then(|at| cx.parse(at, units::duration)),
         record_every: row.record.as_ref().and_then(At::get) == Some(&typed::Record::Every),
     })
@@ -184,10 +132,7 @@ fn guards(list: &List<typed::Condition>, cx: &mut Cx<'_>) -> Vec<GuardDraft> {
             );
             return None;
         };
-        Some(GuardDraft {
-            name: located(name)?,
-            condition: condition?,
-        })
+        Some(GuardDraft { name: located(name)?, condition: condition? })
     });
     guards.collect()
 }
@@ -202,6 +147,8 @@ fn raise_draft(raise: &typed::Raise, cx: &mut Cx<'_>) -> Option<RaiseDraft> {
     })
 }
 
+type OfNames = fn(Vec<Located<String>>) -> Condition;
+
 /// Several keys of one condition must all hold.
 fn condition(typed: &typed::Condition, place: &Place, cx: &mut Cx<'_>) -> Option<Condition> {
     let mut parts = Vec::new();
@@ -214,7 +161,7 @@ fn condition(typed: &typed::Condition, place: &Place, cx: &mut Cx<'_>) -> Option
     if let Some(at) = &typed.country_not_in {
         parts.push(countries(at, cx).map(Condition::CountryNotIn));
     }
-    let names: [(_, fn(Vec<Located<String>>) -> Condition); 4] = [
+    let names: [(_, OfNames); 4] = [
         (&typed.groups, Condition::Groups),
         (&typed.users, Condition::Users),
         (&typed.services, Condition::Services),
@@ -251,10 +198,7 @@ fn condition(typed: &typed::Condition, place: &Place, cx: &mut Cx<'_>) -> Option
 }
 
 fn inner(at: &At<Vec<At<typed::Condition>>>, cx: &mut Cx<'_>) -> Option<Vec<Condition>> {
-    filled(at, cx)?
-        .iter()
-        .map(|at| condition(at.get()?, &at.place, cx))
-        .collect()
+    filled(at, cx)?.iter().map(|at| condition(at.get()?, &at.place, cx)).collect()
 }
 
 fn countries(at: &At<Vec<At<String>>>, cx: &mut Cx<'_>) -> Option<Vec<torhaus_authz::Country>> {
@@ -265,11 +209,7 @@ fn countries(at: &At<Vec<At<String>>>, cx: &mut Cx<'_>) -> Option<Vec<torhaus_au
 fn filled<'a, T>(at: &'a At<Vec<T>>, cx: &mut Cx<'_>) -> Option<&'a [T]> {
     let items = at.get()?;
     if items.is_empty() {
-        cx.error(
-            &at.place,
-            "this list is empty",
-            "name at least one, or remove the condition",
-        );
+        cx.error(&at.place, "this list is empty", "name at least one, or remove the condition");
         return None;
     }
     Some(items)
@@ -290,10 +230,7 @@ fn exception_draft(exception: &typed::Exception, cx: &mut Cx<'_>) -> Option<Exce
 }
 
 fn located(at: &At<String>) -> Option<Located<String>> {
-    Some(Located {
-        value: at.text()?.to_owned(),
-        line: at.line(),
-    })
+    Some(Located { value: at.text()?.to_owned(), line: at.line() })
 }
 
 fn located_all(list: &List<String>) -> Vec<Located<String>> {

@@ -50,40 +50,24 @@ fn path(text: &str) -> Result<String, Mistake> {
         return wrong("does not begin with `/`", format!("write `/{text}`"));
     }
     if text == "/.torhaus" || text.starts_with("/.torhaus/") {
-        return wrong(
-            "belongs to the gate itself, on every host",
-            "choose another path".to_owned(),
-        );
+        return wrong("belongs to the gate itself, on every host", "choose another path".to_owned());
     }
     if text.ends_with("/*") {
         let bare = text.trim_end_matches("/*");
         let bare = if bare.is_empty() { "/" } else { bare };
-        return wrong(
-            "has a `*`; a path stands for all below it anyway",
-            format!("write `{bare}`"),
-        );
+        return wrong("has a `*`; a path stands for all below it anyway", format!("write `{bare}`"));
     }
     if text.len() > 1 && text.ends_with('/') {
         return wrong(
             "ends with `/`",
-            format!(
-                "write `{}`: it stands for all below it, too",
-                text.trim_end_matches('/')
-            ),
+            format!("write `{}`: it stands for all below it, too", text.trim_end_matches('/')),
         );
     }
-    if text
-        .split('/')
-        .skip(1)
-        .any(|segment| (segment.is_empty() && text != "/") || segment == "." || segment == "..")
-    {
+    if text.split('/').skip(1).any(|segment| (segment.is_empty() && text != "/") || segment == "." || segment == "..") {
         return wrong("is not canonical", "remove `//`, `/./` and `/../`".to_owned());
     }
     if text.contains(['?', '#']) {
-        return wrong(
-            "has a query",
-            "a route goes by host and path only: remove what follows the path".to_owned(),
-        );
+        return wrong("has a query", "a route goes by host and path only: remove what follows the path".to_owned());
     }
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&b);
     if !text.bytes().all(is_plain) {
@@ -111,10 +95,8 @@ fn upgrade(text: &str) -> Result<String, Mistake> {
     let token = text.to_ascii_lowercase();
     if token == "h2c" || token == "h2" || token.starts_with("http/") {
         // Behind such a switch requests are no longer seen, and so not decided.
-        return Err(
-            Mistake::new(format!("`{text}` would let requests pass the gate unseen"))
-                .hint("for an HTTP/2 application write `upstream: h2c://…`"),
-        );
+        return Err(Mistake::new(format!("`{text}` would let requests pass the gate unseen"))
+            .hint("for an HTTP/2 application write `upstream: h2c://…`"));
     }
     if !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._/".contains(&b)) {
         return Err(Mistake::new(format!("`{text}` is not an upgrade token"))

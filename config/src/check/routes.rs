@@ -35,19 +35,13 @@ pub(crate) fn check(
             cx.error(
                 &typed.host.place,
                 format!("no listener has a certificate for `{}`", host::shown(&route.host)),
-                format!(
-                    "have one issued that names it; the certificates name {}",
-                    listed(&names)
-                ),
+                format!("have one issued that names it; the certificates name {}", listed(&names)),
             );
         }
         if let Some(portal) = portal.filter(|portal| route.host == HostPattern::Exact(portal.host.clone())) {
             cx.error(
                 &typed.host.place,
-                format!(
-                    "`{}` is the portal's host; nothing behind it would be reached",
-                    portal.host
-                ),
+                format!("`{}` is the portal's host; nothing behind it would be reached", portal.host),
                 "give the application a host of its own",
             );
         }
@@ -59,11 +53,7 @@ pub(crate) fn check(
     if tree.routes.items.is_empty() && tree.routes.whole {
         let file = Place::file(FileId::Main);
         let place = tree.routes.place.as_ref().unwrap_or(&file);
-        cx.warning(
-            place,
-            "there are no routes: nothing is behind this gate",
-            "add one to `routes`",
-        );
+        cx.warning(place, "there are no routes: nothing is behind this gate", "add one to `routes`");
     }
     found
 }
@@ -80,7 +70,7 @@ fn reachable(
         cx.error(
             place,
             format!(
-                "`{}{}` leads to the route in line {line} already; this one is never reached",
+                "`{}{}` leads to the route on line {line} already; this one is never reached",
                 host::shown(&key.0),
                 key.1
             ),

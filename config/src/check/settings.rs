@@ -38,11 +38,7 @@ pub(crate) fn state_dir(at: Option<&At<String>>, cx: &mut Cx<'_>) -> Option<Path
     if let Some(at) = at
         && path.is_file()
     {
-        cx.error(
-            &at.place,
-            format!("`{}` is a file, not a folder", path.display()),
-            "name a folder of its own",
-        );
+        cx.error(&at.place, format!("`{}` is a file, not a folder", path.display()), "name a folder of its own");
         return None;
     }
     Some(path)
@@ -50,7 +46,14 @@ pub(crate) fn state_dir(at: Option<&At<String>>, cx: &mut Cx<'_>) -> Option<Path
 
 pub(crate) fn portal(at: &At<file::Portal>, listeners: &Listeners, cx: &mut Cx<'_>) -> Option<Portal> {
     let at = &at.get()?.url;
-    let mut url = cx.parse(at, |text| host::url(text, &["https"]))?;
+    let mut url = cx.parse(at, |text| host::url(text, &["https", "http"]))?;
+    if url.scheme() == "http" {
+        cx.error(
+            &at.place,
+            "the portal is reached by https only: sessions are never sent in the clear",
+            "write `https://…`",
+        );
+    }
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         cx.error(
             &at.place,
@@ -63,11 +66,7 @@ pub(crate) fn portal(at: &At<file::Portal>, listeners: &Listeners, cx: &mut Cx<'
     let host = match host::pattern(&host_text) {
         Ok(HostPattern::Exact(host)) => host,
         Ok(HostPattern::Wildcard(_)) => {
-            cx.error(
-                &at.place,
-                "the portal is one host, not a wildcard",
-                "write `https://auth.example.test`",
-            );
+            cx.error(&at.place, "the portal is one host, not a wildcard", "write `https://auth.example.test`");
             return None;
         }
         Err(mistake) => {
@@ -80,10 +79,7 @@ pub(crate) fn portal(at: &At<file::Portal>, listeners: &Listeners, cx: &mut Cx<'
         cx.error(
             &at.place,
             format!("no listener has a certificate for the portal's host `{host}`"),
-            format!(
-                "have one issued that names it; the certificates name {}",
-                listed(&names)
-            ),
+            format!("have one issued that names it; the certificates name {}", listed(&names)),
         );
     }
     // "Without a trailing slash": Url always shows one for an empty path, so paths are joined, never appended.
@@ -146,58 +142,31 @@ pub(crate) struct Geoip {
 
 pub(crate) fn geoip(lookups: Option<&At<file::lookups::Lookups>>, cx: &mut Cx<'_>) -> Geoip {
     let mut found = Geoip::default();
-    let geoip = lookups
-        .and_then(At::get)
-        .and_then(|lookups| lookups.geoip.as_ref())
-        .and_then(At::get);
+    let geoip = lookups.and_then(At::get).and_then(|lookups| lookups.geoip.as_ref()).and_then(At::get);
     let Some(geoip) = geoip else { return found };
-    found.database = geoip
-        .database_file
-        .as_ref()
-        .and_then(|at| cx.read(at, "geoip database"))
-        .map(|(path, _)| path);
+    found.database = geoip.database_file.as_ref().and_then(|at| cx.read(at, "geoip database")).map(|(path, _)| path);
     for (name, place, at) in geoip.named_networks.iter() {
         let Some(named) = at.get() else { continue };
         if named.networks.items.is_empty() && named.networks.whole {
-            cx.error(
-                place,
-                format!("`{name}` has no networks"),
-                "add `networks: [10.0.0.0/8]`, or remove it",
-            );
+            cx.error(place, format!("`{name}` has no networks"), "add `networks: [10.0.0.0/8]`, or remove it");
         }
-        let networks = named
-            .networks
-            .items
-            .iter()
-            .filter_map(|item| cx.parse(item, network))
-            .collect();
+        let networks = named.networks.items.iter().filter_map(|item| cx.parse(item, network)).collect();
         let country = named.country.as_ref().and_then(|at| cx.parse(at, country));
-        found.named_networks.push(NamedNetwork {
-            name: name.into(),
-            networks,
-            country,
-        });
+        found.named_networks.push(NamedNetwork { name: name.into(), networks, country });
     }
     found
 }
 
 pub(crate) fn sessions(at: Option<&At<file::Sessions>>, cx: &mut Cx<'_>) -> Option<Sessions> {
     let Some(at) = at else {
-        return Some(Sessions {
-            idle: default::SESSION_IDLE,
-            absolute: default::SESSION_ABSOLUTE,
-        });
+        return Some(Sessions { idle: default::SESSION_IDLE, absolute: default::SESSION_ABSOLUTE });
     };
     let typed = at.get()?;
     let idle = positive(typed.idle.as_ref(), default::SESSION_IDLE, cx);
     let absolute = positive(typed.absolute.as_ref(), default::SESSION_ABSOLUTE, cx);
     let (idle, absolute) = (idle?, absolute?);
     if idle > absolute {
-        let place = typed
-            .idle
-            .as_ref()
-            .or(typed.absolute.as_ref())
-            .map_or(&at.place, |at| &at.place);
+        let place = typed.idle.as_ref().or(typed.absolute.as_ref()).map_or(&at.place, |at| &at.place);
         cx.error(
             place,
             "`idle` is longer than `absolute`, so it never ends a session",
@@ -256,20 +225,13 @@ pub(crate) fn admin(
         cx.error(
             &at.place,
             format!("`{found}` can be reached from other machines, and this address asks nobody who they are"),
-            format!(
-                "write `127.0.0.1:{}`; for others, put a route with a row of the table before it",
-                found.port()
-            ),
+            format!("write `127.0.0.1:{}`; for others, put a route with a row of the table before it", found.port()),
         );
         return None;
     }
     if let Some(listener) = listeners.checked.iter().find(|listener| listener.address == found) {
         let name = listener.name.clone();
-        cx.error(
-            &at.place,
-            format!("`{found}` is already the address of listener `{name}`"),
-            "use another port",
-        );
+        cx.error(&at.place, format!("`{found}` is already the address of listener `{name}`"), "use another port");
         return None;
     }
     Some(Some(found))

@@ -18,11 +18,7 @@ pub(crate) fn check(tests: &List<Test>, policy: Option<&Policy>, cx: &mut Cx<'_>
         once(&test.name, "test", &mut names, cx);
         read(test, cx);
         if let (Some(user), Some(_)) = (&test.user, &test.service) {
-            cx.error(
-                &user.place,
-                "a test has a `user` or a `service`, not both",
-                "make two tests of it",
-            );
+            cx.error(&user.place, "a test has a `user` or a `service`, not both", "make two tests of it");
         }
         if let (Some(policy), Some(resource)) = (policy, test.resource.text()) {
             // A test of a resource without a row is one of `no_rule`.
@@ -30,13 +26,7 @@ pub(crate) fn check(tests: &List<Test>, policy: Option<&Policy>, cx: &mut Cx<'_>
             if policy.row(resource).is_none() && !expects_no_rule {
                 let known = policy.rows().iter().map(|row| &*row.resource);
                 let hint = crate::suggest::hint(resource, known);
-                cx.mistake(
-                    &test.resource.place,
-                    Mistake {
-                        message: format!("unknown resource `{resource}`"),
-                        hint,
-                    },
-                );
+                cx.mistake(&test.resource.place, Mistake { message: format!("unknown resource `{resource}`"), hint });
             }
             run(test, policy, place, cx);
         }
@@ -50,7 +40,7 @@ fn read(test: &Test, cx: &mut Cx<'_>) {
     if let Some(at) = &test.ip {
         cx.parse(at, |text| {
             text.parse::<IpAddr>()
-                .map_err(|_| Mistake::new(format!("`{text}` is not an address")))
+                .map_err(|_| Mistake::new(format!("`{text}` is not an address")).hint("write it as `203.0.113.5`"))
         });
     }
     if let Some(at) = &test.country {
@@ -65,10 +55,8 @@ fn read(test: &Test, cx: &mut Cx<'_>) {
 }
 
 fn reason(text: &str) -> Result<Reason, Mistake> {
-    Reason::deserialize(StrDeserializer::<Error>::new(text)).map_err(|_| Mistake {
-        message: format!("unknown reason `{text}`"),
-        hint: crate::suggest::hint(text, DECIDED),
-    })
+    Reason::deserialize(StrDeserializer::<Error>::new(text))
+        .map_err(|_| Mistake { message: format!("unknown reason `{text}`"), hint: crate::suggest::hint(text, DECIDED) })
 }
 
 /// The reasons that a policy answers; the others are the gate's own.

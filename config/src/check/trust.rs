@@ -13,13 +13,12 @@ pub(crate) struct TrustDomains {
     pub checked: BTreeMap<String, TrustDomain>,
     /// All names in the file, also of those that are broken: a reference to one is no second mistake.
     pub names: BTreeSet<String>,
+    /// False when some name could not be read.
+    pub whole: bool,
 }
 
 pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> TrustDomains {
-    let mut found = TrustDomains {
-        checked: BTreeMap::new(),
-        names: BTreeSet::new(),
-    };
+    let mut found = TrustDomains { checked: BTreeMap::new(), names: BTreeSet::new(), whole: domains.whole };
     for (name, place, at) in domains.iter() {
         found.names.insert(name.to_owned());
         let Some(domain) = at.get() else { continue };
@@ -48,15 +47,7 @@ pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> Trus
         if let (Some(ca_file), Some(crl_file)) = (ca_file, crl_file.map_or(Some(None), |file| file.map(Some))) {
             let name: Arc<str> = name.into();
             let proves = domain.proves.as_ref().and_then(At::text).map(Arc::from);
-            found.checked.insert(
-                name.to_string(),
-                TrustDomain {
-                    name,
-                    ca_file,
-                    crl_file,
-                    proves,
-                },
-            );
+            found.checked.insert(name.to_string(), TrustDomain { name, ca_file, crl_file, proves });
         }
     }
     found
@@ -79,9 +70,7 @@ fn authorities(at: &At<String>, cx: &mut Cx<'_>) -> Option<(PathBuf, Vec<Certifi
         }
     };
     if let Some(day) = found.iter().find_map(|der| certificate::expired_since(der, cx.now)) {
-        let expired = found
-            .iter()
-            .all(|der| certificate::expired_since(der, cx.now).is_some());
+        let expired = found.iter().all(|der| certificate::expired_since(der, cx.now).is_some());
         let message = format!("an authority in ca file `{shown}` expired on {day}");
         if expired {
             cx.error(&at.place, message, "name the authority's current certificate");
@@ -110,11 +99,7 @@ fn revocation_list(at: &At<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {
     };
     for der in &lists {
         let Ok((_, list)) = CertificateRevocationList::from_der(der) else {
-            cx.error(
-                &at.place,
-                format!("crl file `{shown}` is damaged"),
-                "fetch it again from the authority",
-            );
+            cx.error(&at.place, format!("crl file `{shown}` is damaged"), "fetch it again from the authority");
             return None;
         };
         let end = list.next_update().map(|time| time.timestamp());

@@ -14,11 +14,7 @@ pub(crate) fn check(route: &Route, cx: &mut Cx<'_>) -> Option<Upstream> {
     let response_timeout = response_timeout(route.response_timeout.as_ref(), cx);
     let typed::Upstream::Url(text) = route.upstream.get()? else {
         if !cx.is_reported(&route.upstream.place) {
-            cx.error(
-                &route.upstream.place,
-                "`upstream` names no server",
-                "write `upstream: http://10.0.0.7:8080`",
-            );
+            cx.error(&route.upstream.place, "`upstream` names no server", "write `upstream: http://10.0.0.7:8080`");
         }
         return None;
     };
@@ -38,12 +34,7 @@ pub(crate) fn check(route: &Route, cx: &mut Cx<'_>) -> Option<Upstream> {
         "h2c" => (UpstreamScheme::H2c, 80),
         _ => (UpstreamScheme::Http, 80),
     };
-    let host = url
-        .host_str()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let tls = tls(route, scheme, &host, cx);
     Some(Upstream {
         scheme,
@@ -92,10 +83,7 @@ fn tls(route: &Route, scheme: UpstreamScheme, host: &str, cx: &mut Cx<'_>) -> Op
             );
             return None;
         }
-        let tls = UpstreamTls {
-            server_name: host.to_owned(),
-            verify: UpstreamVerify::System,
-        };
+        let tls = UpstreamTls { server_name: host.to_owned(), verify: UpstreamVerify::System };
         return Some(is_https.then_some(tls));
     };
     let typed = at.get()?;
@@ -112,10 +100,7 @@ fn tls(route: &Route, scheme: UpstreamScheme, host: &str, cx: &mut Cx<'_>) -> Op
         None => Some(host.to_owned()),
     };
     let verify = verify(at, typed, host, cx);
-    Some(Some(UpstreamTls {
-        server_name: server_name?,
-        verify: verify?,
-    }))
+    Some(Some(UpstreamTls { server_name: server_name?, verify: verify? }))
 }
 
 fn server_name(text: &str) -> Result<String, Mistake> {
@@ -142,8 +127,7 @@ fn verify(
     let ways = [
         tls.ca_file.as_ref().map(|_| "`ca_file`"),
         tls.pin_sha256.as_ref().map(|_| "`pin_sha256`"),
-        skip.filter(|at| at.get() != Some(&false))
-            .map(|_| "`danger_skip_verification`"),
+        skip.filter(|at| at.get() != Some(&false)).map(|_| "`danger_skip_verification`"),
     ];
     let ways: Vec<&str> = ways.into_iter().flatten().collect();
     if ways.len() > 1 {
@@ -167,11 +151,13 @@ fn verify(
             Some(UpstreamVerify::DangerNone)
         }
         (None, None) if tls.server_name.is_none() && host.parse::<IpAddr>().is_ok() => {
-            cx.error(
-                &at.place,
-                "nothing says which certificate this upstream must show",
-                "add `ca_file`, `pin_sha256`, or `server_name` if a public authority issued it",
-            );
+            if !cx.is_reported(&at.place) {
+                cx.error(
+                    &at.place,
+                    "nothing says which certificate this upstream must show",
+                    "add `ca_file`, `pin_sha256`, or `server_name` if a public authority issued it",
+                );
+            }
             None
         }
         (None, None) => Some(UpstreamVerify::System),
@@ -184,11 +170,7 @@ fn pin(tls: &typed::UpstreamTls, cx: &mut Cx<'_>) -> Option<[u8; 32]> {
         let digits: String = text.chars().filter(|c| *c != ':').collect();
         let bytes: Option<Vec<u8>> = (0..digits.len())
             .step_by(2)
-            .map(|at| {
-                digits
-                    .get(at..at + 2)
-                    .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-            })
+            .map(|at| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
             .collect();
         bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).ok_or_else(|| {
             Mistake::new("this is not a SHA-256 fingerprint: 64 hexadecimal digits")

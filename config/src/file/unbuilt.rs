@@ -1,55 +1,26 @@
 //! Keys of the file format that this version does not act on. They are refused: a setting that is silently ignored
 //! is worse than none. Whoever builds one removes its line here.
+use crate::pattern::{self, generic};
 use crate::place::FileId;
 use crate::units::Mistake;
 
 /// File, path (`*` is any name, `[]` any item), what to do until then.
 const NOT_BUILT: &[(FileId, &str, &str)] = &[
-    (
-        FileId::Main,
-        "store",
-        "remove it: state is kept in SQLite under `state_dir`",
-    ),
-    (
-        FileId::Main,
-        "listeners[].tls.acme",
-        "remove it and name the files in `certificates`",
-    ),
-    (
-        FileId::Main,
-        "trust_domains.*.own_ca",
-        "remove it and name the authority's certificate in `ca_file`",
-    ),
-    (
-        FileId::Main,
-        "lookups.ldap",
-        "remove it: groups come from the token's `groups_claim`",
-    ),
+    (FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`"),
+    (FileId::Main, "listeners[].tls.acme", "remove it and name the files in `certificates`"),
+    (FileId::Main, "trust_domains.*.own_ca", "remove it and name the authority's certificate in `ca_file`"),
+    (FileId::Main, "lookups.ldap", "remove it: groups come from the token's `groups_claim`"),
     (FileId::Main, "lookups.headscale", "remove it"),
     (FileId::Main, "lookups.posture", "remove it"),
-    (
-        FileId::Main,
-        "routes[].profile",
-        "remove it: the route works without, as any other application",
-    ),
-    (
-        FileId::Main,
-        "routes[].upstream.primary",
-        "write one server: `upstream: http://10.0.0.7:8080`",
-    ),
+    (FileId::Main, "routes[].profile", "remove it: the route works without, as any other application"),
+    (FileId::Main, "routes[].upstream.primary", "write one server: `upstream: http://10.0.0.7:8080`"),
     (FileId::Main, "routes[].upstream.standby", "remove it"),
-    (
-        FileId::Policy,
-        "posture",
-        "remove the condition; its row then lets in devices that nobody asked about",
-    ),
+    (FileId::Policy, "posture", "remove the condition; its row then lets in devices that nobody asked about"),
 ];
 
 /// Why the key at `path` cannot be used yet, if so.
 pub(crate) fn refuse(file: FileId, path: &str) -> Option<Mistake> {
-    let (_, _, hint) = NOT_BUILT
-        .iter()
-        .find(|(in_file, pattern, _)| *in_file == file && matches(pattern, path))?;
+    let (_, _, hint) = NOT_BUILT.iter().find(|(in_file, pattern, _)| *in_file == file && matches(pattern, path))?;
     let shown = generic(path);
     let shown = shown.rsplit("[].").next().unwrap_or(&shown);
     Some(Mistake::new(format!("`{shown}` is not built yet")).hint(*hint))
@@ -58,31 +29,9 @@ pub(crate) fn refuse(file: FileId, path: &str) -> Option<Mistake> {
 fn matches(pattern: &str, path: &str) -> bool {
     // A condition may stand at any depth (`table[3].require[0].any[1].posture`): one word matches the last key.
     if !pattern.contains('.') {
-        return path.rsplit('.').next() == Some(pattern) && (path == pattern || pattern == "posture");
+        return path == pattern || (pattern == "posture" && path.rsplit('.').next() == Some(pattern));
     }
-    if pattern.rsplit('.').next() != path.rsplit('.').next() {
-        return false;
-    }
-    let path = generic(path);
-    let (mut patterns, mut parts) = (pattern.split('.'), path.split('.'));
-    loop {
-        match (patterns.next(), parts.next()) {
-            (None, None) => return true,
-            (Some(pattern), Some(part)) if pattern == "*" || pattern == part => {}
-            _ => return false,
-        }
-    }
-}
-
-/// `routes[3].upstream` -> `routes[].upstream`.
-fn generic(path: &str) -> String {
-    let mut inside = false;
-    path.chars()
-        .filter(|c| {
-            inside = (inside || *c == '[') && *c != ']';
-            !inside || *c == '['
-        })
-        .collect()
+    pattern::matches(pattern, path)
 }
 
 #[cfg(test)]
@@ -102,13 +51,7 @@ mod tests {
         ] {
             assert_eq!(refuse(file, path).is_some(), refused, "{path}");
         }
-        assert_eq!(
-            refuse(FileId::Main, "routes[12].profile").unwrap().message,
-            "`profile` is not built yet"
-        );
-        assert_eq!(
-            refuse(FileId::Main, "lookups.ldap").unwrap().message,
-            "`lookups.ldap` is not built yet"
-        );
+        assert_eq!(refuse(FileId::Main, "routes[12].profile").unwrap().message, "`profile` is not built yet");
+        assert_eq!(refuse(FileId::Main, "lookups.ldap").unwrap().message, "`lookups.ldap` is not built yet");
     }
 }

@@ -35,7 +35,7 @@ fn services(names: &Names<'_>) -> Vec<Story> {
     let api = format!("https://backup-api.localhost:{office}/jobs");
     let with = |certificate: &str| {
         let path = |ending: &str| names.file(&format!("clients/{certificate}.{ending}"));
-        format!("{} --cert {} --key {} {api}", names.curl("backup-api"), path("pem"), path("key"))
+        format!("{} --cert {} --key {} {api}", names.curl("backup-api", office), path("pem"), path("key"))
     };
     let request =
         format!("GET /jobs HTTP/1.1\\r\\nHost: backup-api.localhost:{office}\\r\\nConnection: close\\r\\n\\r\\n");
@@ -55,8 +55,11 @@ fn services(names: &Names<'_>) -> Vec<Story> {
             .says("not_allowed")
             .refused(),
         Story::new("A certificate with two names is no identity", with("refused/two-names")).refused(),
-        Story::new("Without a certificate the door stays closed", format!("{} {api}", names.curl("backup-api")))
-            .closed(),
+        Story::new(
+            "Without a certificate the door stays closed",
+            format!("{} {api}", names.curl("backup-api", office)),
+        )
+        .closed(),
     ];
     for (title, certificate) in [
         ("with an expired one", "refused/expired"),
@@ -73,8 +76,7 @@ fn people(names: &Names<'_>) -> Vec<Story> {
     let page = "-H 'Accept: text/html'";
     let json = "-H 'Accept: application/json'";
     let jar = names.file("clients/alice.cookies");
-    // A browser in one line: cookies, redirects, every host on this machine.
-    let browser = format!("{} -L -b {jar} -c {jar} {page}", names.curl("*"));
+    let browser = names.browser(&jar);
     let where_to = "-o /dev/null -w '%{url_effective}'";
     let host = |name: &str| format!("https://{name}.localhost:{office}/");
     let wiki = host("wiki");
@@ -82,15 +84,18 @@ fn people(names: &Names<'_>) -> Vec<Story> {
     vec![
         Story::new(
             "A browser is sent to sign in",
-            format!("{} {page} -o /dev/null -w '%{{http_code}} %{{redirect_url}}\\n' {wiki}", names.curl("wiki")),
+            format!(
+                "{} {page} -o /dev/null -w '%{{http_code}} %{{redirect_url}}\\n' {wiki}",
+                names.curl("wiki", *office)
+            ),
         )
         .says(&format!(" https://auth.localhost:{office}/login")),
-        Story::new("A script is not: it gets 401", format!("{} {json} -i {wiki}", names.curl("wiki")))
+        Story::new("A script is not: it gets 401", format!("{} {json} -i {wiki}", names.curl("wiki", *office)))
             .says(" 401")
             .refused(),
         Story::new(
             "HR from outside is refused, with the reason",
-            format!("{} {json} https://samba-hr.localhost:{internet}/", names.curl("samba-hr")),
+            format!("{} {json} https://samba-hr.localhost:{internet}/", names.curl("samba-hr", *office)),
         )
         .says("zone_denied"),
         Story::new(
@@ -101,7 +106,7 @@ fn people(names: &Names<'_>) -> Vec<Story> {
             ),
         )
         .says("Hello, alice"),
-        Story::new("From then on the wiki is open", format!("{} -b {jar} {json} {wiki}", names.curl("wiki")))
+        Story::new("From then on the wiki is open", format!("{} -b {jar} {json} {wiki}", names.curl("wiki", *office)))
             .says("\"user\":\"alice\""),
         Story::new("The shares ask for one more factor", format!("{browser} {shares} | grep -i -A1 '<h1>'"))
             .says("One more factor"),
@@ -116,13 +121,13 @@ fn people(names: &Names<'_>) -> Vec<Story> {
         .says("Hello, alice"),
         Story::new(
             "Alice is not in HR",
-            format!("{browser} -o /dev/null {hr}\n{} -b {jar} {json} {hr}", names.curl("samba-hr")),
+            format!("{browser} -o /dev/null {hr}\n{} -b {jar} {json} {hr}", names.curl("samba-hr", *office)),
         )
         .says("not_allowed")
         .refused(),
         Story::new(
             "What the gate knows about alice",
-            format!("{} -b {jar} {json} {wiki}.torhaus/whoami", names.curl("wiki")),
+            format!("{} -b {jar} {json} {wiki}.torhaus/whoami", names.curl("wiki", *office)),
         )
         .says("alice"),
     ]
@@ -175,11 +180,16 @@ impl Names<'_> {
     }
 
     /// `curl` that trusts the demo CA and finds the host on this machine.
-    fn curl(&self, host: &str) -> String {
-        let Ports { office, internet, .. } = self.ports;
-        let (host, quote) = if host == "*" { ("*".to_owned(), "'") } else { (format!("{host}.localhost"), "") };
-        let resolve = |port: &u16| format!("--resolve {quote}{host}:{port}:127.0.0.1{quote}");
-        format!("curl -sS --cacert {} {} {}", self.file("ca.pem"), resolve(office), resolve(internet))
+    fn curl(&self, host: &str, port: u16) -> String {
+        let ca = self.file("ca.pem");
+        format!("curl -sS --cacert {ca} --resolve {host}.localhost:{port}:127.0.0.1")
+    }
+
+    /// `curl` as a browser: cookies, redirects, and every host on this machine.
+    fn browser(&self, jar: &str) -> String {
+        let Ports { office, .. } = self.ports;
+        let ca = self.file("ca.pem");
+        format!("curl -sS --cacert {ca} --resolve '*:{office}:127.0.0.1' -L -b {jar} -c {jar} -H 'Accept: text/html'")
     }
 }
 

@@ -1,0 +1,133 @@
+//! Every key of `policy.yaml`.
+use super::{Key, Section, key};
+
+pub(super) const SECTIONS: &[Section] = &[
+    Section {
+        title: "The whole",
+        text: "",
+        keys: &[
+            key("version", "number", "required", "version of the file format: `1`"),
+            key("zones", "names", "`{}`", "where people can be; everything else is `external`"),
+            key("zones.*", "mapping", "", "one zone; networks and listeners must both fit where both are given"),
+            key("zones.*.networks", "list of networks", "`[]`", "addresses of it"),
+            key("zones.*.listeners", "list of names", "`[]`", "listeners of it"),
+            key("tiers", "list", "required", "the ladder of how strongly somebody is proven, lowest first"),
+            key("tiers[].name", "name", "required", "stands in cells and in `tiers` of identity providers"),
+            key("tiers[].max_age", "duration", "required", "how old a proof of it may be"),
+            key("tiers[].factors", "text", "", "what people need for it: `password + hardware key`"),
+        ],
+    },
+    Section {
+        title: "`table`: one row per resource",
+        text: "What has no row is closed, and so is a zone without a cell.",
+        keys: &[
+            key("table", "list", "required", "the rows"),
+            key("table[].resource", "name", "required", "what routes name as `resource`"),
+            key("table[].sensitivity", "text", "", "for readers: `low` … `critical`"),
+            key("table[].description", "text", "", "for readers"),
+            key("table[].owner", "text", "", "who decides about it"),
+            key("table[].review_by", "date", "", "from then on `check` reminds of it: `2027-01-31`"),
+            key(
+                "table[].allow",
+                "list",
+                "`[]`",
+                "`group:NAME`, `user:NAME`, `service:SPIFFE-ID`, `authenticated`, `anyone`",
+            ),
+            key("table[].zones", "names", "`{}`", "a cell for each zone"),
+            key("table[].zones.*", "tier, `deny`, `anonymous`", "`deny`", "what is needed from there"),
+            key("table[].require", "list of conditions", "`[]`", "must hold; unknown does not"),
+            key("table[].deny", "list of conditions", "`[]`", "must not hold; unknown counts as holding"),
+            key("table[].raise", "list", "`[]`", "when a higher tier is needed"),
+            key("table[].raise[].name", "name", "required", "stands on pages and in logs"),
+            key("table[].raise[].when", "condition", "required", "when it applies"),
+            key("table[].raise[].to", "tier", "required", "what is needed then"),
+            key(
+                "table[].raise[].on_unknown",
+                "`raise`, `ignore`",
+                "`raise`",
+                "when it cannot be told whether it applies",
+            ),
+            key("table[].max_age", "duration", "the tier's", "how old a proof may be for this row"),
+            key("table[].record", "`changes`, `every`", "`changes`", "`every`: every single request is recorded"),
+        ],
+    },
+    Section {
+        title: "Conditions",
+        text: "Items of `require` and `deny`, the `when` of `raise`, and the inside of `all`, `any`, `not`. Several keys in \
+               one condition must all hold.",
+        keys: &[
+            key("CONDITION.name", "name", "required in `require`, `deny`", "stands on pages and in logs"),
+            key(
+                "CONDITION.client_certificate",
+                "trust domain",
+                "",
+                "a verified client certificate of it; a route must ask for one",
+            ),
+            key("CONDITION.country_in", "list of country codes", "", "the address is in one of them"),
+            key("CONDITION.country_not_in", "list of country codes", "", "the address is in none of them"),
+            key("CONDITION.groups", "list of names", "", "in one of these groups"),
+            key("CONDITION.users", "list of names", "", "one of these users"),
+            key("CONDITION.services", "list of SPIFFE IDs", "", "one of these services"),
+            key("CONDITION.zones", "list of zones", "", "in one of these zones, `external` included"),
+            key("CONDITION.posture", "mapping", "", "the state of the device"),
+            key("CONDITION.all", "list of conditions", "", "all of these"),
+            key("CONDITION.any", "list of conditions", "", "at least one of these"),
+            key("CONDITION.not", "condition", "", "not this; unknown stays unknown"),
+        ],
+    },
+    Section {
+        title: "`exceptions`",
+        text: "For a while, for somebody, from somewhere. Replaces the cell and `allow`, never `require` or `deny`. An \
+               expired one does nothing, and `check` names it.",
+        keys: &[
+            key("exceptions", "list", "`[]`", "the exceptions"),
+            key("exceptions[].id", "name", "required", "stands in the record of each use"),
+            key("exceptions[].resource", "row", "required", "for which row"),
+            key("exceptions[].allow", "list", "required", "for whom, as in `table`"),
+            key("exceptions[].zone", "zone", "required", "from where"),
+            key("exceptions[].tier", "tier", "required", "how strongly proven"),
+            key("exceptions[].owner", "text", "required", "who answers for it"),
+            key("exceptions[].reason", "text", "required", "why it is there"),
+            key(
+                "exceptions[].expires",
+                "date or time",
+                "required",
+                "when it ends: `2026-12-01` or `2026-12-01T18:00:00Z`",
+            ),
+        ],
+    },
+    Section {
+        title: "`tests`: promises about the table",
+        text: "A policy whose tests fail does not load. A fact that is not given is unknown; nothing is looked up.",
+        keys: &[
+            key("tests", "list", "`[]`", "the promises"),
+            key("tests[].name", "text", "required", "what is promised, as a sentence"),
+            key("tests[].user", "name", "nobody", "who asks"),
+            key("tests[].service", "SPIFFE ID", "nobody", "which service asks"),
+            key("tests[].groups", "list of names", "unknown", "in which groups"),
+            key("tests[].ip", "address", "unknown", "from which address"),
+            key("tests[].listener", "name", "", "by which listener"),
+            key("tests[].country", "country code", "unknown", "from which country"),
+            key("tests[].proven", "tier", "none", "what was proven, just now"),
+            key("tests[].client_certificate", "trust domain", "none", "with a client certificate of it"),
+            key("tests[].resource", "row", "required", "what is asked for"),
+            key("tests[].method", "text", "`GET`", "with which method"),
+            key("tests[].path", "path", "`/`", "at which path"),
+            key("tests[].now", "date or time", "now", "when"),
+            key("tests[].expect", "`allow`, `login`, `step_up`, `deny`", "required", "what must come out"),
+            key("tests[].reason", "reason", "any", "for which reason: `zone_denied`, `not_allowed`, …"),
+        ],
+    },
+];
+
+/// Where conditions stand in the tree; each key of `CONDITION` may stand below each of these.
+pub(super) const CONDITIONS: [&str; 3] = ["table[].require[]", "table[].deny[]", "table[].raise[].when"];
+
+pub(super) const CONDITION: &str = "CONDITION.";
+
+/// The keys inside of `all`, `any` and `not` are those of a condition again.
+pub(super) fn of_condition(path: &str) -> Option<&'static Key> {
+    let name = path.rsplit('.').next()?;
+    let keys = SECTIONS.iter().flat_map(|section| section.keys);
+    keys.into_iter().find(|key| key.path.strip_prefix(CONDITION) == Some(name))
+}

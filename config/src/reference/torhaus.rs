@@ -1,0 +1,215 @@
+//! Every key of `torhaus.yaml`: what it means, and why its default is what it is.
+use super::{Section, key};
+
+pub(super) const SECTIONS: &[Section] = &[
+    Section {
+        title: "The whole",
+        text: "",
+        keys: &[
+            key("version", "number", "required", "version of the file format: `1`"),
+            key("state_dir", "folder", "`state`", "database, audit log, admin socket; of torhaus alone"),
+            key("store", "mapping", "", "another place for the state than `state_dir`"),
+            key("policy_file", "file", "`policy.yaml`", "the policy table"),
+            key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY lines and `X-Forwarded-*` count")
+                .because("whoever may write them can say to be anywhere, so nobody may by default"),
+        ],
+    },
+    Section {
+        title: "`listeners`: where connections come in",
+        text: "At least one speaks TLS. The certificate is chosen by the name the client asks for (SNI); certificate and \
+               key are read again when their files change.",
+        keys: &[
+            key("listeners", "list", "required", "addresses to listen on"),
+            key("listeners[].name", "name", "required", "stands in zones of the policy, in logs and metrics"),
+            key("listeners[].address", "address:port", "required", "`0.0.0.0:8443`, `[::]:8443`"),
+            key("listeners[].tls", "mapping", "", "speak TLS; every listener has this or `redirect_to_https`"),
+            key("listeners[].tls.certificates", "list", "required", "one or more certificates with their keys"),
+            key("listeners[].tls.certificates[].cert_file", "file", "required", "PEM: the server's certificate, then its issuers"),
+            key("listeners[].tls.certificates[].key_file", "file", "required", "PEM without a passphrase, readable by torhaus alone"),
+            key("listeners[].tls.acme", "mapping", "", "obtain and renew the certificates by itself"),
+            key("listeners[].redirect_to_https", "true/false", "`false`", "speak plain HTTP, only to send browsers to https and to answer `/generate_204`"),
+            key("listeners[].proxy_protocol", "true/false", "`false`", "expect a PROXY protocol header from peers in `trusted_proxies`"),
+            key("listeners[].mesh", "`headscale`", "", "this listener is on the mesh, so mesh addresses count here")
+                .because("carrier NAT uses the same 100.64.0.0/10, so it counts nowhere else"),
+        ],
+    },
+    Section {
+        title: "`portal`: the gate's own host",
+        text: "Login, the list of applications, devices. Register `https://HOST/callback/PROVIDER` at each identity provider.",
+        keys: &[
+            key("portal", "mapping", "required", "the gate's own host"),
+            key("portal.url", "https URL", "required", "as browsers reach it, with the port if it is not 443, without a path"),
+        ],
+    },
+    Section {
+        title: "`trust_domains`: authorities of client certificates",
+        text: "Named, so that routes and rows can say whose certificates they mean.",
+        keys: &[
+            key("trust_domains", "names", "`{}`", "authorities by name"),
+            key("trust_domains.*", "mapping", "", "one authority"),
+            key("trust_domains.*.ca_file", "file", "required", "PEM: the certificates of those who may sign"),
+            key("trust_domains.*.crl_file", "file", "", "PEM: revoked certificates; once it is out of date all are refused"),
+            key("trust_domains.*.proves", "tier", "none", "the tier that a certificate proves for a service; services cannot step up"),
+            key("trust_domains.*.own_ca", "true/false", "", "certificates issued by torhaus itself"),
+        ],
+    },
+    Section {
+        title: "`identity`: who says who people are",
+        text: "Users and groups of the first provider are bare names in the policy (`user:alice`), those of every other \
+               provider stand behind its name (`user:partner/bob`).",
+        keys: &[
+            key("identity", "mapping", "required", "identity providers and bearer issuers"),
+            key("identity.providers", "list", "required", "OpenID providers, at least one"),
+            key("identity.providers[].name", "name", "required", "lower case; stands in URLs and in the policy"),
+            key("identity.providers[].title", "text", "its name", "what people read on the sign-in page"),
+            key("identity.providers[].issuer", "https URL", "required", "exactly as its discovery document says"),
+            key("identity.providers[].danger_allow_http", "true/false", "`false`", "accept an issuer over http")
+                .because("whoever sits on the way can sign in as anybody; for a test on one machine"),
+            key("identity.providers[].ca_file", "file", "system roots", "PEM: the provider's private authority"),
+            key("identity.providers[].client_id", "text", "required", "the client that torhaus is registered as"),
+            key("identity.providers[].client_secret_file", "file", "required", "its secret, one line, readable by torhaus alone"),
+            key("identity.providers[].scopes", "list of texts", "`[openid, profile, email, groups]`", "what is asked for; `openid` must be there"),
+            key("identity.providers[].user_claim", "claim", "`sub`", "what `user:alice` in the policy means"),
+            key("identity.providers[].groups_claim", "claim", "`groups`", "what `group:hr` in the policy means; absent is unknown, not none"),
+            key("identity.providers[].federated", "true/false", "`false`", "its people are `external` wherever they are"),
+            key("identity.providers[].tiers", "names", "required", "how each tier of the policy is proven there; `{}`: by any login"),
+            key("identity.providers[].tiers.*", "mapping", "", "one tier; all that is given must hold"),
+            key("identity.providers[].tiers.*.acr", "list of texts", "", "the `acr` of the ID token is one of these"),
+            key("identity.providers[].tiers.*.amr", "mapping", "", "what the `amr` of the ID token must have"),
+            key("identity.providers[].tiers.*.amr.all", "list of texts", "", "all of these"),
+            key("identity.providers[].tiers.*.amr.any", "list of texts", "", "at least one of these"),
+            key("identity.providers[].tiers.*.client_id", "text", "", "an own client for this tier (authentik): its tokens prove it"),
+            key("identity.providers[].tiers.*.client_secret_file", "file", "", "the secret of that client"),
+            key("identity.providers[].tiers.*.request", "mapping", "", "how the tier is asked for"),
+            key("identity.providers[].tiers.*.request.acr_values", "text or list", "as `acr`", "sent as `acr_values`"),
+            key("identity.providers[].tiers.*.request.essential", "true/false", "`false`", "ask for `acr` as an essential claim (Keycloak)"),
+        ],
+    },
+    Section {
+        title: "`identity.bearer`: tokens of API callers",
+        text: "A bearer JWT of an issuer that is not named here is the application's own: it passes, and identifies nobody.",
+        keys: &[
+            key("identity.bearer", "list", "`[]`", "issuers of JWTs"),
+            key("identity.bearer[].issuer", "https URL", "required", "exactly as `iss` says"),
+            key("identity.bearer[].audience", "text", "required", "what `aud` must name"),
+            key("identity.bearer[].danger_allow_http", "true/false", "`false`", "accept an issuer over http"),
+            key("identity.bearer[].ca_file", "file", "as the provider's", "PEM: the issuer's private authority"),
+            key("identity.bearer[].user_claim", "claim", "as the provider's, else `sub`", "the name of the caller"),
+            key("identity.bearer[].groups_claim", "claim", "as the provider's, else `groups`", "the groups of the caller"),
+            key("identity.bearer[].federated", "true/false", "as the provider's, else `false`", "its callers are `external` wherever they are"),
+            key("identity.bearer[].tiers", "names", "required", "what its tokens prove, as for providers"),
+            key("identity.bearer[].tiers.*", "mapping", "", "one tier"),
+            key("identity.bearer[].tiers.*.acr", "list of texts", "", "the token's `acr` is one of these"),
+            key("identity.bearer[].tiers.*.amr", "mapping", "", "what the token's `amr` must have"),
+            key("identity.bearer[].tiers.*.amr.all", "list of texts", "", "all of these"),
+            key("identity.bearer[].tiers.*.amr.any", "list of texts", "", "at least one of these"),
+            key("identity.bearer[].tiers.*.client_id", "text", "", "not for bearers: refused"),
+            key("identity.bearer[].tiers.*.client_secret_file", "file", "", "not for bearers: refused"),
+            key("identity.bearer[].tiers.*.request", "mapping", "", "without effect: nothing is asked for"),
+            key("identity.bearer[].tiers.*.request.acr_values", "text or list", "", "without effect"),
+            key("identity.bearer[].tiers.*.request.essential", "true/false", "", "without effect"),
+        ],
+    },
+    Section {
+        title: "`lookups`: further facts",
+        text: "",
+        keys: &[
+            key("lookups", "mapping", "", "where further facts come from"),
+            key("lookups.ldap", "mapping", "", "groups from a directory"),
+            key("lookups.headscale", "mapping", "", "devices of the mesh"),
+            key("lookups.posture", "mapping", "", "the state of devices"),
+            key("lookups.geoip", "mapping", "", "countries of addresses"),
+            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format"),
+            key("lookups.geoip.named_networks", "names", "`{}`", "places you know yourself; they count before the database"),
+            key("lookups.geoip.named_networks.*", "mapping", "", "one place"),
+            key("lookups.geoip.named_networks.*.networks", "list of networks", "required", "`[10.0.0.0/8]`"),
+            key("lookups.geoip.named_networks.*.country", "country code", "none", "two capitals, `DE`"),
+        ],
+    },
+    Section {
+        title: "`routes`: which application is behind which host",
+        text: "The longest `path` of the host wins, on the borders of `/`. An exact host wins over a wildcard.",
+        keys: &[
+            key("routes", "list", "`[]`", "host and path to application"),
+            key("routes[].name", "name", "required", "stands in logs and metrics; the audience of the assertion"),
+            key("routes[].host", "host", "required", "`wiki.example.test` or `*.apps.example.test`; a listener must have a certificate for it"),
+            key("routes[].path", "path", "`/`", "this path and all below it"),
+            key("routes[].resource", "row", "required", "the row of the policy table that decides"),
+            key("routes[].upstream", "URL", "required", "the application: `http://`, `https://` or `h2c://`, without a path"),
+            key("routes[].upstream.primary", "list of URLs", "", "several servers"),
+            key("routes[].upstream.standby", "list of URLs", "", "servers for when those are down"),
+            key("routes[].upstream_tls", "mapping", "system roots", "how an https application is believed; needed if it is named by its address"),
+            key("routes[].upstream_tls.ca_file", "file", "", "PEM: its private authority, or its own certificate"),
+            key("routes[].upstream_tls.pin_sha256", "fingerprint", "", "of its certificate: `openssl x509 -noout -fingerprint -sha256`"),
+            key("routes[].upstream_tls.server_name", "host", "host of `upstream`", "the name sent to it and expected in its certificate"),
+            key("routes[].upstream_tls.danger_skip_verification", "true/false", "`false`", "believe whoever answers")
+                .because("then anybody on the way reads and writes everything; `check` warns of it"),
+            key("routes[].connect_timeout", "duration", "`5s`", "how long to wait for a connection to the application")
+                .because("a machine in the same network answers in milliseconds; longer only hides that it is down"),
+            key("routes[].response_timeout", "duration or `off`", "`60s`", "how long to wait for the first byte of an answer")
+                .because("a report may take its time, a hanging application must not hold connections for ever; `off` for long polls"),
+            key("routes[].profile", "name", "", "what a known application needs"),
+            key("routes[].client_auth", "mapping", "`{ mode: none }`", "client certificates; the same for all routes of a host")
+                .because("TLS asks for the certificate before the path is known"),
+            key("routes[].client_auth.mode", "`none`, `optional`, `required`", "required", "whether a certificate is asked for"),
+            key("routes[].client_auth.trust_domains", "list of names", "`[]`", "whose certificates count"),
+            key("routes[].headers", "mapping", "", "under which names the application is told who it is; `off` for not at all"),
+            key("routes[].headers.user", "header or `off`", "`X-Forwarded-User`", "the user"),
+            key("routes[].headers.email", "header or `off`", "`X-Forwarded-Email`", "the address"),
+            key("routes[].headers.groups", "header or `off`", "`X-Forwarded-Groups`", "the groups, separated by commas"),
+            key("routes[].headers.name", "header or `off`", "`off`", "the full name"),
+            key("routes[].headers.groups_limited_to", "list of names", "all", "only these groups are told"),
+            key("routes[].headers.assertion", "true/false", "`true`", "send `X-Torhaus-Assertion`, a signed statement of who it is"),
+            key("routes[].headers.client_certificate", "true/false", "`false`", "send the client certificate as `Client-Cert` (RFC 9440)"),
+            key("routes[].preserve_host", "true/false", "`true`", "send `Host` as the browser did; `false`: the upstream's own"),
+            key("routes[].cors_preflight", "`decide`, `pass`", "`decide`", "`pass`: preflights go to the application, without identity")
+                .because("a preflight carries no credentials, so `decide` refuses it unless the row is anonymous"),
+            key("routes[].title", "text", "its name", "what people read in the portal"),
+            key("routes[].description", "text", "", "a sentence below it"),
+            key("routes[].listed", "true/false", "`true`", "show it in the portal"),
+            key("routes[].upgrades", "list of texts", "`[]`", "protocols beside `websocket` that may take over a connection"),
+        ],
+    },
+    Section {
+        title: "`sessions`",
+        text: "",
+        keys: &[
+            key("sessions", "mapping", "", "how long a login lasts"),
+            key("sessions.idle", "duration", "`8h`", "a session ends when it is unused for this long")
+                .because("a lunch break keeps it, a night ends it"),
+            key("sessions.absolute", "duration", "`24h`", "a session ends this long after login in any case")
+                .because("whoever left yesterday signs in again, and is asked by the provider"),
+        ],
+    },
+    Section {
+        title: "`limits`: bounds against those who take more than their share",
+        text: "",
+        keys: &[
+            key("limits", "mapping", "", "bounds for each connection and for all"),
+            key("limits.handshake_timeout", "duration", "`10s`", "TLS must be agreed by then")
+                .because("a slow phone needs two seconds; who needs longer holds a place without asking for anything"),
+            key("limits.max_connections", "number", "`10000`", "connections at the same time, all listeners together")
+                .because("at under 40 KB for each idle one, 10,000 need 400 MB"),
+            key("limits.max_header_bytes", "size", "`32KiB`", "all headers of a request together")
+                .because("browsers send up to 16 KiB of cookies for a host; nothing honest needs twice that"),
+            key("limits.max_headers", "number", "`100`", "headers of a request")
+                .because("browsers send about 20, proxies in front add some"),
+            key("limits.idle_timeout", "duration", "`75s`", "a connection without a request is closed")
+                .because("browsers and proxies keep theirs for 60 s; closing later than they do loses no request"),
+            key("limits.drain", "duration", "`30s`", "at shutdown requests in flight get this long")
+                .because("Kubernetes kills after 30 s; a request that takes longer would be cut there anyway"),
+        ],
+    },
+    Section {
+        title: "`branding` and `admin`",
+        text: "",
+        keys: &[
+            key("branding", "mapping", "", "what people see on the gate's pages"),
+            key("branding.organisation", "text", "`Torhaus`", "the name on every page"),
+            key("branding.contact", "text", "", "where people get help: an address or a URL"),
+            key("admin", "mapping", "", "metrics and health beside the unix socket `admin.sock`"),
+            key("admin.address", "address:port", "required", "on the loopback interface only: `127.0.0.1:9090`")
+                .because("nobody is asked who they are there"),
+        ],
+    },
+];
