@@ -144,7 +144,10 @@ impl BearerVerifier {
     /// A CA file cannot be used.
     pub fn build(config: &Config, before: Option<&Self>) -> Result<Self, String> {
         let providers = config.providers.iter().map(|provider| &provider.name);
-        let others = providers.chain(config.bearer.iter().map(|issuer| &issuer.provider)).cloned().collect();
+        let others = providers
+            .chain(config.bearer.iter().map(|issuer| &issuer.provider))
+            .cloned()
+            .collect();
         Self::new(&config.bearer, &others, before).map_err(|error| error.to_string())
     }
 
@@ -175,12 +178,24 @@ impl BearerVerifier {
             };
             let prefix = (!config.first).then(|| Arc::clone(&config.provider));
             let names = Names::new(prefix, Arc::clone(others), &config.user_claim, &config.groups_claim);
-            let acr_values = config.tiers.iter().map(|(tier, needs)| (Arc::clone(tier), needs.acr.clone()));
+            let acr_values = config
+                .tiers
+                .iter()
+                .map(|(tier, needs)| (Arc::clone(tier), needs.acr.clone()));
             let acr_values = Arc::new(acr_values.collect());
-            of_issuer.push(Issuer { config: config.clone(), metadata, keys, names, acr_values });
+            of_issuer.push(Issuer {
+                config: config.clone(),
+                metadata,
+                keys,
+                names,
+                acr_values,
+            });
         }
         // Never taken over: what a token means depends on names and tiers of the configuration.
-        let cache = Cache::builder().max_capacity(MAX_CACHED).time_to_live(CACHED_FOR).build();
+        let cache = Cache::builder()
+            .max_capacity(MAX_CACHED)
+            .time_to_live(CACHED_FOR)
+            .build();
         Ok(Self { issuers, cache })
     }
 

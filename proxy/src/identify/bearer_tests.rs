@@ -423,7 +423,10 @@ async fn a_reload_keeps_the_keys_and_judges_anew() {
     let token = fake.sign(&claims(&fake));
     assert!(matches!(before.verify(&token, None, NOW).await, Bearer::Identified(_)));
     fake.reply("/jwks", Reply::text(503, ""));
-    let by_subject = BearerIssuer { user_claim: "sub".to_owned(), ..config(&fake) };
+    let by_subject = BearerIssuer {
+        user_claim: "sub".to_owned(),
+        ..config(&fake)
+    };
     let Bearer::Identified(identity) = build(&[by_subject], Some(&before)).verify(&token, None, NOW).await else {
         panic!("not identified")
     };

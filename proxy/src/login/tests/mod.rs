@@ -5,6 +5,7 @@ mod answer;
 mod id_token;
 mod keys;
 mod profile;
+mod real_providers;
 mod refresh;
 mod request;
 mod tiers;
