@@ -4,6 +4,9 @@ pub mod bearer;
 pub mod challenge;
 pub mod session;
 
+#[cfg(test)]
+mod bearer_tests;
+
 use crate::edge::trust::{CertificateRefusal, VerifiedCertificate};
 use crate::gate::Gate;
 use crate::login::cookie;

@@ -13,11 +13,17 @@ pub fn merged(session: &Session, signed_in: SignedIn) -> Session {
         groups: signed_in.groups,
         proofs: newest(&session.proofs, signed_in.proofs).into(),
         provider_session: signed_in.provider_session.or_else(|| session.provider_session.clone()),
-        tokens: Tokens {
-            id_token: signed_in.tokens.id_token.or_else(|| session.tokens.id_token.clone()),
-            refresh_token: signed_in.tokens.refresh_token.or_else(|| session.tokens.refresh_token.clone()),
-        },
+        tokens: newer(&session.tokens, signed_in.tokens),
         ..session.clone()
+    }
+}
+
+/// The pair of one login, never a mix: a tier may have an OIDC client of its own, and a refresh token works only for
+/// the client that the ID token beside it names.
+fn newer(before: &Tokens, now: Tokens) -> Tokens {
+    match now.refresh_token.is_none() && before.refresh_token.is_some() {
+        true => before.clone(),
+        false => now,
     }
 }
 
@@ -25,7 +31,10 @@ pub fn merged(session: &Session, signed_in: SignedIn) -> Session {
 fn newest(before: &[Proof], now: Vec<Proof>) -> Vec<Proof> {
     let mut all = now;
     for proof in before {
-        match all.iter_mut().find(|p| p.tier == proof.tier && p.provider == proof.provider) {
+        match all
+            .iter_mut()
+            .find(|p| p.tier == proof.tier && p.provider == proof.provider)
+        {
             Some(known) => known.proven_at = known.proven_at.max(proof.proven_at),
             None => all.push(proof.clone()),
         }
@@ -45,7 +54,10 @@ mod tests {
             proven_at: Timestamp::from_seconds(at),
             provider: "corp".into(),
         };
-        let all = newest(&[proof("mfa", 10), proof("hardware", 20)], vec![proof("mfa", 30), proof("standard", 30)]);
+        let all = newest(
+            &[proof("mfa", 10), proof("hardware", 20)],
+            vec![proof("mfa", 30), proof("standard", 30)],
+        );
         assert_eq!(all, [proof("mfa", 30), proof("standard", 30), proof("hardware", 20)]);
         assert_eq!(newest(&[proof("mfa", 50)], vec![proof("mfa", 30)]), [proof("mfa", 50)]);
     }

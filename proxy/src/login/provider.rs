@@ -110,7 +110,7 @@ impl OidcProvider {
         now: Timestamp,
     ) -> Result<IdToken, IdTokenError> {
         let token = Unverified::parse(id_token)?;
-        let verified = self.keys.verify(&metadata.jwks_uri, token, now).await?;
+        let (verified, _) = self.keys.verify(&metadata.jwks_uri, token, now).await?;
         let expected = Expected {
             issuer: &self.config.issuer_text,
             client_id,
