@@ -112,6 +112,9 @@ pub struct BenchArgs {
     /// Default: `torhaus` beside this program.
     #[arg(long, value_name = "FILE")]
     pub torhaus: Option<PathBuf>,
+    /// One more argument for `torhaus run`. Repeatable; stands in the report's command line.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub torhaus_arg: Vec<String>,
     /// Default: `examples/bare-edge` beside this program.
     #[arg(long, value_name = "FILE")]
     pub bare_edge: Option<PathBuf>,

@@ -19,7 +19,7 @@ use crate::identify::{Caller, NotIdentified, identify};
 use crate::login::seal::SealKey;
 use crate::login::{challenge, own_pages};
 use crate::lookup::gather;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RouteHandles};
 use crate::recording;
 use crate::refusal::{self, Refused};
 use crate::request::Request;
@@ -28,7 +28,7 @@ use crate::snapshot::Snapshot;
 use crate::streams::{Account, Streams};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use torhaus_authz::{Decision, Facts, Name, Reason, Timestamp, Verdict, VerdictKind};
+use torhaus_authz::{Decision, Facts, Identity, Name, Reason, Timestamp, Verdict, VerdictKind};
 use torhaus_config::Route;
 
 /// What outlives a configuration: the stores, the streams, the keys.
@@ -40,6 +40,7 @@ pub struct Gate {
     pub assertions: Assertions,
     pub sealer: Arc<SealKey>,
     pub metrics: Arc<Metrics>,
+    pub route_metrics: RouteHandles,
     pub access: AccessLog,
 }
 
@@ -59,10 +60,10 @@ pub enum Action {
     },
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Note {
     pub route: Option<Name>,
-    pub subject: Option<Name>,
+    pub identity: Identity,
     /// The number of the decision's line in the audit log.
     pub decision: Option<Name>,
     pub reason: Option<Reason>,
@@ -70,7 +71,7 @@ pub struct Note {
 
 /// One request, from arrival to answer. `now` and the snapshot are read once, by the caller.
 pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Outcome {
-    let mut note = Note::default();
+    let mut note = Note::empty();
     if request.connection.tls.is_none() {
         return note.respond(own_pages::plain(snapshot, request));
     }
@@ -89,7 +90,7 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         Ok(caller) => caller,
         Err(why) => return refuse_identity(gate, snapshot, request, note, route, why, now).await,
     };
-    note.subject = caller.subject();
+    note.identity = caller.identity.clone();
 
     let facts = gather(snapshot, request, route, &caller, now);
     let decision = snapshot.policy.decide(&facts);
@@ -134,9 +135,7 @@ fn act(
             Action::Forward(Box::new(forward))
         }
         Verdict::Login { tier } => challenge::login(gate, snapshot, request, &refused, &tier, now),
-        Verdict::StepUp { tier, max_age } => {
-            challenge::step_up(gate, snapshot, request, &refused, &tier, max_age, now)
-        }
+        Verdict::StepUp { tier, max_age } => challenge::step_up(gate, snapshot, request, &refused, &tier, max_age, now),
         Verdict::Deny => Action::Respond(refusal::respond(snapshot, request, &refused, now)),
     }
 }
@@ -168,6 +167,10 @@ fn refuse(snapshot: &Snapshot, request: &Request<'_>, mut note: Note, reason: Re
 }
 
 impl Note {
+    pub fn empty() -> Self {
+        Self { route: None, identity: Identity::Anonymous, decision: None, reason: None }
+    }
+
     fn respond(self, response: Response) -> Outcome {
         Outcome { action: Action::Respond(response), note: self }
     }

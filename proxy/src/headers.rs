@@ -82,14 +82,19 @@ impl Reserved {
         RESERVED.iter().any(|entry| listed(&entry)) || self.configured.contains(&*name)
     }
 
-    /// Removes every reserved header, and our cookies.
-    pub fn strip(&self, headers: &mut HeaderMap) {
-        let reserved: Vec<HeaderName> = headers.keys().filter(|name| self.covers(name.as_str())).cloned().collect();
-        for name in reserved {
-            headers.remove(name);
-        }
-        strip_cookies(headers);
+    /// What has to go before an application sees it: every reserved header, and our cookies.
+    pub fn changes(&self, headers: &HeaderMap) -> Changes {
+        let reserved = headers.keys().filter(|name| self.covers(name.as_str())).cloned().collect();
+        Changes { remove: reserved, replace: without_our_cookies(headers) }
     }
+}
+
+/// What to change in a header block.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub remove: Vec<HeaderName>,
+    /// All values of a name; none: it goes.
+    pub replace: Option<(HeaderName, Vec<HeaderValue>)>,
 }
 
 /// Lower case; `_` and `.` as `-`.
@@ -101,23 +106,21 @@ fn normal_form(name: &str) -> Cow<'_, str> {
     }
 }
 
-fn strip_cookies(headers: &mut HeaderMap) {
+fn without_our_cookies(headers: &HeaderMap) -> Option<(HeaderName, Vec<HeaderValue>)> {
     if !headers.get_all(COOKIE).iter().any(|value| contains(value.as_bytes(), COOKIE_PREFIX.as_bytes())) {
-        return;
+        return None;
     }
-    let kept: Vec<HeaderValue> = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| {
-            let pairs = value.to_str().ok()?.split(';').map(str::trim).filter(|pair| !pair.starts_with(COOKIE_PREFIX));
-            let kept = pairs.collect::<Vec<_>>().join("; ");
-            (!kept.is_empty()).then(|| HeaderValue::from_str(&kept).ok()).flatten()
-        })
-        .collect();
-    headers.remove(COOKIE);
-    for value in kept {
-        headers.append(COOKIE, value);
-    }
+    let kept = headers.get_all(COOKIE).iter().filter_map(|value| {
+        let pairs = value.to_str().ok()?.split(';').map(str::trim).filter(|pair| !is_ours(pair));
+        let kept = pairs.collect::<Vec<_>>().join("; ");
+        (!kept.is_empty()).then(|| HeaderValue::from_str(&kept).ok()).flatten()
+    });
+    Some((COOKIE, kept.collect()))
+}
+
+/// Browsers take the prefix `__Host-` in any case (RFC 6265bis section 5.7), so do we.
+fn is_ours(pair: &str) -> bool {
+    pair.get(..COOKIE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE_PREFIX))
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -127,39 +130,31 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 /// Takes apart what `Connection` nominates before the engine or an application can act on it: the nominated fields of
 /// the client are dropped as RFC 9110 section 7.6.1 asks, and the nominations with them, so that a client cannot have
 /// a field of ours removed on the way (Traefik CVE-2024-45410).
-pub fn disarm_connection(headers: &mut HeaderMap) {
+pub fn disarmed_connection(headers: &HeaderMap) -> Changes {
+    if !headers.contains_key(CONNECTION) {
+        return Changes::default();
+    }
     let mut kept: Vec<&'static str> = Vec::new();
-    let mut nominated: Vec<HeaderName> = Vec::new();
+    let mut remove: Vec<HeaderName> = Vec::new();
     for value in headers.get_all(CONNECTION) {
         for token in value.as_bytes().split(|b| *b == b',') {
             let token = token.trim_ascii();
-            if token.eq_ignore_ascii_case(b"upgrade") {
-                kept.push("upgrade");
-            } else if token.eq_ignore_ascii_case(b"close") {
-                kept.push("close");
-            } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                kept.push("keep-alive");
-            } else if let Ok(name) = HeaderName::from_bytes(token) {
-                nominated.push(name);
+            let known = KEPT_OPTIONS.iter().find(|option| token.eq_ignore_ascii_case(option.as_bytes()));
+            match (known, HeaderName::from_bytes(token)) {
+                (Some(option), _) if !kept.contains(option) => kept.push(option),
+                // Nominating what frames or routes the message is no reason to lose it.
+                (None, Ok(name)) if !NEVER_DROPPED.contains(&name.as_str()) => remove.push(name),
+                _ => {}
             }
         }
     }
-    for name in nominated {
-        // Nominating what frames or routes the message is no reason to lose it; the engine treats those itself.
-        if !matches!(name.as_str(), "host" | "content-length" | "transfer-encoding" | "upgrade" | "te") {
-            headers.remove(name);
-        }
-    }
-    if headers.contains_key(CONNECTION) {
-        headers.remove(CONNECTION);
-        if !kept.is_empty() {
-            kept.dedup();
-            if let Ok(value) = HeaderValue::from_str(&kept.join(", ")) {
-                headers.insert(CONNECTION, value);
-            }
-        }
-    }
+    let value = (!kept.is_empty()).then(|| HeaderValue::from_str(&kept.join(", ")).ok()).flatten();
+    Changes { remove, replace: Some((CONNECTION, value.into_iter().collect())) }
 }
+
+/// Connection options that the engine acts on.
+const KEPT_OPTIONS: [&str; 3] = ["close", "keep-alive", "upgrade"];
+const NEVER_DROPPED: [&str; 5] = ["host", "content-length", "transfer-encoding", "upgrade", "te"];
 
 #[cfg(test)]
 mod tests {
@@ -196,8 +191,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(COOKIE, HeaderValue::from_static("PVEAuthCookie=PVE:a; __Host-torhaus=secret; x=\"y\""));
         headers.append(COOKIE, HeaderValue::from_static("__Host-torhaus-nonce=n"));
-        Reserved::default().strip(&mut headers);
-        let kept: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        let (_, kept) = Reserved::default().changes(&headers).replace.unwrap();
         assert_eq!(kept, ["PVEAuthCookie=PVE:a; x=\"y\""]);
     }
 
@@ -205,9 +199,8 @@ mod tests {
     fn a_nominated_header_goes_and_so_does_the_nomination() {
         let mut headers = HeaderMap::new();
         headers.insert(CONNECTION, HeaderValue::from_static("close, X-Forwarded-User, X-Trace"));
-        headers.insert("x-trace", HeaderValue::from_static("1"));
-        disarm_connection(&mut headers);
-        assert_eq!(headers.get(CONNECTION), Some(&HeaderValue::from_static("close")));
-        assert!(!headers.contains_key("x-trace"));
+        let changes = disarmed_connection(&headers);
+        assert_eq!(changes.replace, Some((CONNECTION, vec![HeaderValue::from_static("close")])));
+        assert_eq!(changes.remove, ["x-forwarded-user", "x-trace"]);
     }
 }

@@ -28,9 +28,7 @@ pub enum InitError {
 /// 1. the filter is not understood; 2. it was called before.
 pub fn init(format: Format, filter: Option<&str>) -> Result<(), InitError> {
     let filter = parse(filter)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         // tracing escapes control characters in both forms, so what a client sent stays inside its line.
         Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
@@ -46,10 +44,7 @@ fn parse(filter: Option<&str>) -> Result<EnvFilter, InitError> {
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(text)
-        .map_err(|e| InitError::Filter {
-            filter: text.to_owned(),
-            why: e.to_string(),
-        })
+        .map_err(|e| InitError::Filter { filter: text.to_owned(), why: e.to_string() })
 }
 
 #[cfg(test)]

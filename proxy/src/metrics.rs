@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
-use torhaus_authz::{Reason, Timestamp, VerdictKind};
+use torhaus_authz::{Name, Reason, Timestamp, VerdictKind};
 
 /// Everything that is counted. One per process, passed as `Arc`.
 pub struct Metrics {
@@ -100,6 +100,26 @@ impl RouteMetrics {
     }
 }
 
+/// The handles of routes, resolved when first used.
+#[derive(Debug)]
+pub struct RouteHandles(moka::sync::Cache<(Name, Option<Name>), RouteMetrics>);
+
+impl Default for RouteHandles {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(MOST_ROUTES))
+    }
+}
+
+impl RouteHandles {
+    pub fn of(&self, metrics: &Metrics, listener: &Name, route: Option<&Name>) -> RouteMetrics {
+        let key = (listener.clone(), route.cloned());
+        self.0.get_with(key, || metrics.route(listener, route.map_or("-", |route| route)))
+    }
+}
+
+/// Routes times listeners whose handles are kept; more than that are resolved anew.
+const MOST_ROUTES: u64 = 50_000;
+
 /// Handles of one listener. Causes are words of the code, never text from outside.
 #[derive(Clone, Debug)]
 pub struct ListenerMetrics {
@@ -112,21 +132,11 @@ pub struct ListenerMetrics {
 
 impl ListenerMetrics {
     pub fn refused(&self, cause: &'static str) {
-        self.refused
-            .get_or_create(&ListenerCauseLabels {
-                listener: self.name.clone(),
-                cause,
-            })
-            .inc();
+        self.refused.get_or_create(&ListenerCauseLabels { listener: self.name.clone(), cause }).inc();
     }
 
     pub fn handshake_failed(&self, cause: &'static str) {
-        self.handshake_failures
-            .get_or_create(&ListenerCauseLabels {
-                listener: self.name.clone(),
-                cause,
-            })
-            .inc();
+        self.handshake_failures.get_or_create(&ListenerCauseLabels { listener: self.name.clone(), cause }).inc();
     }
 }
 
@@ -194,21 +204,14 @@ impl Metrics {
         };
         metrics.register(records, access_log_dropped);
         // Resolved now, so that a decision adds to an atomic, and an alert on a reason never meets a missing series.
-        let by_reason = Reason::ALL
-            .iter()
-            .map(|reason| metrics.decision(usual_verdict(*reason), *reason))
-            .collect();
+        let by_reason = Reason::ALL.iter().map(|reason| metrics.decision(usual_verdict(*reason), *reason)).collect();
         Self { by_reason, ..metrics }
     }
 
     fn register(&self, records: &audit::Counters, access_log_dropped: &Counter) {
         let mut guard = self.lock();
         let r = &mut *guard;
-        r.register(
-            "build",
-            "Version of the program.",
-            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        r.register("build", "Version of the program.", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         r.register("requests", "Requests answered.", self.requests.clone());
         r.register(
             "request_duration_seconds",
@@ -217,11 +220,7 @@ impl Metrics {
         );
         r.register("decisions", "Decisions by verdict and reason.", self.decisions.clone());
         r.register("logins", "Logins and step-ups by result.", self.logins.clone());
-        r.register(
-            "audit_records_written",
-            "Lines of the audit log on disk.",
-            records.written.clone(),
-        );
+        r.register("audit_records_written", "Lines of the audit log on disk.", records.written.clone());
         r.register(
             "audit_records_failed",
             "Records that could not be written; each refused something.",
@@ -232,46 +231,22 @@ impl Metrics {
             "Decisions counted under a line of the last 15 minutes.",
             records.deduped.clone(),
         );
-        r.register(
-            "access_log_dropped",
-            "Lines of the access log that were lost.",
-            access_log_dropped.clone(),
-        );
-        r.register(
-            "sessions_live",
-            "Sessions that have not ended.",
-            self.sessions_live.clone(),
-        );
+        r.register("access_log_dropped", "Lines of the access log that were lost.", access_log_dropped.clone());
+        r.register("sessions_live", "Sessions that have not ended.", self.sessions_live.clone());
         r.register(
             "streams_open",
             "WebSockets, event streams and other long answers under way.",
             self.streams_open.clone(),
         );
-        r.register(
-            "connections_open",
-            "Connections of clients.",
-            self.connections_open.clone(),
-        );
-        r.register(
-            "connections_accepted",
-            "Connections accepted since start.",
-            self.connections_accepted.clone(),
-        );
+        r.register("connections_open", "Connections of clients.", self.connections_open.clone());
+        r.register("connections_accepted", "Connections accepted since start.", self.connections_accepted.clone());
         r.register(
             "connections_refused",
             "Connections closed before a handshake, by cause.",
             self.connections_refused.clone(),
         );
-        r.register(
-            "handshake_failures",
-            "TLS handshakes that failed, by cause.",
-            self.handshake_failures.clone(),
-        );
-        r.register(
-            "reloads",
-            "Attempts to load the configuration again.",
-            self.reloads.clone(),
-        );
+        r.register("handshake_failures", "TLS handshakes that failed, by cause.", self.handshake_failures.clone());
+        r.register("reloads", "Attempts to load the configuration again.", self.reloads.clone());
         r.register(
             "config_loaded_seconds",
             "When the running configuration was loaded (Unix time).",
@@ -292,25 +267,17 @@ impl Metrics {
     /// Handles of a route (or of our own pages: `portal`, `none`). Ask once per configuration, not per request.
     pub fn route(&self, listener: &str, route: &str) -> RouteMetrics {
         let counter = |class| {
-            let labels = RequestLabels {
-                listener: listener.to_owned(),
-                route: route.to_owned(),
-                class,
-            };
+            let labels = RequestLabels { listener: listener.to_owned(), route: route.to_owned(), class };
             self.requests.get_or_create_owned(&labels)
         };
         RouteMetrics {
             classes: CLASSES.map(counter),
-            seconds: self.durations.get_or_create_owned(&RouteLabel {
-                route: route.to_owned(),
-            }),
+            seconds: self.durations.get_or_create_owned(&RouteLabel { route: route.to_owned() }),
         }
     }
 
     pub fn listener(&self, name: &str) -> ListenerMetrics {
-        let label = ListenerLabel {
-            listener: name.to_owned(),
-        };
+        let label = ListenerLabel { listener: name.to_owned() };
         ListenerMetrics {
             name: name.to_owned(),
             open: self.connections_open.get_or_create_owned(&label),
@@ -321,9 +288,7 @@ impl Metrics {
     }
 
     pub fn decided(&self, verdict: VerdictKind, reason: Reason) {
-        let resolved = (verdict == usual_verdict(reason))
-            .then(|| self.by_reason.get(reason as usize))
-            .flatten();
+        let resolved = (verdict == usual_verdict(reason)).then(|| self.by_reason.get(reason as usize)).flatten();
         match resolved {
             Some(counter) => counter.inc(),
             None => self.decision(verdict, reason).inc(),
@@ -331,28 +296,16 @@ impl Metrics {
     }
 
     fn decision(&self, verdict: VerdictKind, reason: Reason) -> Counter {
-        self.decisions.get_or_create_owned(&DecisionLabels {
-            verdict: verdict.as_str(),
-            reason: reason.as_str(),
-        })
+        self.decisions.get_or_create_owned(&DecisionLabels { verdict: verdict.as_str(), reason: reason.as_str() })
     }
 
     /// `provider` is the name of a configured one.
     pub fn login(&self, provider: &str, result: LoginResult) {
-        self.logins
-            .get_or_create(&LoginLabels {
-                provider: provider.to_owned(),
-                result: result.as_str(),
-            })
-            .inc();
+        self.logins.get_or_create(&LoginLabels { provider: provider.to_owned(), result: result.as_str() }).inc();
     }
 
     pub fn reloaded(&self, ok: bool, now: Timestamp) {
-        self.reloads
-            .get_or_create(&ResultLabel {
-                result: if ok { "ok" } else { "failed" },
-            })
-            .inc();
+        self.reloads.get_or_create(&ResultLabel { result: if ok { "ok" } else { "failed" } }).inc();
         self.config_current.set(i64::from(ok));
         if ok {
             self.config_loaded.set(now.seconds());
@@ -363,9 +316,7 @@ impl Metrics {
     pub fn certificates<'a>(&self, all: impl IntoIterator<Item = (&'a str, Timestamp)>) {
         self.certificates.clear();
         for (name, not_after) in all {
-            self.certificates
-                .get_or_create(&CertificateLabels { name: name.to_owned() })
-                .set(not_after.seconds());
+            self.certificates.get_or_create(&CertificateLabels { name: name.to_owned() }).set(not_after.seconds());
         }
     }
 
@@ -398,9 +349,7 @@ fn usual_verdict(reason: Reason) -> VerdictKind {
 
 /// From what the gate alone takes to what makes people leave.
 fn request_seconds() -> Histogram {
-    Histogram::new([
-        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-    ])
+    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
 }
 
 #[cfg(test)]
@@ -452,12 +401,7 @@ mod tests {
         let metrics = Metrics::new(&audit::Counters::default(), &Counter::default());
         for reason in Reason::ALL.iter().copied() {
             metrics.decided(usual_verdict(reason), reason);
-            assert_eq!(
-                metrics.decision(usual_verdict(reason), reason).get(),
-                1,
-                "{}",
-                reason.as_str()
-            );
+            assert_eq!(metrics.decision(usual_verdict(reason), reason).get(), 1, "{}", reason.as_str());
         }
     }
 }

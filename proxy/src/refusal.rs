@@ -6,8 +6,8 @@ use crate::response::Response;
 use crate::snapshot::Snapshot;
 use crate::streams::StillAllowed;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use std::sync::Arc;
 use torhaus_authz::{Facts, Identity, Name, Reason, Timestamp, Verdict};
 
@@ -46,19 +46,18 @@ pub fn respond(snapshot: &Snapshot, request: &Request<'_>, refused: &Refused<'_>
             offers.push(Offer::TryAgain(home.into()));
         }
         Reason::CertificateInvalid | Reason::CertificateExpired | Reason::CertificateOfAnother => {
-            offers.push(Offer::OtherCertificate(request.path.into()));
+            offers.push(Offer::Certificate(request.path.into()));
         }
-        Reason::ProviderUnavailable | Reason::UpstreamTimeout | Reason::UpstreamUnavailable | Reason::UpstreamFailed => {
+        Reason::ProviderUnavailable
+        | Reason::UpstreamTimeout
+        | Reason::UpstreamUnavailable
+        | Reason::UpstreamFailed => {
             offers.push(Offer::TryAgain(request.path_and_query().into()));
         }
         _ => {}
     }
     let view = pages::Refusal {
-        detail: match (refused.reason, &refused.condition) {
-            (Reason::CookiesMissing, _) => Some(Detail::CookiesMissing),
-            (_, Some(name)) => Some(Detail::Condition(name.to_string())),
-            _ => None,
-        },
+        detail: refused.condition.as_ref().map(|name| Detail::Condition(name.to_string())),
         resource: application.or_else(|| refused.resource.as_ref().map(ToString::to_string)),
         decision: refused.decision.as_ref().map(ToString::to_string),
         person: person.or_else(|| user.map(|user| user.name.to_string())),
@@ -127,8 +126,7 @@ pub fn still_allowed(facts: &Facts<'_>) -> StillAllowed {
     let (path, listener) = (facts.path.to_owned(), Name::from(facts.listener));
     let rest = facts.without_request();
     Arc::new(move |policy| {
-        let facts =
-            Facts { resource: &resource, method: &method, path: &path, listener: &listener, ..rest.clone() };
+        let facts = Facts { resource: &resource, method: &method, path: &path, listener: &listener, ..rest.clone() };
         matches!(policy.decide(&facts).verdict, Verdict::Allow(_))
     })
 }

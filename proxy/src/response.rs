@@ -1,7 +1,7 @@
 //! An answer of our own, whatever engine sends it.
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
 use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
 
 #[derive(Clone, Debug)]
 pub struct Response {

@@ -9,7 +9,7 @@ use crate::gate::Gate;
 use crate::identify::session::Sessions;
 use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RouteHandles};
 use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::store::{self, SqliteStore};
@@ -82,13 +82,12 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(end_expired_streams(gate.clone())),
         tokio::spawn(report_refusals(gate.clone())),
     ];
-    let admin = crate::admin::serve(gate.clone(), reloader.clone()).await?;
 
     wait_for_stop(&reloader).await?;
     tracing::info!("stopping: no new connections, open requests may finish");
     let left = reloader.drain(gate.snapshot.load().config.limits.drain).await;
     tracing::info!(left, "stopped");
-    for task in tasks.into_iter().chain([admin]) {
+    for task in tasks {
         task.abort();
     }
     Ok(())
@@ -111,6 +110,7 @@ async fn build_gate(config: Config, access: AccessLog) -> Result<Gate, ServeErro
         assertions,
         sealer,
         metrics,
+        route_metrics: RouteHandles::default(),
         access,
     })
 }
@@ -118,7 +118,9 @@ async fn build_gate(config: Config, access: AccessLog) -> Result<Gate, ServeErro
 /// For its owner alone: it holds keys, sessions and the log.
 fn make_state_dir(path: &Path) -> Result<(), ServeError> {
     let make = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    make(path).and_then(|()| make(&path.join("keys"))).map_err(|why| ServeError::StateDir { path: path.to_owned(), why })
+    make(path)
+        .and_then(|()| make(&path.join("keys")))
+        .map_err(|why| ServeError::StateDir { path: path.to_owned(), why })
 }
 
 async fn wait_for_stop<E: pingora_core::apps::ServerApp + Send + Sync + 'static>(

@@ -71,12 +71,7 @@ pub struct Registration {
 }
 
 impl Streams {
-    pub fn enter(
-        self: &Arc<Self>,
-        account: Account,
-        cutter: Cutter,
-        still_allowed: StillAllowed,
-    ) -> Registration {
+    pub fn enter(self: &Arc<Self>, account: Account, cutter: Cutter, still_allowed: StillAllowed) -> Registration {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.shard(id, |entries| entries.insert(id, Entry { account, cutter, still_allowed }));
         self.open.fetch_add(1, Ordering::Relaxed);

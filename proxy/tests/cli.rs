@@ -1,9 +1,5 @@
 //! The command line, as a person or a script uses it: what it prints and which code it ends with.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on says where"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on says where")]
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;
@@ -80,15 +76,9 @@ fn torhaus(arguments: &str) -> Command {
 fn a_good_configuration_is_ok() {
     let site = Site::new();
     let (code, text) = site.run("check");
-    assert!(
-        code == 0 && text.contains("ok (3 listeners, 7 routes, 7 rows"),
-        "{code} {text}"
-    );
+    assert!(code == 0 && text.contains("ok (3 listeners, 7 routes, 7 rows"), "{code} {text}");
     let (code, report) = site.json("check");
-    assert_eq!(
-        (code, &report["ok"], report["errors"].as_array().unwrap().len()),
-        (0, &Value::Bool(true), 0)
-    );
+    assert_eq!((code, &report["ok"], report["errors"].as_array().unwrap().len()), (0, &Value::Bool(true), 0));
 }
 
 #[test]
@@ -98,13 +88,7 @@ fn a_broken_configuration_shows_every_mistake_at_once() {
     site.change("policy.yaml", "group:developers", "grupe:developers");
     let (code, text) = site.run("check");
     assert_eq!(code, 1, "{text}");
-    for part in [
-        "torhaus.yaml:3",
-        "`listen`",
-        "policy.yaml:",
-        "grupe:developers",
-        "2 errors",
-    ] {
+    for part in ["torhaus.yaml:3", "`listen`", "policy.yaml:", "grupe:developers", "2 errors"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     let (code, report) = site.json("check");
@@ -130,49 +114,24 @@ fn explain_answers_as_the_gate_would() {
     let site = Site::new();
     let rows = [
         ("--url https://wiki.example.test/a", 1, "login", "login_needed"),
-        (
-            "--url https://wiki.example.test/a --user alice --proven standard",
-            1,
-            "deny",
-            "groups_unknown",
-        ),
-        (
-            "--url https://wiki.example.test/a --user alice --groups all-employees",
-            1,
-            "step_up",
-            "step_up_needed",
-        ),
+        ("--url https://wiki.example.test/a --user alice --proven standard", 1, "deny", "groups_unknown"),
+        ("--url https://wiki.example.test/a --user alice --groups all-employees", 1, "step_up", "step_up_needed"),
         (
             "--url https://wiki.example.test/ --user alice --groups all-employees --proven standard",
             0,
             "allow",
             "allowed",
         ),
-        (
-            "--resource wiki --user alice --groups all-employees --proven standard:13h",
-            1,
-            "step_up",
-            "step_up_needed",
-        ),
+        ("--resource wiki --user alice --groups all-employees --proven standard:13h", 1, "step_up", "step_up_needed"),
         (
             "--resource wiki --user alice --groups x,all-employees --proven standard --country FR",
             1,
             "step_up",
             "step_up_needed",
         ),
-        (
-            "--resource wiki --user alice --groups x --proven hardware",
-            1,
-            "deny",
-            "not_allowed",
-        ),
+        ("--resource wiki --user alice --groups x --proven hardware", 1, "deny", "not_allowed"),
         // Whom the second provider knows is external wherever they sit.
-        (
-            "--resource samba-hr --user partner/bob --groups hr --proven mfa --ip 10.0.0.1",
-            1,
-            "deny",
-            "zone_denied",
-        ),
+        ("--resource samba-hr --user partner/bob --groups hr --proven mfa --ip 10.0.0.1", 1, "deny", "zone_denied"),
         (
             "--url https://hr.example.test/files/x --user dana --groups hr --proven mfa --ip 203.0.113.5",
             1,
@@ -218,17 +177,10 @@ fn explain_answers_as_the_gate_would() {
     for (arguments, code, verdict, reason) in rows {
         let (found, answer) = site.json(&format!("policy explain {arguments}"));
         let said = (answer["verdict"].as_str(), answer["reason"].as_str());
-        assert_eq!(
-            (found, said),
-            (code, (Some(verdict), Some(reason))),
-            "{arguments}\n{answer:#}"
-        );
+        assert_eq!((found, said), (code, (Some(verdict), Some(reason))), "{arguments}\n{answer:#}");
     }
     let (_, text) = site.run("policy explain --resource samba-hr --user dana --ip 203.0.113.5");
-    assert!(
-        text.contains("row `samba-hr` (policy.yaml:17)"),
-        "names the row and its line: {text}"
-    );
+    assert!(text.contains("row `samba-hr` (policy.yaml:17)"), "names the row and its line: {text}");
 }
 
 #[test]
@@ -237,20 +189,15 @@ fn explain_judges_a_certificate_as_a_handshake_does() {
     // The material's CRL is of version 1, which the handshake's verifier does not take.
     site.change("torhaus.yaml", ", crl_file: ../material/partner.crl", "");
     let ask = |certificate: &str, who: &str, url: &str| {
-        let (code, answer) = site.json(&format!(
-            "policy explain --url {url} --ip 10.0.0.1 {who} --certificate {certificate}"
-        ));
+        let (code, answer) =
+            site.json(&format!("policy explain --url {url} --ip 10.0.0.1 {who} --certificate {certificate}"));
         (code, answer["reason"].as_str().unwrap_or_default().to_owned())
     };
     let dana = "--user dana --groups hr --proven mfa";
     let hr = "https://hr.example.test/files";
     let ours = site.certificate(&site.devices, &LeafRequest::device("laptop-7"));
     assert_eq!(ask(&ours, dana, hr), (0, "allowed".into()));
-    assert_eq!(
-        ask(&ours, dana, "https://wiki.example.test/").1,
-        "not_allowed",
-        "the host asks for none"
-    );
+    assert_eq!(ask(&ours, dana, "https://wiki.example.test/").1, "not_allowed", "the host asks for none");
     let stranger = Authority::new("stranger", OffsetDateTime::now_utc(), Duration::days(2)).unwrap();
     let theirs = site.certificate(&stranger, &LeafRequest::device("laptop-7"));
     assert_eq!(ask(&theirs, dana, hr), (1, "certificate_invalid".into()));
@@ -261,25 +208,13 @@ fn a_question_that_makes_no_sense_is_a_usage_error_that_says_what_would() {
     let site = Site::new();
     for (arguments, words) in [
         ("policy explain", "--url"),
-        (
-            "policy explain --resource wiki --user a --proven gold",
-            "there are: standard, mfa, hardware",
-        ),
+        ("policy explain --resource wiki --user a --proven gold", "there are: standard, mfa, hardware"),
         ("policy explain --resource wiki --user a --proven mfa:soon", "`90m`"),
-        (
-            "policy explain --resource wiki --listener nowhere",
-            "there are: mesh, plain, public",
-        ),
+        ("policy explain --resource wiki --listener nowhere", "there are: mesh, plain, public"),
         ("policy explain --resource wiki --country Germany", "`DE`"),
         ("policy explain --resource wiki --service backup", "not a SPIFFE ID"),
-        (
-            "policy explain --resource wiki --service spiffe://a/b",
-            "devices, partner",
-        ),
-        (
-            "policy explain --url https://auth.example.test:8443/",
-            "the portal itself",
-        ),
+        ("policy explain --resource wiki --service spiffe://a/b", "devices, partner"),
+        ("policy explain --url https://auth.example.test:8443/", "the portal itself"),
         ("audit query --since yesterday", "2026-11-23T08:00:00Z"),
         ("audit query --verdict maybe", "maybe"),
         ("session revoke", "--user"),
@@ -290,10 +225,7 @@ fn a_question_that_makes_no_sense_is_a_usage_error_that_says_what_would() {
         let output = torhaus(arguments).arg("--config").arg(site.config()).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments}: {said}");
-        assert!(
-            arguments == "fly" || said.contains(words),
-            "{arguments}: {words} is not in\n{said}"
-        );
+        assert!(arguments == "fly" || said.contains(words), "{arguments}: {words} is not in\n{said}");
     }
 }
 
@@ -336,19 +268,8 @@ fn log(site: &Site) -> PathBuf {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let audit = Audit::open(&dir, now).unwrap();
-        audit
-            .event(decided("alice", VerdictKind::Allow, Reason::Allowed, "/a"))
-            .await
-            .unwrap();
-        audit
-            .event(decided(
-                "dana",
-                VerdictKind::Deny,
-                Reason::NotAllowed,
-                "/\u{1b}[2J\u{202e}",
-            ))
-            .await
-            .unwrap();
+        audit.event(decided("alice", VerdictKind::Allow, Reason::Allowed, "/a")).await.unwrap();
+        audit.event(decided("dana", VerdictKind::Deny, Reason::NotAllowed, "/\u{1b}[2J\u{202e}")).await.unwrap();
         audit.close(now).await.unwrap();
     });
     dir
@@ -359,43 +280,23 @@ fn the_audit_log_is_verified_and_questioned() {
     let site = Site::new();
     let dir = log(&site);
     let (code, text) = site.run("audit verify");
-    assert!(
-        code == 0 && text.contains("5 lines in 1 segments form one chain"),
-        "{text}"
-    );
+    assert!(code == 0 && text.contains("5 lines in 1 segments form one chain"), "{text}");
     let (code, found) = site.run("audit query --user dana --since 1h --output json");
     assert_eq!((code, found.lines().count()), (0, 1));
-    assert!(
-        fs::read_to_string(dir.join("00000001.jsonl"))
-            .unwrap()
-            .contains(found.trim_end()),
-        "as it stands there"
-    );
+    assert!(fs::read_to_string(dir.join("00000001.jsonl")).unwrap().contains(found.trim_end()), "as it stands there");
     let (code, found) = site.run("audit query --decision d-dana");
-    assert!(
-        code == 0 && found.contains("decision deny not_allowed dana -> wiki GET"),
-        "{found}"
-    );
-    assert!(
-        !found.trim_end().chars().any(|c| c.is_control() || c == '\u{202e}'),
-        "{found:?}"
-    );
+    assert!(code == 0 && found.contains("decision deny not_allowed dana -> wiki GET"), "{found}");
+    assert!(!found.trim_end().chars().any(|c| c.is_control() || c == '\u{202e}'), "{found:?}");
     assert_eq!(site.run("audit query --reason zone_denied"), (1, String::new()));
     assert_eq!(site.run("audit query --until 1h").0, 1);
     let (code, newest) = site.run("audit tail -n 2");
-    assert!(
-        code == 0 && newest.lines().count() == 2 && newest.lines().last().unwrap().contains(" stop"),
-        "{newest}"
-    );
+    assert!(code == 0 && newest.lines().count() == 2 && newest.lines().last().unwrap().contains(" stop"), "{newest}");
 
     let path = dir.join("00000001.jsonl");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"deny\"", "\"allow\"")).unwrap();
     let (code, text) = site.run("audit verify");
-    assert!(
-        code == 1 && text.contains("00000001.jsonl") && text.contains("line 4 was altered"),
-        "{text}"
-    );
+    assert!(code == 1 && text.contains("00000001.jsonl") && text.contains("line 4 was altered"), "{text}");
     let (code, report) = site.json("audit verify");
     assert_eq!((code, &report["ok"]), (1, &Value::Bool(false)));
     let missing = torhaus("audit verify --dir /nonexistent").output().unwrap();
@@ -425,21 +326,11 @@ fn a_reader_that_leaves_early_is_no_error() {
 fn completions_and_manual_pages_come_from_the_same_definition() {
     for shell in ["bash", "zsh", "fish"] {
         let output = torhaus(&format!("completions {shell}")).output().unwrap();
-        assert!(
-            output.status.success() && String::from_utf8(output.stdout).unwrap().contains("explain"),
-            "{shell}"
-        );
+        assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains("explain"), "{shell}");
     }
     let page = torhaus("man").output().unwrap();
     assert!(String::from_utf8(page.stdout).unwrap().contains(".TH torhaus 1"));
     let folder = tempfile::tempdir().unwrap();
-    assert!(
-        torhaus("man --dir")
-            .arg(folder.path())
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    assert!(torhaus("man --dir").arg(folder.path()).output().unwrap().status.success());
     assert!(folder.path().join("torhaus-policy-explain.1").exists());
 }

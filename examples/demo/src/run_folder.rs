@@ -134,3 +134,63 @@ fn save(folder: &Path, name: &str, issued: &Issued) -> Result<(), Failure> {
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-22 12:00 UTC);
+
+    fn read(folder: &RunFolder, name: &str) -> String {
+        fs::read_to_string(folder.path.join(name)).unwrap()
+    }
+
+    #[test]
+    fn a_start_makes_everything_anew_but_keeps_the_authority_that_browsers_trust() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("run");
+        let first = RunFolder::prepare(&path, &Ports::new(None), NOW).unwrap();
+        let (ca, apps, secret) = (read(&first, "ca.pem"), read(&first, "tls/apps.pem"), first.client_secret.clone());
+        assert_eq!(read(&first, "secrets/oidc"), secret);
+        fs::write(path.join("state/old"), "old").unwrap();
+        drop(first);
+        let second = RunFolder::prepare(&path, &Ports::new(Some(20000)), NOW + Duration::days(1)).unwrap();
+        assert_eq!(read(&second, "ca.pem"), ca);
+        assert_ne!(read(&second, "tls/apps.pem"), apps);
+        assert_ne!(second.client_secret, secret);
+        assert!(!path.join("state/old").exists());
+        assert!(read(&second, "torhaus.yaml").contains("127.0.0.1:20000"));
+        drop(second);
+        let third = RunFolder::prepare(&path, &Ports::new(None), NOW + CA_LIFE).unwrap();
+        assert_ne!(read(&third, "ca.pem"), ca, "an authority near its end is replaced");
+    }
+
+    #[test]
+    fn keys_and_secrets_are_their_owners_only() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::prepare(&place.path().join("run"), &Ports::new(None), NOW).unwrap();
+        for secret in ["secrets/oidc", "ca.key", "tls/apps.key", "clients/backup.key", "clients/refused/expired.key"] {
+            let mode = fs::metadata(folder.path.join(secret)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{secret}");
+        }
+        assert_eq!(fs::metadata(&folder.path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_folder_in_use_or_of_others_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let ports = Ports::new(None);
+        let path = place.path().join("run");
+        let _held = RunFolder::prepare(&path, &ports, NOW).unwrap();
+        let why = RunFolder::prepare(&path, &ports, NOW).map(|_| ()).unwrap_err().to_string();
+        assert!(why.contains("already runs"), "{why}");
+
+        let thesis = place.path().join("thesis.txt");
+        fs::write(&thesis, "years of work").unwrap();
+        let why = RunFolder::prepare(place.path(), &ports, NOW).map(|_| ()).unwrap_err().to_string();
+        assert!(why.contains("other files"), "{why}");
+        assert!(thesis.exists());
+    }
+}

@@ -1,5 +1,7 @@
 //! Certificates for one benchmark: an authority, the server's certificate, the caller's. All ECDSA P-256.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use time::{Duration, OffsetDateTime};
@@ -40,8 +42,15 @@ pub fn write(folder: &Path, now: OffsetDateTime) -> Result<Pki> {
 fn pair(folder: &Path, name: &str, issued: &Issued) -> Result<KeyPair> {
     Ok(KeyPair {
         cert: file(folder, &format!("{name}.pem"), &issued.cert_pem())?,
-        key: file(folder, &format!("{name}.key"), &issued.key_pem())?,
+        key: private_file(folder, &format!("{name}.key"), &issued.key_pem())?,
     })
+}
+
+/// Readable by nobody else: whoever reads it may insist on that.
+pub fn private_file(folder: &Path, name: &str, content: &str) -> Result<PathBuf> {
+    let path = file(folder, name, content)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).doing(format!("file `{}`", path.display()))?;
+    Ok(path)
 }
 
 fn file(folder: &Path, name: &str, content: &str) -> Result<PathBuf> {

@@ -74,7 +74,7 @@ impl Subjects {
             starting.bare_edge(program).await?;
         }
         if let Some(program) = &programs.torhaus {
-            starting.torhaus(program).await?;
+            starting.torhaus(program, &args.torhaus_arg).await?;
         }
         let Starting { children, mut rows, .. } = starting;
         let application = children.first().map(Child::pid);
@@ -138,8 +138,9 @@ impl Starting<'_> {
         Ok(())
     }
 
-    async fn torhaus(&mut self, program: &Path) -> Result<()> {
-        let started = torhaus::start(program, self.folder, self.proxy_core, self.pki, self.application).await?;
+    async fn torhaus(&mut self, program: &Path, more_args: &[String]) -> Result<()> {
+        let started =
+            torhaus::start(program, more_args, self.folder, self.proxy_core, self.pki, self.application).await?;
         let torhaus::Started { child, listen, cookie_file } = started;
         let service = Subject::with_certificate(TORHAUS_CERTIFICATE, listen, &child);
         self.rows.push(Subject { host: torhaus::SERVICE_HOST.to_owned(), ..service });

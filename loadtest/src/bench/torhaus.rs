@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::child::{Child, free_port, pinned};
 use super::idp::Provider;
 use super::login;
-use super::pki::{DOMAIN, Pki, SERVICE};
+use super::pki::{DOMAIN, Pki, SERVICE, private_file};
 use crate::error::{Doing, Result};
 use crate::target::Loopback;
 
@@ -15,7 +15,7 @@ pub const SERVICE_HOST: &str = "service.bench.test";
 /// A person with a session cookie calls this one; it asks for no certificate.
 pub const PERSON_HOST: &str = "person.bench.test";
 
-/// Rows beside the two that are used: a small company's table.
+/// Routes, each with its row, beside the two that are used: a small company's table.
 const OTHER_ROWS: usize = 50;
 
 #[derive(Debug)]
@@ -26,7 +26,14 @@ pub struct Started {
     pub cookie_file: PathBuf,
 }
 
-pub async fn start(program: &Path, folder: &Path, core: u32, pki: &Pki, application: Loopback) -> Result<Started> {
+pub async fn start(
+    program: &Path,
+    more_args: &[String],
+    folder: &Path,
+    core: u32,
+    pki: &Pki,
+    application: Loopback,
+) -> Result<Started> {
     let listen = free_port()?;
     let provider = Provider::start().await?;
     let home = folder.join("torhaus");
@@ -35,20 +42,19 @@ pub async fn start(program: &Path, folder: &Path, core: u32, pki: &Pki, applicat
         let file = home.join(name);
         std::fs::write(&file, content).doing(format!("file `{}`", file.display()))
     };
-    write("client-secret", provider.client_secret())?;
+    private_file(&home, "client-secret", provider.client_secret())?;
     write("policy.yaml", &policy())?;
     write("torhaus.yaml", &configuration(listen, &provider, pki, application))?;
     let mut command = pinned(core, program);
-    command.args(["run", "--config"]).arg(home.join("torhaus.yaml"));
+    command.args(["run", "--config"]).arg(home.join("torhaus.yaml")).args(more_args);
     let child = Child::start("torhaus", command, folder, listen).await?;
     let cookie = login::session(listen, &pki.ca, PERSON_HOST).await?;
-    let cookie_file = home.join("cookie");
-    std::fs::write(&cookie_file, cookie).doing("cookie file")?;
+    let cookie_file = private_file(&home, "cookie", &cookie)?;
     Ok(Started { child, listen, cookie_file })
 }
 
 fn configuration(listen: Loopback, provider: &Provider, pki: &Pki, application: Loopback) -> String {
-    format!(
+    let mut text = format!(
         r#"version: 1
 state_dir: ./state
 policy_file: policy.yaml
@@ -89,7 +95,14 @@ routes:
         issuer = provider.issuer(),
         client = Provider::CLIENT,
         application = application.address(),
-    )
+    );
+    for n in 0..OTHER_ROWS {
+        text += &format!(
+            "  - {{ name: other-{n}, host: other-{n}.{DOMAIN}, upstream: http://{}, resource: other-{n} }}\n",
+            application.address()
+        );
+    }
+    text
 }
 
 fn policy() -> String {

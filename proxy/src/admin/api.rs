@@ -111,11 +111,7 @@ impl From<&Session> for SessionLine {
             id: session.id.to_string(),
             user: session.user.name.to_string(),
             provider: session.user.provider.to_string(),
-            proofs: session
-                .proofs
-                .iter()
-                .map(|p| (p.tier.to_string(), p.proven_at))
-                .collect(),
+            proofs: session.proofs.iter().map(|p| (p.tier.to_string(), p.proven_at)).collect(),
             groups: match &session.groups {
                 Fact::Known(groups) => GroupsLine::Known(groups.iter().map(ToString::to_string).collect()),
                 Fact::Unknown(why) => GroupsLine::Unknown(*why),

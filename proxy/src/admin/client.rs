@@ -32,9 +32,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(socket: &Path) -> Self {
-        Self {
-            socket: socket.to_owned(),
-        }
+        Self { socket: socket.to_owned() }
     }
 
     /// # Errors
@@ -55,21 +53,16 @@ impl Client {
             .await
             .map_err(|_| ClientError::Unreachable(self.socket.clone(), io::ErrorKind::TimedOut.into()))??;
         if !status.is_success() {
-            return Err(ClientError::Refused(
-                status,
-                String::from_utf8_lossy(&bytes).into_owned(),
-            ));
+            return Err(ClientError::Refused(status, String::from_utf8_lossy(&bytes).into_owned()));
         }
         serde_json::from_slice(&bytes).map_err(|e| self.strange(&e))
     }
 
     async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|e| ClientError::Unreachable(self.socket.clone(), e))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| self.strange(&e))?;
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|e| ClientError::Unreachable(self.socket.clone(), e))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.strange(&e))?;
         tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -80,12 +73,7 @@ impl Client {
             .map_err(|e| self.strange(&e))?;
         let answer = sender.send_request(request).await.map_err(|e| self.strange(&e))?;
         let status = answer.status();
-        let bytes = answer
-            .into_body()
-            .collect()
-            .await
-            .map_err(|e| self.strange(&e))?
-            .to_bytes();
+        let bytes = answer.into_body().collect().await.map_err(|e| self.strange(&e))?.to_bytes();
         Ok((status, bytes))
     }
 

@@ -30,9 +30,7 @@ pub async fn serve(
     let router: Router = api::everything(control);
     // `socket` is removed from the folder when this ends.
     let (listener, _file) = socket.into_parts();
-    axum::serve(listener, router.into_make_service_with_connect_info::<Caller>())
-        .with_graceful_shutdown(stop)
-        .await
+    axum::serve(listener, router.into_make_service_with_connect_info::<Caller>()).with_graceful_shutdown(stop).await
 }
 
 /// Answers `/healthz`, `/readyz` and `/metrics`, and nothing else, on a loopback address.
@@ -45,13 +43,8 @@ pub async fn serve_health(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     if !address.ip().is_loopback() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{address} is not a loopback address"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{address} is not a loopback address")));
     }
     let listener = TcpListener::bind(address).await?;
-    axum::serve(listener, api::health(control))
-        .with_graceful_shutdown(stop)
-        .await
+    axum::serve(listener, api::health(control)).with_graceful_shutdown(stop).await
 }

@@ -50,11 +50,7 @@ impl Socket {
         // Bound in a folder that only we may enter, made private there, and moved: the umask is the whole process's
         // and no thread may change it.
         let folder = path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(io)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
         let nook = folder.join(".adm");
         let _ = fs::remove_dir_all(&nook);
         DirBuilder::new().mode(0o700).create(&nook).map_err(io)?;
@@ -73,17 +69,8 @@ fn bind_private(first: &Path, path: &Path) -> io::Result<Socket> {
     fs::set_permissions(first, Permissions::from_mode(0o600))?;
     let meta = fs::metadata(first)?;
     fs::rename(first, path)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        identity: (meta.dev(), meta.ino()),
-    };
-    Ok(Socket {
-        listener: OwnerOnly {
-            listener,
-            owner: meta.uid(),
-        },
-        file,
-    })
+    let file = SocketFile { path: path.to_owned(), identity: (meta.dev(), meta.ino()) };
+    Ok(Socket { listener: OwnerOnly { listener, owner: meta.uid() }, file })
 }
 
 impl Drop for SocketFile {
@@ -108,13 +95,7 @@ impl Listener for OwnerOnly {
             match self.listener.accept().await {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if may_enter(peer.uid(), self.owner) => {
-                        return (
-                            stream,
-                            Caller {
-                                uid: peer.uid(),
-                                pid: peer.pid(),
-                            },
-                        );
+                        return (stream, Caller { uid: peer.uid(), pid: peer.pid() });
                     }
                     Ok(peer) => tracing::warn!(uid = peer.uid(), "refused a connection to the admin socket"),
                     Err(error) => tracing::warn!(%error, "a connection to the admin socket does not say who it is"),
@@ -129,10 +110,7 @@ impl Listener for OwnerOnly {
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(Caller {
-            uid: self.owner,
-            pid: None,
-        })
+        Ok(Caller { uid: self.owner, pid: None })
     }
 }
 

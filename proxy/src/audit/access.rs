@@ -71,13 +71,7 @@ impl AccessLog {
     pub fn start(target: Target) -> io::Result<(Self, AccessWriter)> {
         let sink = match &target {
             Target::Off => {
-                return Ok((
-                    Self {
-                        queue: None,
-                        dropped: Counter::default(),
-                    },
-                    AccessWriter(None),
-                ));
+                return Ok((Self { queue: None, dropped: Counter::default() }, AccessWriter(None)));
             }
             Target::Stdout => Sink::Stdout,
             Target::File(path) => Sink::File(open(path)?, path.clone()),
@@ -85,16 +79,9 @@ impl AccessLog {
         let (queue, messages) = sync_channel(QUEUE);
         let dropped = Counter::default();
         let lost = dropped.clone();
-        let thread = std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || write_all(sink, &messages, &lost))?;
-        Ok((
-            Self {
-                queue: Some(queue),
-                dropped,
-            },
-            AccessWriter(Some(thread)),
-        ))
+        let thread =
+            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &messages, &lost))?;
+        Ok((Self { queue: Some(queue), dropped }, AccessWriter(Some(thread))))
     }
 
     /// False: do not bother to make an [`Access`].
@@ -267,9 +254,7 @@ fn line(out: &mut Vec<u8>, access: &Access) {
 
 fn bounded(value: &str) -> &str {
     // At most three bytes back, to the start of a character.
-    (0..4)
-        .find_map(|back| value.get(..MAX_VALUE_BYTES - back))
-        .unwrap_or(value)
+    (0..4).find_map(|back| value.get(..MAX_VALUE_BYTES - back)).unwrap_or(value)
 }
 
 #[cfg(test)]
@@ -326,15 +311,9 @@ mod tests {
 
     #[test]
     fn a_request_is_one_line_without_query_and_controls() {
-        for path in [
-            "/a?token=marked-secret",
-            "/a#marked-secret",
-            "/a\nb",
-            "/\u{1b}[31m",
-            "/\u{7f}",
-            "/\u{9b}31m",
-            "/ä",
-        ] {
+        for path in
+            ["/a?token=marked-secret", "/a#marked-secret", "/a\nb", "/\u{1b}[31m", "/\u{7f}", "/\u{9b}31m", "/ä"]
+        {
             let text = written(path);
             assert_eq!(text.lines().count(), 1, "{path:?}");
             assert!(!text.trim_end().chars().any(char::is_control), "{text:?}");

@@ -50,16 +50,12 @@ impl<K: Copy + Eq + Hash> Dedupe<K> {
         let mut shard = self.shard(key)?;
         let slot = shard.get_mut(key).filter(|slot| slot.holds(now))?;
         slot.after = slot.after.saturating_add(1);
-        Some(Recorded {
-            decision: slot.decision.clone(),
-        })
+        Some(Recorded { decision: slot.decision.clone() })
     }
 
     /// How many were counted since the last line of `key`; they go into the next one.
     pub fn counted(&self, key: &K) -> u64 {
-        self.shard(key)
-            .and_then(|shard| shard.get(key).map(|slot| slot.after))
-            .unwrap_or(0)
+        self.shard(key).and_then(|shard| shard.get(key).map(|slot| slot.after)).unwrap_or(0)
     }
 
     /// Call it once the line is on disk. `after`: how many came while it was written.
@@ -143,10 +139,7 @@ mod tests {
         let dedupe = Dedupe::new(64);
         assert!(dedupe.count(&1, NOON).is_none(), "not written yet");
         dedupe.written(1, NOON, Some("d-1".into()), 0);
-        assert_eq!(
-            dedupe.count(&1, minutes(14)).unwrap().decision().map(|d| &**d),
-            Some("d-1")
-        );
+        assert_eq!(dedupe.count(&1, minutes(14)).unwrap().decision().map(|d| &**d), Some("d-1"));
         assert!(dedupe.count(&2, minutes(14)).is_none(), "another fingerprint");
         assert!(dedupe.count(&1, minutes(15)).is_none(), "the window has passed");
         assert_eq!(dedupe.counted(&1), 1, "and its count goes into the next line");

@@ -122,12 +122,7 @@ impl Audit {
             .name("audit".into())
             .spawn(move || writer.run(jobs))
             .map_err(|e| OpenError::Folder(dir.to_owned(), e))?;
-        Ok(Self {
-            shared,
-            queue: Some(queue),
-            thread: Some(thread),
-            hasher: RandomState::new(),
-        })
+        Ok(Self { shared, queue: Some(queue), thread: Some(thread), hasher: RandomState::new() })
     }
 
     /// Keys `torhaus_authz::fingerprint`: random per process, so that nobody can craft a request that hides behind
@@ -198,19 +193,14 @@ impl Audit {
     /// # Errors
     /// The lines are not on disk; their counts are lost.
     pub async fn report_refusals(&self, now: Timestamp) -> Result<(), Unavailable> {
-        let lines = self
-            .shared
-            .crowd
-            .take_expired(now)
-            .into_iter()
-            .map(|((network, reason), count)| {
-                self.event(Entry {
-                    reason: Some(reason),
-                    before: count,
-                    detail: Some(network.to_string().into()),
-                    ..Entry::new(now, Kind::Refusals)
-                })
-            });
+        let lines = self.shared.crowd.take_expired(now).into_iter().map(|((network, reason), count)| {
+            self.event(Entry {
+                reason: Some(reason),
+                before: count,
+                detail: Some(network.to_string().into()),
+                ..Entry::new(now, Kind::Refusals)
+            })
+        });
         // Together, so that the writer waits for the disk once and not once per network.
         let written: Vec<_> = futures::stream::iter(lines).buffer_unordered(QUEUE / 4).collect().await;
         written.into_iter().try_for_each(|line| line.map(drop))

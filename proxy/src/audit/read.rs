@@ -70,21 +70,12 @@ pub fn verify_folder(dir: &Path) -> Result<Verified, ReadError> {
         let unfinished = lines.unfinished();
         if index != last && unfinished > 0 {
             let line = summary.map_or(1, |s| s.lines + 1);
-            return Err(ReadError::Broken(
-                path,
-                BrokenAt {
-                    line,
-                    why: torhaus_authz::Broken::NotARecord,
-                },
-            ));
+            return Err(ReadError::Broken(path, BrokenAt { line, why: torhaus_authz::Broken::NotARecord }));
         }
         let summary = match summary {
             Ok(summary) => summary,
             // A segment that was just begun.
-            Err(BrokenAt {
-                why: torhaus_authz::Broken::Empty,
-                ..
-            }) if index == last && verified.is_some() => continue,
+            Err(BrokenAt { why: torhaus_authz::Broken::Empty, .. }) if index == last && verified.is_some() => continue,
             Err(broken) => return Err(ReadError::Broken(path, broken)),
         };
         let so_far = verified.get_or_insert(Verified {
@@ -183,10 +174,7 @@ impl Follow {
     /// There is no log, or it cannot be read.
     pub fn open(dir: &Path, count: usize) -> Result<Self, ReadError> {
         let segments = segment::list(dir).map_err(|e| ReadError::Folder(dir.to_owned(), e))?;
-        let (mut number, path) = segments
-            .last()
-            .cloned()
-            .ok_or_else(|| ReadError::Nothing(dir.to_owned()))?;
+        let (mut number, path) = segments.last().cloned().ok_or_else(|| ReadError::Nothing(dir.to_owned()))?;
         let mut path = path;
         let mut skip = lines_in(&path)?.saturating_sub(count as u64);
         if skip == 0
@@ -202,11 +190,7 @@ impl Follow {
         for _ in 0..skip {
             lines.next_line().map_err(file)?;
         }
-        Ok(Self {
-            dir: dir.to_owned(),
-            number,
-            lines,
-        })
+        Ok(Self { dir: dir.to_owned(), number, lines })
     }
 
     /// The next line, if there is one by now.
@@ -222,10 +206,7 @@ impl Follow {
                     None => continue,
                 }
             }
-            let next = segment::list(&self.dir)
-                .map_err(file)?
-                .into_iter()
-                .find(|(n, _)| *n > self.number);
+            let next = segment::list(&self.dir).map_err(file)?.into_iter().find(|(n, _)| *n > self.number);
             let Some((number, path)) = next else { return Ok(None) };
             // Lines that came between the last look and the new segment.
             if let Some(line) = self.lines.next_line().map_err(file)? {
@@ -268,11 +249,7 @@ const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Lines {
     fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            reader: BufReader::with_capacity(64 * 1024, File::open(path)?),
-            at: 0,
-            unfinished: 0,
-        })
+        Ok(Self { reader: BufReader::with_capacity(64 * 1024, File::open(path)?), at: 0, unfinished: 0 })
     }
 
     fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {

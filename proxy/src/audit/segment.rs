@@ -21,9 +21,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 64 MiB: small enough to verify at start and to ship, large enough that a busy day is a few files.
     fn default() -> Self {
-        Self {
-            segment_bytes: 64 * 1024 * 1024,
-        }
+        Self { segment_bytes: 64 * 1024 * 1024 }
     }
 }
 
@@ -88,11 +86,7 @@ pub fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 /// See [`OpenError`].
 pub fn open_last(dir: &Path) -> Result<Found, OpenError> {
     let folder = |e| OpenError::Folder(dir.to_owned(), e);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(folder)?;
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -104,13 +98,7 @@ pub fn open_last(dir: &Path) -> Result<Found, OpenError> {
         TryLockError::WouldBlock => OpenError::Locked(dir.to_owned()),
         TryLockError::Error(e) => folder(e),
     })?;
-    let mut found = Found {
-        segment: None,
-        chain: Chain::default(),
-        groups: HashSet::new(),
-        torn: 0,
-        lock,
-    };
+    let mut found = Found { segment: None, chain: Chain::default(), groups: HashSet::new(), torn: 0, lock };
     let mut segments = list(dir).map_err(folder)?;
     while let Some((number, path)) = segments.pop() {
         let file = |e| OpenError::Folder(path.clone(), e);
@@ -144,20 +132,12 @@ impl Segment {
     pub fn create(dir: &Path, number: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let path = dir.join(format!("{number:08}.jsonl"));
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
         let mut text = Vec::new();
         // A leftover without a line is at most the start of one.
         (&mut file).take(64 * 1024).read_to_end(&mut text)?;
         if text.contains(&b'\n') {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                format!("`{}` exists already", path.display()),
-            ));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("`{}` exists already", path.display())));
         }
         file.set_len(0)?;
         // The name itself must survive a power failure, or the lines in it do not.
@@ -177,13 +157,7 @@ impl Segment {
 
     fn new(number: u64, path: PathBuf, file: File, good: u64) -> io::Result<Self> {
         let meta = file.metadata()?;
-        Ok(Self {
-            number,
-            path,
-            file,
-            identity: (meta.dev(), meta.ino()),
-            good,
-        })
+        Ok(Self { number, path, file, identity: (meta.dev(), meta.ino()), good })
     }
 
     /// # Errors
@@ -238,23 +212,11 @@ fn whole_lines(path: &Path, bytes: &[u8]) -> Result<usize, OpenError> {
     let Some(zero) = bytes.get(..ended).and_then(|b| b.iter().position(|b| *b == 0)) else {
         return Ok(ended);
     };
-    let before = bytes
-        .get(..zero)
-        .and_then(|b| b.iter().rposition(|b| *b == b'\n'))
-        .map_or(0, |at| at + 1);
+    let before = bytes.get(..zero).and_then(|b| b.iter().rposition(|b| *b == b'\n')).map_or(0, |at| at + 1);
     // More than one batch cannot be under way at once.
     if ended - before > MAX_BATCH_BYTES {
-        let line = bytes
-            .get(..zero)
-            .map_or(0, |b| b.iter().filter(|b| **b == b'\n').count()) as u64
-            + 1;
-        return Err(OpenError::Altered(
-            path.to_owned(),
-            BrokenAt {
-                line,
-                why: torhaus_authz::Broken::NotARecord,
-            },
-        ));
+        let line = bytes.get(..zero).map_or(0, |b| b.iter().filter(|b| **b == b'\n').count()) as u64 + 1;
+        return Err(OpenError::Altered(path.to_owned(), BrokenAt { line, why: torhaus_authz::Broken::NotARecord }));
     }
     Ok(before)
 }
@@ -264,11 +226,7 @@ pub const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Keeps what is cut off, beside the segment: nothing that once stood in the log is thrown away.
 fn set_aside(path: &Path, torn: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path.with_extension("torn"))?;
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path.with_extension("torn"))?;
     file.seek(SeekFrom::End(0))?;
     file.write_all(torn)?;
     file.sync_all()
@@ -276,9 +234,7 @@ fn set_aside(path: &Path, torn: &[u8]) -> io::Result<()> {
 
 fn groups_of(line: &[u8]) -> Option<GroupsRef> {
     // Cheap first: few lines are of this kind.
-    let text = std::str::from_utf8(trimmed(line))
-        .ok()
-        .filter(|t| t.contains("\"kind\":\"groups\""))?;
+    let text = std::str::from_utf8(trimmed(line)).ok().filter(|t| t.contains("\"kind\":\"groups\""))?;
     match Record::parse(text).ok()?.entry.groups? {
         Fact::Known(reference) => Some(reference),
         Fact::Unknown(_) => None,

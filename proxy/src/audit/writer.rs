@@ -80,13 +80,8 @@ impl Writer {
         if found.torn > 0 {
             detail.push_str(&format!("; {} bytes of a torn last line were set aside", found.torn));
         }
-        let start = Entry {
-            detail: Some(detail.into()),
-            ..Entry::new(now, Kind::Start)
-        };
-        writer
-            .write_one(&start)
-            .map_err(|e| OpenError::Folder(dir.to_owned(), e))?;
+        let start = Entry { detail: Some(detail.into()), ..Entry::new(now, Kind::Start) };
+        writer.write_one(&start).map_err(|e| OpenError::Folder(dir.to_owned(), e))?;
         Ok(writer)
     }
 
@@ -193,10 +188,7 @@ impl Writer {
         let number = self.number + 1;
         let mut chain = self.chain.clone();
         let detail = format!("segment {number:08}").into();
-        let first = chain.append(&Entry {
-            detail: Some(detail),
-            ..Entry::new(now, Kind::Segment)
-        })?;
+        let first = chain.append(&Entry { detail: Some(detail), ..Entry::new(now, Kind::Segment) })?;
         let mut segment = Segment::create(&self.dir, number)?;
         if let Err(error) = segment.append(&mut self.append, format!("{}\n", first.text).as_bytes()) {
             segment.discard();
@@ -211,22 +203,14 @@ impl Writer {
     }
 
     fn draft(&self) -> Draft {
-        Draft {
-            chain: self.chain.clone(),
-            text: String::new(),
-            lines: 0,
-            groups: HashSet::new(),
-        }
+        Draft { chain: self.chain.clone(), text: String::new(), lines: 0, groups: HashSet::new() }
     }
 
     fn commit(&mut self, draft: Draft) -> io::Result<()> {
         if draft.text.is_empty() {
             return Ok(());
         }
-        let segment = self
-            .segment
-            .as_mut()
-            .ok_or_else(|| io::Error::other("there is no segment"))?;
+        let segment = self.segment.as_mut().ok_or_else(|| io::Error::other("there is no segment"))?;
         segment.append(&mut self.append, draft.text.as_bytes())?;
         if std::mem::take(&mut self.doubtful) {
             tracing::info!("the audit log is written again");
@@ -262,27 +246,16 @@ impl Writer {
 
     /// Marks the key first, so that whoever comes next is counted, then answers.
     fn answer(&self, pending: Pending) {
-        let Pending {
-            key,
-            now,
-            decision,
-            answer,
-            also,
-        } = pending;
+        let Pending { key, now, decision, answer, also } = pending;
         let after = also.len() as u64;
         match key {
             Key::None => {}
             Key::Facts(fingerprint) => self.shared.facts.written(fingerprint, now, decision.clone(), after),
-            Key::Crowd(network, reason) => self
-                .shared
-                .crowd
-                .written((network, reason), now, decision.clone(), after),
+            Key::Crowd(network, reason) => self.shared.crowd.written((network, reason), now, decision.clone(), after),
         }
         self.shared.counters.deduped.inc_by(after);
         for answer in std::iter::once(answer).chain(also) {
-            let _ = answer.send(Ok(Recorded {
-                decision: decision.clone(),
-            }));
+            let _ = answer.send(Ok(Recorded { decision: decision.clone() }));
         }
     }
 }
@@ -299,13 +272,7 @@ struct Pending {
 
 impl From<Job> for Pending {
     fn from(job: Job) -> Self {
-        Self {
-            key: job.key,
-            now: job.now,
-            decision: job.note.entry.decision,
-            answer: job.answer,
-            also: Vec::new(),
-        }
+        Self { key: job.key, now: job.now, decision: job.note.entry.decision, answer: job.answer, also: Vec::new() }
     }
 }
 
@@ -322,10 +289,7 @@ impl Draft {
         if before == 0 {
             return self.line(&job.note.entry);
         }
-        self.line(&Entry {
-            before,
-            ..job.note.entry.clone()
-        })
+        self.line(&Entry { before, ..job.note.entry.clone() })
     }
 
     fn groups(&mut self, writer: &Writer, groups: &Groups, now: Timestamp) -> io::Result<()> {

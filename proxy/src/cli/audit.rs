@@ -135,10 +135,7 @@ fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Answer, Failure> {
         out.line("older segments are not in this folder; what they held is not verified")?;
     }
     if verified.unfinished_bytes > 0 {
-        out.line(format!(
-            "{} bytes at the end are not a whole line yet",
-            verified.unfinished_bytes
-        ))?;
+        out.line(format!("{} bytes at the end are not a whole line yet", verified.unfinished_bytes))?;
     }
     Ok(Answer::Yes)
 }
@@ -199,12 +196,7 @@ fn line(record: &Record) -> String {
     let entry = &record.entry;
     let mut words = vec![entry.time.to_string(), serialised(&entry.kind)];
     words.extend(entry.verdict.map(|v| v.to_string()));
-    words.extend(
-        entry
-            .reason
-            .filter(|r| *r != Reason::Allowed)
-            .map(|r| r.as_str().to_owned()),
-    );
+    words.extend(entry.reason.filter(|r| *r != Reason::Allowed).map(|r| r.as_str().to_owned()));
     words.extend(entry.condition.as_ref().map(|c| format!("({c})")));
     words.extend(match &entry.who {
         Some(Who::User { name, .. }) => Some(name.to_string()),
@@ -237,11 +229,8 @@ fn line(record: &Record) -> String {
 /// `2h` ago, or a moment.
 fn when(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let moment = Timestamp::parse(text).or_else(|| duration(text).map(|ago| now.minus(ago)));
-    moment.ok_or_else(|| {
-        Failure::Usage(format!(
-            "`{text}` is neither a time like `2h` nor like `2026-11-23T08:00:00Z`"
-        ))
-    })
+    moment
+        .ok_or_else(|| Failure::Usage(format!("`{text}` is neither a time like `2h` nor like `2026-11-23T08:00:00Z`")))
 }
 
 /// A word of the log's own vocabulary.
@@ -251,8 +240,5 @@ fn word<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
 }
 
 fn serialised(kind: &Kind) -> String {
-    serde_json::to_value(kind)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
+    serde_json::to_value(kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -43,27 +43,16 @@ impl From<&Warning> for WarningLine {
 pub fn check(args: &Args, out: &mut Out) -> Result<Answer, Failure> {
     let loaded = torhaus_config::load(&args.config, clock::now());
     let ok = loaded.is_ok();
-    let warnings: Vec<WarningLine> = loaded
-        .as_ref()
-        .map(|config| config.warnings.iter().map(Into::into).collect())
-        .unwrap_or_default();
+    let warnings: Vec<WarningLine> =
+        loaded.as_ref().map(|config| config.warnings.iter().map(Into::into).collect()).unwrap_or_default();
     if args.output == Output::Json {
         let errors = loaded.err().map(|e| e.errors).unwrap_or_default();
         out.json(&Report { ok, errors, warnings })?;
         return Ok(ok.into());
     }
     for warning in &warnings {
-        let hint = warning
-            .hint
-            .as_ref()
-            .map(|hint| format!("\n  {hint}"))
-            .unwrap_or_default();
-        out.line(format!(
-            "{}:{}: warning: {}{hint}",
-            warning.file.display(),
-            warning.line,
-            warning.message
-        ))?;
+        let hint = warning.hint.as_ref().map(|hint| format!("\n  {hint}")).unwrap_or_default();
+        out.line(format!("{}:{}: warning: {}{hint}", warning.file.display(), warning.line, warning.message))?;
     }
     match loaded {
         Err(errors) => out.line(errors)?,

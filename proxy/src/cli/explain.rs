@@ -100,9 +100,7 @@ pub fn explain(args: &Args, out: &mut Out) -> Result<Answer, Failure> {
         path: &target.path,
         listener: &listener,
         country: country(args, &config)?,
-        address: args
-            .ip
-            .map_or(Fact::Unknown(Why::NotGiven), |ip| Fact::Known(ip.to_canonical())),
+        address: args.ip.map_or(Fact::Unknown(Why::NotGiven), |ip| Fact::Known(ip.to_canonical())),
         ..Facts::unknown(now, &target.resource)
     };
     identify(args, &config, presented.as_ref(), &mut facts)?;
@@ -114,10 +112,7 @@ pub fn explain(args: &Args, out: &mut Out) -> Result<Answer, Failure> {
     let explanation = torhaus_authz::explain(&config.policy, &facts, &decision);
     match args.output {
         Output::Text => out.line(&explanation)?,
-        Output::Json => out.json(&Explained {
-            route: target.route.as_deref(),
-            explanation: &explanation,
-        })?,
+        Output::Json => out.json(&Explained { route: target.route.as_deref(), explanation: &explanation })?,
     }
     Ok((decision.verdict.kind() == VerdictKind::Allow).into())
 }
@@ -126,20 +121,12 @@ fn refused_before(args: &Args, reason: Reason, summary: String, out: &mut Out) -
     match args.output {
         Output::Text => {
             let words = reason.words(Language::English);
-            out.line(format!(
-                "refused before the policy is asked ({}): {summary}",
-                reason.as_str()
-            ))?;
+            out.line(format!("refused before the policy is asked ({}): {summary}", reason.as_str()))?;
             out.line(format!("{} {}", words.sentence, words.what_to_do))?;
         }
         Output::Json => {
             let verdict = VerdictKind::Deny;
-            out.json(&Before {
-                verdict,
-                reason,
-                status: reason.status(),
-                summary,
-            })?;
+            out.json(&Before { verdict, reason, status: reason.status(), summary })?;
         }
     }
     Ok(Answer::No)
@@ -159,37 +146,20 @@ impl Target {
     fn of(args: &Args, config: &Config, routes: &Routes) -> Result<Result<Self, (Reason, String)>, Failure> {
         let Some(url) = &args.url else {
             let resource = args.resource.clone().unwrap_or_default();
-            let domains = config
-                .trust_domains
-                .values()
-                .map(|domain| domain.name.clone())
-                .collect();
-            return Ok(Ok(Self {
-                route: None,
-                resource: resource.into(),
-                path: "/".into(),
-                domains,
-            }));
+            let domains = config.trust_domains.values().map(|domain| domain.name.clone()).collect();
+            return Ok(Ok(Self { route: None, resource: resource.into(), path: "/".into(), domains }));
         };
-        let host = url
-            .host_str()
-            .ok_or_else(|| Failure::Usage(format!("`{url}` names no host")))?;
+        let host = url.host_str().ok_or_else(|| Failure::Usage(format!("`{url}` names no host")))?;
         let host = host.to_ascii_lowercase();
         if host == config.portal.host {
-            return Err(Failure::Usage(format!(
-                "`{host}` is the portal itself, which is not a row of the policy"
-            )));
+            return Err(Failure::Usage(format!("`{host}` is the portal itself, which is not a row of the policy")));
         }
         let path = match path::canonical(url.path()) {
             Ok(path) => path.into_owned(),
             Err(invalid) => return Ok(Err((Reason::BadRequest, invalid.sentence().to_owned()))),
         };
         let Some(route) = routes.find(&host, &path) else {
-            let what = if routes.knows(&host) {
-                "has no route for this path"
-            } else {
-                "has no route at all"
-            };
+            let what = if routes.knows(&host) { "has no route for this path" } else { "has no route at all" };
             return Ok(Err((Reason::NoRoute, format!("`{host}` {what}"))));
         };
         Ok(Ok(Self {
@@ -202,10 +172,7 @@ impl Target {
 }
 
 /// None: not said. Some(None): said to be none. The inner error is the gate's answer.
-#[expect(
-    clippy::type_complexity,
-    reason = "not said, none, or one; ours to explain, or the gate's to refuse"
-)]
+#[expect(clippy::type_complexity, reason = "not said, none, or one; ours to explain, or the gate's to refuse")]
 fn presented(
     args: &Args,
     config: &Config,
@@ -223,11 +190,7 @@ fn presented(
         .and_then(Iterator::collect)
         .map_err(|e| unreadable(format!("is not a PEM certificate: {e}")))?;
     let leaf = chain.first().ok_or_else(|| unreadable("holds no certificate".into()))?;
-    let sha256: Arc<str> = Sha256::digest(leaf)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>()
-        .into();
+    let sha256: Arc<str> = Sha256::digest(leaf).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
     if target.domains.is_empty() {
         // The host does not ask for certificates, so a client never sends one.
         return Ok(Ok(Some(None)));
@@ -237,10 +200,7 @@ fn presented(
         Ok(found) => Ok(Some(Some(found))),
         Err(refusal) => {
             let domains = target.domains.join(", ");
-            Err((
-                Reason::CertificateInvalid,
-                format!("the certificate does not count for {domains}: {refusal:?}"),
-            ))
+            Err((Reason::CertificateInvalid, format!("the certificate does not count for {domains}: {refusal:?}")))
         }
     })
 }
@@ -269,10 +229,7 @@ fn identify(
             let groups: Groups = groups.iter().map(|g| g.trim()).filter(|g| !g.is_empty()).collect();
             facts.groups = Fact::Known(Arc::new(groups));
         }
-        facts.proofs = typed_proofs
-            .into_iter()
-            .map(|(tier, at)| proof(tier, at, &provider.name))
-            .collect();
+        facts.proofs = typed_proofs.into_iter().map(|(tier, at)| proof(tier, at, &provider.name)).collect();
         return Ok(());
     }
     let service = match (&args.service, by_certificate) {
@@ -286,43 +243,26 @@ fn identify(
     let Some((id, domain)) = service else {
         return match typed_proofs.is_empty() {
             true => Ok(()),
-            false => Err(Failure::Usage(
-                "--proven says what somebody proved; name --user or --service".into(),
-            )),
+            false => Err(Failure::Usage("--proven says what somebody proved; name --user or --service".into())),
         };
     };
     // A service cannot step up: its trust domain says what it proves.
-    let proves = config
-        .trust_domains
-        .get(&*domain)
-        .and_then(|domain| domain.proves.clone());
+    let proves = config.trust_domains.get(&*domain).and_then(|domain| domain.proves.clone());
     let proves = proves.map(|tier| (tier, now));
-    facts.proofs = typed_proofs
-        .into_iter()
-        .chain(proves)
-        .map(|(tier, at)| proof(tier, at, &domain))
-        .collect();
+    facts.proofs = typed_proofs.into_iter().chain(proves).map(|(tier, at)| proof(tier, at, &domain)).collect();
     facts.groups = Fact::Known(Arc::default());
-    facts.identity = Identity::Service(Arc::new(Service {
-        id,
-        trust_domain: domain,
-    }));
+    facts.identity = Identity::Service(Arc::new(Service { id, trust_domain: domain }));
     Ok(())
 }
 
 fn proof(tier: Name, proven_at: Timestamp, provider: &Name) -> Proof {
-    Proof {
-        tier,
-        proven_at,
-        provider: provider.clone(),
-    }
+    Proof { tier, proven_at, provider: provider.clone() }
 }
 
 /// `partner/bob` belongs to `partner`, a bare name to the first provider.
 fn provider_of<'a>(user: &str, config: &'a Config) -> Result<&'a Arc<Provider>, Failure> {
-    let named = user
-        .split_once('/')
-        .and_then(|(name, _)| config.providers.iter().find(|p| !p.first && *p.name == *name));
+    let named =
+        user.split_once('/').and_then(|(name, _)| config.providers.iter().find(|p| !p.first && *p.name == *name));
     named
         .or_else(|| config.providers.iter().find(|p| p.first))
         .ok_or_else(|| Failure::Failed("the configuration has no identity provider".into()))
@@ -330,14 +270,9 @@ fn provider_of<'a>(user: &str, config: &'a Config) -> Result<&'a Arc<Provider>, 
 
 fn trust_domain(args: &Args, config: &Config) -> Result<Name, Failure> {
     let known = || config.trust_domains.keys().cloned().collect::<Vec<_>>().join(", ");
-    let only = (config.trust_domains.len() == 1)
-        .then(|| config.trust_domains.keys().next())
-        .flatten();
+    let only = (config.trust_domains.len() == 1).then(|| config.trust_domains.keys().next()).flatten();
     let name = args.trust_domain.as_ref().or(only).ok_or_else(|| {
-        Failure::Usage(format!(
-            "say whose certificate the service has: --trust-domain, one of: {}",
-            known()
-        ))
+        Failure::Usage(format!("say whose certificate the service has: --trust-domain, one of: {}", known()))
     })?;
     let domain = config.trust_domains.get(name);
     domain
@@ -367,12 +302,7 @@ fn listener(args: &Args, config: &Config) -> Result<Name, Failure> {
         let none = || Failure::Usage(format!("there is no listener `{name}`; there are: {known}"));
         return found.map(|l| l.name.clone()).ok_or_else(none);
     }
-    let tls = || {
-        config
-            .listeners
-            .iter()
-            .filter(|l| matches!(l.kind, ListenerKind::Tls { .. }))
-    };
+    let tls = || config.listeners.iter().filter(|l| matches!(l.kind, ListenerKind::Tls { .. }));
     let port = args.url.as_ref().and_then(Url::port_or_known_default);
     let found = tls().find(|l| Some(l.address.port()) == port).or_else(|| tls().next());
     Ok(found.map_or_else(|| "".into(), |l| l.name.clone()))
@@ -385,9 +315,7 @@ fn country(args: &Args, config: &Config) -> Result<Fact<Country>, Failure> {
             .map(Fact::Known)
             .ok_or_else(|| Failure::Usage(format!("`{code}` is not a country code like `DE`")));
     }
-    Ok(args
-        .ip
-        .map_or(Fact::Unknown(Why::NotGiven), |ip| Places::of(config).country(ip)))
+    Ok(args.ip.map_or(Fact::Unknown(Why::NotGiven), |ip| Places::of(config).country(ip)))
 }
 
 /// `45s`, `90m`, `2h`, `7d`.

@@ -57,20 +57,10 @@ pub fn column(text: &str, width: usize) -> String {
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|at| {
-            rows.iter()
-                .filter_map(|row| row.get(at))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        })
+        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0))
         .collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| column(cell, *width))
-            .collect();
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| column(cell, *width)).collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -97,10 +87,7 @@ mod tests {
 
     #[test]
     fn a_terminal_is_told_about_controls_and_does_not_obey_them() {
-        assert_eq!(
-            shown("a\u{1b}[31mb\u{9b}c\u{202e}d\n\te"),
-            "a\\u{1b}[31mb\\u{9b}c\\u{202e}d\n\te"
-        );
+        assert_eq!(shown("a\u{1b}[31mb\u{9b}c\u{202e}d\n\te"), "a\\u{1b}[31mb\\u{9b}c\\u{202e}d\n\te");
     }
 
     #[test]

@@ -30,43 +30,20 @@ pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
     }
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let mut rows = vec![
-        row(
-            "torhaus",
-            format!(
-                "{}, process {}, up {}",
-                status.version,
-                status.pid,
-                uptime(status.uptime_seconds)
-            ),
-        ),
-        row(
-            "config",
-            format!("{} ({})", status.config_file, short(&status.config_hash)),
-        ),
+        row("torhaus", format!("{}, process {}, up {}", status.version, status.pid, uptime(status.uptime_seconds))),
+        row("config", format!("{} ({})", status.config_file, short(&status.config_hash))),
         row("loaded", status.config_loaded.to_string()),
         row("policy", short(&status.policy_version).to_owned()),
     ];
     for listener in &status.listeners {
-        let value = format!(
-            "{} {}, {} connections",
-            listener.name, listener.address, listener.connections
-        );
+        let value = format!("{} {}, {} connections", listener.name, listener.address, listener.connections);
         rows.push(row("listener", value));
     }
     rows.push(row("sessions", status.sessions_live.to_string()));
-    rows.push(row(
-        "ready",
-        if ready {
-            "yes".to_owned()
-        } else {
-            status.not_ready.join("; ")
-        },
-    ));
+    rows.push(row("ready", if ready { "yes".to_owned() } else { status.not_ready.join("; ") }));
     out.line(table(&rows))?;
     if let Some(error) = &status.reload_error {
-        out.line(format!(
-            "\nthe last reload failed; what was loaded before runs on:\n{error}"
-        ))?;
+        out.line(format!("\nthe last reload failed; what was loaded before runs on:\n{error}"))?;
     }
     Ok(ready.into())
 }
@@ -76,14 +53,8 @@ pub fn reload(args: &ReloadArgs, out: &mut Out) -> Result<Answer, Failure> {
     match ask_reload(&client)? {
         Ok(done) if args.output == Output::Json => out.json(&done)?,
         Ok(done) => {
-            done.warnings
-                .iter()
-                .try_for_each(|warning| out.line(format!("warning: {warning}")))?;
-            out.line(format!(
-                "loaded; config {}, policy {}",
-                short(&done.config_hash),
-                short(&done.policy_version)
-            ))?;
+            done.warnings.iter().try_for_each(|warning| out.line(format!("warning: {warning}")))?;
+            out.line(format!("loaded; config {}, policy {}", short(&done.config_hash), short(&done.policy_version)))?;
         }
         Err(failed) => {
             match args.output {

@@ -76,39 +76,20 @@ fn list(args: ListArgs, out: &mut Out) -> Result<Answer, Failure> {
         out.line("no sessions")?;
         return Ok(Answer::Yes);
     }
-    let head = ["session", "user", "proven", "opened", "last used", "from"]
-        .map(str::to_owned)
-        .to_vec();
+    let head = ["session", "user", "proven", "opened", "last used", "from"].map(str::to_owned).to_vec();
     let rows = sessions.iter().map(|s| {
         let proven: Vec<&str> = s.proofs.iter().map(|(tier, _)| tier.as_str()).collect();
         let (created, seen) = (s.created.to_string(), s.last_seen.to_string());
-        vec![
-            s.id.clone(),
-            s.user.clone(),
-            proven.join(" "),
-            created,
-            seen,
-            s.opened_from.clone(),
-        ]
+        vec![s.id.clone(), s.user.clone(), proven.join(" "), created, seen, s.opened_from.clone()]
     });
     out.line(table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()))?;
     Ok(Answer::Yes)
 }
 
 fn revoke(args: RevokeArgs, out: &mut Out) -> Result<Answer, Failure> {
-    let WhichArgs {
-        session,
-        user,
-        provider,
-        all,
-    } = args.which;
+    let WhichArgs { session, user, provider, all } = args.which;
     let client = args.reach.client()?;
-    let selector = Selector {
-        session,
-        user,
-        provider,
-        all,
-    };
+    let selector = Selector { session, user, provider, all };
     let ended: Vec<String> = ask(client.post("/sessions/revoke", &selector))?;
     match args.output {
         Output::Json => out.json(&ended)?,

@@ -209,13 +209,8 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
                 client = SocketAddr::new(told.ip().to_canonical(), told.port());
             }
         }
-        let mut info = ConnectionInfo {
-            listener: listener.name.clone(),
-            client,
-            peer,
-            tls: None,
-            cutter: Cutter::default(),
-        };
+        let mut info =
+            ConnectionInfo { listener: listener.name.clone(), client, peer, tls: None, cutter: Cutter::default() };
         let tls = match listener.kind {
             ListenerKind::RedirectToHttps => return Ok(GateStream::plain(stream, Arc::new(info))?),
             ListenerKind::Tls { .. } => settings.tls.get(&listener.name).ok_or(Refused::UnknownName)?,
@@ -240,7 +235,8 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         let resumed = matches!(session.handshake_kind(), Some(HandshakeKind::Resumed));
         let counter = if resumed { &self.counters.handshakes_resumed } else { &self.counters.handshakes_full };
         counter.fetch_add(1, Ordering::Relaxed);
-        let peer_chain: Vec<_> = session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
+        let peer_chain: Vec<_> =
+            session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
         let info = TlsInfo {
             server_name,
             group,
@@ -248,7 +244,10 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             peer_chain,
             version: session.protocol_version().and_then(|v| v.as_str()).unwrap_or("unknown"),
             cipher: session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or("unknown"),
-            key_exchange: session.negotiated_key_exchange_group().map(|g| format!("{:?}", g.name())).unwrap_or_default(),
+            key_exchange: session
+                .negotiated_key_exchange_group()
+                .map(|g| format!("{:?}", g.name()))
+                .unwrap_or_default(),
             alpn: if session.alpn_protocol() == Some(b"h2") { "h2" } else { "http/1.1" },
             resumed,
         };

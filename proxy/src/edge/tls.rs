@@ -73,9 +73,8 @@ fn group_of(auth: &mut Vec<(ClientAuthMode, Arc<[Name]>)>, wanted: &ClientAuth) 
     if wanted.mode == ClientAuthMode::None {
         return GroupId::OPEN;
     }
-    let same = |(mode, domains): &(ClientAuthMode, Arc<[Name]>)| {
-        *mode == wanted.mode && **domains == *wanted.trust_domains
-    };
+    let same =
+        |(mode, domains): &(ClientAuthMode, Arc<[Name]>)| *mode == wanted.mode && **domains == *wanted.trust_domains;
     let index = auth.iter().position(same).unwrap_or_else(|| {
         auth.push((wanted.mode, wanted.trust_domains.as_slice().into()));
         auth.len() - 1
@@ -93,7 +92,11 @@ pub struct ListenerTls {
 impl ListenerTls {
     /// # Errors
     /// A certificate or key cannot be read, or they do not belong together.
-    pub fn build(files: &[CertificateFiles], groups: &Arc<Groups>, trust: &Arc<TrustDomains>) -> Result<Self, TrustError> {
+    pub fn build(
+        files: &[CertificateFiles],
+        groups: &Arc<Groups>,
+        trust: &Arc<TrustDomains>,
+    ) -> Result<Self, TrustError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let certificates = Arc::new(Certificates::load(files, &provider)?);
         let mut configs = Vec::new();

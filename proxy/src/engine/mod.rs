@@ -5,12 +5,12 @@
 mod answer;
 pub mod upstream;
 
-use crate::audit::access::AccessLine;
+use crate::audit::access::Access;
 use crate::clock;
 use crate::edge::connection::ConnectionInfo;
 use crate::forward::Forward;
 use crate::gate::{self, Action, Gate, Note};
-use crate::headers::{COOKIE_PREFIX, disarm_connection};
+use crate::headers::{COOKIE_PREFIX, Changes, disarmed_connection};
 use crate::login::own_pages;
 use crate::refusal::{self, Refused};
 use crate::request::{self, Request};
@@ -27,7 +27,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use torhaus_authz::Reason;
+use torhaus_authz::{Name, Reason};
 
 /// Largest body of a request to our own pages: a form, an ACME message, a logout token.
 const MAX_OWN_BODY: usize = 64 * 1024;
@@ -47,11 +47,16 @@ pub struct Context {
     /// The protocol that the client asked to switch to, if its route allows it.
     upgrade: Option<HeaderValue>,
     host: String,
+    /// From arrival to the application's first byte.
+    upstream_answered: Option<Duration>,
     note: Note,
 }
 
 /// The engine as the connection layer wants it.
-pub fn build(gate: Arc<Gate>, conf: pingora_core::server::configuration::ServerConf) -> Arc<pingora_proxy::HttpProxy<Engine>> {
+pub fn build(
+    gate: Arc<Gate>,
+    conf: pingora_core::server::configuration::ServerConf,
+) -> Arc<pingora_proxy::HttpProxy<Engine>> {
     let mut proxy = pingora_proxy::HttpProxy::new(Engine { gate }, Arc::new(conf));
     let mut options = pingora_core::apps::HttpServerOptions::default();
     options.h2_idle_timeout = Some(H2_IDLE);
@@ -72,7 +77,8 @@ impl ProxyHttp for Engine {
             forward: None,
             upgrade: None,
             host: String::new(),
-            note: Note::default(),
+            upstream_answered: None,
+            note: Note::empty(),
         }
     }
 
@@ -89,7 +95,8 @@ impl ProxyHttp for Engine {
         session.set_read_timeout(Some(limits.idle_timeout));
 
         let head = session.req_header_mut();
-        disarm_connection(&mut head.headers);
+        let changes = disarmed_connection(&head.headers);
+        apply(head, changes)?;
         let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         if bytes > limits.max_header_bytes {
             ctx.note.reason = Some(Reason::HeaderTooLarge);
@@ -186,14 +193,14 @@ impl ProxyHttp for Engine {
         let (Some(forward), Some(snapshot)) = (&ctx.forward, &ctx.snapshot) else {
             return Error::e_explain(ErrorType::InternalError, "no permit, no forward");
         };
-        // pingora keeps the spelling of h1 headers beside the map; its own methods keep both in step.
-        let reserved: Vec<_> =
-            upstream.headers.keys().filter(|name| snapshot.reserved.covers(name.as_str())).cloned().collect();
-        for name in reserved {
+        let changes = snapshot.reserved.changes(&upstream.headers);
+        apply(upstream, changes)?;
+        if let Some(name) = forward.stripped() {
             upstream.remove_header(&name);
         }
-        snapshot.reserved.strip_cookies(upstream)?;
-        forward.rewrite(upstream)?;
+        for (name, value) in forward.headers() {
+            upstream.insert_header(name.clone(), value.clone())?;
+        }
         if let Some(host) = snapshot.upstreams.for_request(forward).and_then(|upstream| upstream.own_host.as_ref()) {
             upstream.insert_header(HOST, host)?;
         }
@@ -213,11 +220,14 @@ impl ProxyHttp for Engine {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        ctx.upstream_answered.get_or_insert_with(|| ctx.started.elapsed());
         if response.status == 101 && ctx.upgrade.is_none() {
-            return Error::e_explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").map_err(|mut e: Box<Error>| {
-                e.esource = ErrorSource::Upstream;
-                e
-            });
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").map_err(
+                |mut e: Box<Error>| {
+                    e.esource = ErrorSource::Upstream;
+                    e
+                },
+            );
         }
         Ok(())
     }
@@ -231,7 +241,8 @@ impl ProxyHttp for Engine {
         // An application may set any cookie but ours.
         let ours = |value: &HeaderValue| value.as_bytes().trim_ascii_start().starts_with(COOKIE_PREFIX.as_bytes());
         if response.headers.get_all(SET_COOKIE).iter().any(ours) {
-            let others: Vec<_> = response.headers.get_all(SET_COOKIE).iter().filter(|value| !ours(value)).cloned().collect();
+            let others: Vec<_> =
+                response.headers.get_all(SET_COOKIE).iter().filter(|value| !ours(value)).cloned().collect();
             response.remove_header(&SET_COOKIE);
             for value in others {
                 response.append_header(SET_COOKIE, value)?;
@@ -242,7 +253,7 @@ impl ProxyHttp for Engine {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let reason = match (error.esource(), error.etype()) {
-            (_, ErrorType::InvalidCert | ErrorType::TLSHandshakeFailure | ErrorType::X509LookupError) => {
+            (_, ErrorType::InvalidCert | ErrorType::TLSHandshakeFailure | ErrorType::HandshakeError) => {
                 Reason::UpstreamNotTrusted
             }
             (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::TLSHandshakeTimedout) => {
@@ -279,27 +290,30 @@ impl ProxyHttp for Engine {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
-        let route = ctx.note.route.as_deref().unwrap_or("-");
-        let listener = ctx.connection.as_ref().map_or("-", |connection| &connection.listener);
-        self.gate.metrics.request(listener, route, status, ctx.started.elapsed());
+        let nowhere = || Name::from("-");
+        let listener = ctx.connection.as_ref().map_or_else(nowhere, |connection| connection.listener.clone());
+        let route = ctx.note.route.clone();
+        let duration = ctx.started.elapsed();
+        self.gate.route_metrics.of(&self.gate.metrics, &listener, route.as_ref()).answered(status, duration);
         if !self.gate.access.is_on() {
             return;
         }
         let head = session.req_header();
-        self.gate.access.write(AccessLine {
+        self.gate.access.log(Access {
             time: clock::now(),
             listener,
             client: ctx.connection.as_ref().map(|connection| connection.client.ip()),
-            method: head.method.as_str(),
-            host: &ctx.host,
-            path: head.uri.path(),
+            method: head.method.as_str().into(),
+            host: ctx.host.as_str().into(),
+            path: head.uri.path().into(),
             status,
-            bytes: session.body_bytes_sent(),
-            duration: ctx.started.elapsed(),
-            route: ctx.note.route.as_deref(),
-            subject: ctx.note.subject.as_deref(),
-            decision: ctx.note.decision.as_deref(),
+            bytes: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
+            duration,
+            route,
+            identity: ctx.note.identity.clone(),
+            decision: ctx.note.decision.clone(),
             reason: ctx.note.reason,
+            upstream: ctx.upstream_answered,
         });
     }
 
@@ -333,6 +347,20 @@ impl<'a> View<'a> {
     }
 }
 
+/// pingora keeps the spelling of h1 headers beside the map; its own methods keep both in step.
+fn apply(head: &mut RequestHeader, changes: Changes) -> Result<()> {
+    for name in changes.remove {
+        head.remove_header(&name);
+    }
+    if let Some((name, values)) = changes.replace {
+        head.remove_header(&name);
+        for value in values {
+            head.append_header(name.clone(), value)?;
+        }
+    }
+    Ok(())
+}
+
 /// What the connection layer noted; the same on h1 and h2.
 fn connection_of(session: &Session) -> Option<Arc<ConnectionInfo>> {
     let carried = session.as_downstream().digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
@@ -341,7 +369,8 @@ fn connection_of(session: &Session) -> Option<Arc<ConnectionInfo>> {
 
 /// The whole body of a request to one of our own pages; none if it is too large.
 async fn read_body(session: &mut Session) -> Result<Option<Bytes>> {
-    let declared = session.req_header().headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let declared =
+        session.req_header().headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_OWN_BODY) {
         return Ok(None);
     }

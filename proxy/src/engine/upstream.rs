@@ -2,11 +2,11 @@
 //!
 //! What makes a connection trustworthy (authority, pin, name) is in the key of its pool: pingora's own key omits the
 //! authority, so that a peer with the wrong one would reuse a good connection.
+use arc_swap::ArcSwapOption;
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
-use arc_swap::ArcSwapOption;
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -72,7 +72,8 @@ impl Upstream {
         let upstream = &route.upstream;
         let literal = upstream.host.trim_matches(['[', ']']).parse().ok().map(|ip| SocketAddr::new(ip, upstream.port));
         let server_name = upstream.tls.as_ref().map(|tls| tls.server_name.clone()).unwrap_or_default();
-        let mut peer = HttpPeer::new(literal.unwrap_or(UNRESOLVED), upstream.scheme == UpstreamScheme::Https, server_name);
+        let mut peer =
+            HttpPeer::new(literal.unwrap_or(UNRESOLVED), upstream.scheme == UpstreamScheme::Https, server_name);
         let mut trust = DefaultHasher::new();
         let mut pin = None;
         match upstream.tls.as_ref().map(|tls| &tls.verify) {

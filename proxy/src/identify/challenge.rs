@@ -10,10 +10,7 @@ pub enum Challenge<'a> {
     /// Status 401. The sentence is one of our own, never a part of the token.
     InvalidToken(&'a str),
     /// Status 401: the token is good and proves too little, or too long ago.
-    InsufficientAuthentication {
-        acr_values: &'a [String],
-        max_age: Option<Duration>,
-    },
+    InsufficientAuthentication { acr_values: &'a [String], max_age: Option<Duration> },
 }
 
 impl Challenge<'_> {
@@ -22,10 +19,7 @@ impl Challenge<'_> {
         match self {
             Self::Missing => r#"Bearer realm="torhaus""#.to_owned(),
             Self::InvalidToken(why) => {
-                format!(
-                    r#"Bearer realm="torhaus", error="invalid_token", error_description="{}""#,
-                    quotable(why)
-                )
+                format!(r#"Bearer realm="torhaus", error="invalid_token", error_description="{}""#, quotable(why))
             }
             Self::InsufficientAuthentication { acr_values, max_age } => {
                 let mut header = r#"Bearer realm="torhaus", error="insufficient_user_authentication", error_description="a stronger or more recent sign-in is needed""#.to_owned();
@@ -45,9 +39,7 @@ impl Challenge<'_> {
 
 /// RFC 6750 s3: %x20-21 / %x23-5B / %x5D-7E. A quote or line break cannot leave the string.
 fn quotable(text: &str) -> String {
-    text.chars()
-        .filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
-        .collect()
+    text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
 }
 
 #[cfg(test)]
@@ -57,10 +49,8 @@ mod tests {
     #[test]
     fn a_challenge_reads_as_the_rfcs_write_it() {
         let acr = ["gold".to_owned(), "pl\"at\r\ninum".to_owned()];
-        let step_up = Challenge::InsufficientAuthentication {
-            acr_values: &acr,
-            max_age: Some(Duration::from_secs(300)),
-        };
+        let step_up =
+            Challenge::InsufficientAuthentication { acr_values: &acr, max_age: Some(Duration::from_secs(300)) };
         for (challenge, header) in [
             (Challenge::Missing, r#"Bearer realm="torhaus""#),
             (

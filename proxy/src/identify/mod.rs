@@ -4,6 +4,9 @@ pub mod bearer;
 pub mod challenge;
 pub mod session;
 
+#[cfg(test)]
+mod bearer_tests;
+
 use crate::edge::trust::{CertificateRefusal, VerifiedCertificate};
 use crate::gate::Gate;
 use crate::login::cookie;
@@ -47,6 +50,12 @@ pub struct NotIdentified {
 impl From<Reason> for NotIdentified {
     fn from(reason: Reason) -> Self {
         Self { reason, challenge: None }
+    }
+}
+
+impl From<NotIdentified> for Reason {
+    fn from(not: NotIdentified) -> Self {
+        not.reason
     }
 }
 

@@ -54,8 +54,5 @@ pub fn texts<'a>(claims: &'a Claims, claim: &str) -> Result<Option<Vec<&'a str>>
 
 pub fn odd(claim: &str, expected: &'static str) -> OddClaim {
     // The claim's name comes from our own source or configuration, so it may be shown.
-    OddClaim {
-        claim: claim.to_owned(),
-        expected,
-    }
+    OddClaim { claim: claim.to_owned(), expected }
 }

@@ -82,7 +82,8 @@ pub fn to_portal(
         max_age: max_age.map(|age| age.as_secs()),
         binding: text(nonce.hash()),
     };
-    let sealed = gate.sealer.seal_text(SEAL_PURPOSE, &serde_json::to_vec(&wish).unwrap_or_default(), now.plus(WISH_LIFE));
+    let sealed =
+        gate.sealer.seal_text(SEAL_PURPOSE, &serde_json::to_vec(&wish).unwrap_or_default(), now.plus(WISH_LIFE));
     let sealed = sealed.map_err(|error| Unavailable(error.to_string()))?;
     let url = format!("{}/login?to={sealed}", portal_origin(snapshot));
     Ok((url, (!known).then(|| cookie::set_for(cookie::NONCE, nonce.expose(), NONCE_SECONDS))))

@@ -89,10 +89,7 @@ impl HttpClient {
     /// # Errors
     /// As [`FetchError`]; a status other than 2xx is an answer here.
     pub async fn get(&self, url: &Url, bearer: Option<&str>) -> Result<Answer, FetchError> {
-        let mut request = self
-            .client
-            .get(url.clone())
-            .header(http::header::ACCEPT, "application/json");
+        let mut request = self.client.get(url.clone()).header(http::header::ACCEPT, "application/json");
         if let Some(token) = bearer {
             request = request.bearer_auth(token);
         }
@@ -109,11 +106,7 @@ impl HttpClient {
         fields: &[(&str, &str)],
         basic: Option<(&str, &str)>,
     ) -> Result<Answer, FetchError> {
-        let mut request = self
-            .client
-            .post(url.clone())
-            .header(http::header::ACCEPT, "application/json")
-            .form(fields);
+        let mut request = self.client.post(url.clone()).header(http::header::ACCEPT, "application/json").form(fields);
         if let Some((user, password)) = basic {
             request = request.basic_auth(user, Some(password));
         }
@@ -127,10 +120,7 @@ impl HttpClient {
     pub async fn get_json<T: serde::de::DeserializeOwned>(&self, url: &Url) -> Result<T, FetchError> {
         let answer = self.get(url, None).await?;
         if answer.status != StatusCode::OK {
-            return Err(FetchError::Status {
-                host: host_of(url),
-                status: answer.status.as_u16(),
-            });
+            return Err(FetchError::Status { host: host_of(url), status: answer.status.as_u16() });
         }
         answer.json(url)
     }
@@ -171,15 +161,9 @@ fn explain(error: reqwest::Error, host: &str) -> FetchError {
         return FetchError::Timeout { host };
     }
     if error.is_connect() {
-        return FetchError::Connect {
-            host,
-            problem: innermost(error),
-        };
+        return FetchError::Connect { host, problem: innermost(error) };
     }
-    FetchError::Broken {
-        host,
-        problem: innermost(error),
-    }
+    FetchError::Broken { host, problem: innermost(error) }
 }
 
 /// The last cause says most ("connection refused", "invalid peer certificate: UnknownIssuer"), and names no URL.
@@ -195,10 +179,7 @@ fn innermost(error: reqwest::Error) -> String {
 }
 
 fn read_certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, HttpClientError> {
-    let problem = |problem: String| HttpClientError::CaFile {
-        file: file.display().to_string(),
-        problem,
-    };
+    let problem = |problem: String| HttpClientError::CaFile { file: file.display().to_string(), problem };
     let pem = std::fs::read(file).map_err(|e| problem(e.to_string()))?;
     let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| problem(innermost(e)))?;
     if certificates.is_empty() {

@@ -116,9 +116,7 @@ pub fn check(token: Verified, expected: &Expected<'_>, now: Timestamp) -> Result
     }
     check_audience(&claims, expected.client_id)?;
     let issued_at = check_times(&claims, now)?;
-    let subject = text(&claims, "sub")?
-        .filter(|sub| is_subject(sub))
-        .ok_or(IdTokenError::Subject)?;
+    let subject = text(&claims, "sub")?.filter(|sub| is_subject(sub)).ok_or(IdTokenError::Subject)?;
     // 7. The nonce. It is used up by whoever took the stored login.
     match expected.nonce {
         Nonce::Exactly(nonce) => {
@@ -137,10 +135,7 @@ pub fn check(token: Verified, expected: &Expected<'_>, now: Timestamp) -> Result
     }
     // 11. Core 1.0 s3.1.3.8.
     if let Some(hash) = text(&claims, "at_hash")?
-        && !bool::from(
-            hash.as_bytes()
-                .ct_eq(half_hash(expected.access_token, header.algorithm).as_bytes()),
-        )
+        && !bool::from(hash.as_bytes().ct_eq(half_hash(expected.access_token, header.algorithm).as_bytes()))
     {
         return Err(IdTokenError::AccessToken);
     }
@@ -149,11 +144,7 @@ pub fn check(token: Verified, expected: &Expected<'_>, now: Timestamp) -> Result
         issued_at,
         auth_time: auth_time.map(|at| at.min(now)),
         acr: text(&claims, "acr")?.map(str::to_owned),
-        amr: texts(&claims, "amr")?
-            .unwrap_or_default()
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
+        amr: texts(&claims, "amr")?.unwrap_or_default().into_iter().map(str::to_owned).collect(),
         sid: text(&claims, "sid")?.map(str::to_owned),
         claims,
     })

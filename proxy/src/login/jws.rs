@@ -86,12 +86,7 @@ impl<'a> Unverified<'a> {
         }
         let header = Header::parse(&object(header).ok_or(JwsError::Header)?)?;
         let claims = object(payload).ok_or(JwsError::Claims)?;
-        Ok(Self {
-            header,
-            claims,
-            signing_input,
-            signature,
-        })
+        Ok(Self { header, claims, signing_input, signature })
     }
 
     pub fn header(&self) -> &Header {
@@ -112,10 +107,7 @@ impl<'a> Unverified<'a> {
     pub(super) fn verify_with(self, key: &jsonwebtoken::DecodingKey) -> Option<Verified> {
         let message = self.signing_input.as_bytes();
         let good = jsonwebtoken::crypto::verify(self.signature, message, key, self.header.algorithm);
-        good.is_ok_and(|good| good).then_some(Verified {
-            header: self.header,
-            claims: self.claims,
-        })
+        good.is_ok_and(|good| good).then_some(Verified { header: self.header, claims: self.claims })
     }
 }
 
@@ -147,11 +139,7 @@ impl Header {
             let typ = typ.to_ascii_lowercase();
             typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
         });
-        Ok(Self {
-            algorithm,
-            key_id: key_id.map(str::to_owned),
-            kind,
-        })
+        Ok(Self { algorithm, key_id: key_id.map(str::to_owned), kind })
     }
 }
 

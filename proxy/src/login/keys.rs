@@ -9,7 +9,6 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use torhaus_authz::Timestamp;
@@ -48,7 +47,6 @@ pub enum KeyError {
 pub struct KeySource {
     http: Arc<HttpClient>,
     current: ArcSwapOption<Loaded>,
-    generation: AtomicU64,
     /// Held while asking: one asks, the others wait for its answer.
     flight: Mutex<LastAttempt>,
 }
@@ -57,6 +55,8 @@ struct Loaded {
     from: Url,
     keys: Vec<Key>,
     fingerprint: [u8; 32],
+    /// Counts up when the keys change.
+    generation: u64,
     at: Timestamp,
 }
 
@@ -84,15 +84,10 @@ enum Fits {
 
 impl KeySource {
     pub fn new(http: Arc<HttpClient>) -> Arc<Self> {
-        Arc::new(Self {
-            http,
-            current: ArcSwapOption::empty(),
-            generation: AtomicU64::new(0),
-            flight: Mutex::new(LastAttempt::default()),
-        })
+        Arc::new(Self { http, current: ArcSwapOption::empty(), flight: Mutex::new(LastAttempt::default()) })
     }
 
-    /// Checks the signature of a token with the key that its `kid` names.
+    /// Checks the signature of a token with the key that its `kid` names. Also tells the generation of the keys.
     ///
     /// # Errors
     /// 1. no keys could be read; 2. none fits, also after a look for new ones; 3. the signature is wrong.
@@ -101,7 +96,7 @@ impl KeySource {
         jwks_uri: &Url,
         token: Unverified<'_>,
         now: Timestamp,
-    ) -> Result<Verified, KeyError> {
+    ) -> Result<(Verified, u64), KeyError> {
         let mut loaded = self.loaded(jwks_uri, now).await?;
         let header = token.header();
         let (id, algorithm) = (header.key_id.as_deref(), header.algorithm);
@@ -112,12 +107,13 @@ impl KeySource {
             }
             other => other?,
         };
-        token.verify_with(&key.key).ok_or(KeyError::Signature)
+        let verified = token.verify_with(&key.key).ok_or(KeyError::Signature)?;
+        Ok((verified, loaded.generation))
     }
 
     /// Changes whenever the keys do: what was verified under another generation must be verified again.
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.current.load().as_ref().map_or(0, |loaded| loaded.generation)
     }
 
     async fn loaded(self: &Arc<Self>, jwks_uri: &Url, now: Timestamp) -> Result<Arc<Loaded>, KeyError> {
@@ -146,10 +142,7 @@ impl KeySource {
 
     /// Without making the caller wait; at most once a minute, also while the provider is down.
     fn refresh_behind(self: &Arc<Self>, jwks_uri: &Url, now: Timestamp) {
-        let due = self
-            .flight
-            .try_lock()
-            .is_ok_and(|last| !last.within(UNKNOWN_KID_INTERVAL, now));
+        let due = self.flight.try_lock().is_ok_and(|last| !last.within(UNKNOWN_KID_INTERVAL, now));
         if !due {
             return;
         }
@@ -185,12 +178,12 @@ impl KeySource {
         last.failure = None;
         let result = async { Loaded::parse(self.http.get_json(jwks_uri).await?, jwks_uri.clone(), now) }.await;
         match result {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
+                let before = self.current.load_full();
+                loaded.generation =
+                    before.map_or(1, |before| before.generation + u64::from(before.fingerprint != loaded.fingerprint));
                 let loaded = Arc::new(loaded);
-                let before = self.current.swap(Some(Arc::clone(&loaded)));
-                if before.is_none_or(|before| before.fingerprint != loaded.fingerprint) {
-                    self.generation.fetch_add(1, Ordering::AcqRel);
-                }
+                self.current.store(Some(Arc::clone(&loaded)));
                 Ok(loaded)
             }
             Err(error) => {
@@ -240,27 +233,17 @@ impl Loaded {
             hash.update(key.to_string());
         }
         // RFC 7517 s5: keys of an unknown type, or that miss a member, are ignored.
-        let keys: Vec<Key> = set
-            .keys
-            .into_iter()
-            .filter_map(|value| Key::parse(serde_json::from_value(value).ok()?))
-            .collect();
+        let keys: Vec<Key> =
+            set.keys.into_iter().filter_map(|value| Key::parse(serde_json::from_value(value).ok()?)).collect();
         if keys.is_empty() {
             return Err(KeyError::NoUsableKeys);
         }
-        Ok(Self {
-            from,
-            keys,
-            fingerprint: hash.finalize().into(),
-            at,
-        })
+        Ok(Self { from, keys, fingerprint: hash.finalize().into(), generation: 0, at })
     }
 
     fn select(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Key, KeyError> {
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| key.serves(algorithm) && (id.is_none() || key.id.as_deref() == id));
+        let mut fitting =
+            self.keys.iter().filter(|key| key.serves(algorithm) && (id.is_none() || key.id.as_deref() == id));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Ok(key),
             (None, _) => Err(KeyError::UnknownKey),
@@ -295,12 +278,7 @@ impl Key {
             Some(name) => Some(signature_algorithm(&name)?),
             None => None,
         };
-        Some(Self {
-            id: jwk.kid,
-            fits,
-            only,
-            key,
-        })
+        Some(Self { id: jwk.kid, fits, only, key })
     }
 
     fn serves(&self, algorithm: Algorithm) -> bool {

@@ -13,11 +13,17 @@ pub fn merged(session: &Session, signed_in: SignedIn) -> Session {
         groups: signed_in.groups,
         proofs: newest(&session.proofs, signed_in.proofs).into(),
         provider_session: signed_in.provider_session.or_else(|| session.provider_session.clone()),
-        tokens: Tokens {
-            id_token: signed_in.tokens.id_token.or_else(|| session.tokens.id_token.clone()),
-            refresh_token: signed_in.tokens.refresh_token.or_else(|| session.tokens.refresh_token.clone()),
-        },
+        tokens: newer(&session.tokens, signed_in.tokens),
         ..session.clone()
+    }
+}
+
+/// The pair of one login, never a mix: a tier may have an OIDC client of its own, and a refresh token works only for
+/// the client that the ID token beside it names.
+fn newer(before: &Tokens, now: Tokens) -> Tokens {
+    match now.refresh_token.is_none() && before.refresh_token.is_some() {
+        true => before.clone(),
+        false => now,
     }
 }
 

@@ -70,12 +70,7 @@ struct Loaded {
 
 impl MetadataSource {
     pub fn new(http: Arc<HttpClient>, issuer: Arc<str>) -> Arc<Self> {
-        Arc::new(Self {
-            http,
-            issuer,
-            current: ArcSwapOption::empty(),
-            flight: Mutex::new(None),
-        })
+        Arc::new(Self { http, issuer, current: ArcSwapOption::empty(), flight: Mutex::new(None) })
     }
 
     /// The document: from memory if there is one, otherwise asked for now.
@@ -120,10 +115,7 @@ impl MetadataSource {
         match self.fetch().await {
             Ok(metadata) => {
                 let metadata = Arc::new(metadata);
-                self.current.store(Some(Arc::new(Loaded {
-                    metadata: Arc::clone(&metadata),
-                    at: now,
-                })));
+                self.current.store(Some(Arc::new(Loaded { metadata: Arc::clone(&metadata), at: now })));
                 *failure = None;
                 Ok(metadata)
             }
@@ -163,10 +155,7 @@ impl Document {
     fn check(self, issuer: &str) -> Result<Metadata, MetadataError> {
         // Discovery 1.0 s4.3: MUST exactly match, a trailing slash included; no normalisation of URLs.
         if self.issuer != issuer {
-            return Err(MetadataError::Issuer {
-                expected: issuer.to_owned(),
-                found: shorten(&self.issuer),
-            });
+            return Err(MetadataError::Issuer { expected: issuer.to_owned(), found: shorten(&self.issuer) });
         }
         let https = issuer.starts_with("https:");
         // A document for API tokens only (Kubernetes) may name `urn:…` here: not an endpoint to send people to.

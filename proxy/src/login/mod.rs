@@ -25,3 +25,6 @@ pub mod seal;
 pub mod session;
 pub mod sign_in;
 mod token_endpoint;
+
+#[cfg(test)]
+pub(crate) mod tests;

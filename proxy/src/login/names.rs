@@ -43,12 +43,7 @@ pub struct Names {
 impl Names {
     /// `others` are the names of all providers and bearer issuers; `prefix` itself may be among them.
     pub fn new(prefix: Option<Name>, others: Arc<[Name]>, user_claim: &str, groups_claim: &str) -> Self {
-        Self {
-            prefix,
-            reserved: others,
-            user_claim: user_claim.to_owned(),
-            groups_claim: groups_claim.to_owned(),
-        }
+        Self { prefix, reserved: others, user_claim: user_claim.to_owned(), groups_claim: groups_claim.to_owned() }
     }
 
     /// The claim that names the user is in here.
@@ -88,10 +83,7 @@ impl Names {
         if raw.len() > MAX_GROUPS {
             return Err(NameError::TooManyGroups(claim.to_owned()));
         }
-        let groups: Groups = raw
-            .into_iter()
-            .map(|name| self.qualify(claim, name))
-            .collect::<Result<_, _>>()?;
+        let groups: Groups = raw.into_iter().map(|name| self.qualify(claim, name)).collect::<Result<_, _>>()?;
         Ok(Some(Arc::new(groups)))
     }
 
@@ -105,10 +97,7 @@ impl Names {
         // Otherwise a person of the first provider could call itself `partner/bob`, and be that person.
         let taken = |prefix: &&Name| raw.strip_prefix(&***prefix).is_some_and(|rest| rest.starts_with('/'));
         match self.reserved.iter().find(taken) {
-            Some(prefix) => Err(NameError::Reserved {
-                claim: claim.to_owned(),
-                prefix: Arc::clone(prefix),
-            }),
+            Some(prefix) => Err(NameError::Reserved { claim: claim.to_owned(), prefix: Arc::clone(prefix) }),
             None => Ok(raw.into()),
         }
     }
@@ -116,9 +105,7 @@ impl Names {
 
 /// What pages and applications are told of a person; decides nothing.
 pub fn display_name(claims: &Claims) -> Option<String> {
-    ["name", "preferred_username"]
-        .into_iter()
-        .find_map(|claim| shown(claims, claim))
+    ["name", "preferred_username"].into_iter().find_map(|claim| shown(claims, claim))
 }
 
 /// The address, unless the provider says that it is not verified: applications take it for an identity.

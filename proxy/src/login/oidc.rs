@@ -108,14 +108,8 @@ impl OidcProvider {
         let metadata = self.metadata(now).await?;
         let endpoint = metadata.authorization_endpoint.clone();
         let mut url = endpoint.ok_or(LoginError::NoEndpoint("authorization_endpoint"))?;
-        let secret = || {
-            Ticket::new()
-                .map(|t| t.expose().to_owned())
-                .map_err(|_| LoginError::NoRandomness)
-        };
-        let client = needs
-            .and_then(|needs| needs.client.as_ref())
-            .unwrap_or(&self.config.client);
+        let secret = || Ticket::new().map(|t| t.expose().to_owned()).map_err(|_| LoginError::NoRandomness);
+        let client = needs.and_then(|needs| needs.client.as_ref()).unwrap_or(&self.config.client);
         let claims = needs.filter(|needs| needs.request_essential).and_then(essential_claims);
         let started = Started {
             provider: Arc::clone(&self.config.name),
@@ -177,10 +171,7 @@ impl OidcProvider {
         let code = self.check_answer(started, callback, now).await?;
         let metadata = self.metadata(now).await?;
         let client = self.client(&started.client_id).ok_or(LoginError::OtherProvider)?;
-        let endpoint = metadata
-            .token_endpoint
-            .as_ref()
-            .ok_or(LoginError::NoEndpoint("token_endpoint"))?;
+        let endpoint = metadata.token_endpoint.as_ref().ok_or(LoginError::NoEndpoint("token_endpoint"))?;
         let grant = [
             ("grant_type", "authorization_code"),
             ("code", code),
@@ -190,9 +181,7 @@ impl OidcProvider {
         let tokens = token_endpoint::ask(&self.http, endpoint, metadata.token_auth, client, &grant).await?;
         let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
         let nonce = Nonce::Exactly(&started.nonce);
-        let checked = self
-            .check_id_token(&metadata, id_token, &tokens, &client.id, nonce, now)
-            .await?;
+        let checked = self.check_id_token(&metadata, id_token, &tokens, &client.id, nonce, now).await?;
         let profile = self.profile(&metadata, &checked, &tokens).await?;
 
         let evidence = Evidence {
@@ -207,9 +196,7 @@ impl OidcProvider {
         };
         let Wish { tier, max_age, .. } = &started.wish;
         let tiers = &self.config.tiers;
-        let not_proven = tier
-            .as_ref()
-            .and_then(|tier| proofs::granted(tiers, tier, *max_age, &evidence, now).err());
+        let not_proven = tier.as_ref().and_then(|tier| proofs::granted(tiers, tier, *max_age, &evidence, now).err());
         Ok(SignedIn {
             user: User {
                 name: profile.name,
@@ -224,10 +211,7 @@ impl OidcProvider {
             proofs: proofs::proofs(tiers, &evidence, &self.config.name),
             not_proven,
             provider_session: checked.sid,
-            tokens: Tokens {
-                id_token: tokens.id_token,
-                refresh_token: tokens.refresh_token,
-            },
+            tokens: Tokens { id_token: tokens.id_token, refresh_token: tokens.refresh_token },
         })
     }
 

@@ -9,7 +9,9 @@ use crate::response::Response;
 use crate::snapshot::Snapshot;
 use crate::{identify, lookup};
 use http::{Method, StatusCode};
+use std::sync::Arc;
 use torhaus_authz::{Identity, Reason, Timestamp};
+use torhaus_config::Provider;
 
 /// On every application's host this prefix is ours and never reaches the application.
 const OWN_PREFIX: &str = "/.torhaus/";
@@ -73,8 +75,8 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             logout::log_out(gate, snapshot, session, now).await
         }
         "/signed-out" if get => {
-            let page = pages::SignedOut.render(&refusal::look(snapshot), pages::language(request.headers));
-            Ok(refusal::page(page))
+            let page = pages::SignedOut { sign_in: "/login".into(), provider_stays: None };
+            Ok(refusal::page(page.render(&refusal::look(snapshot), pages::language(request.headers))))
         }
         "/sessions" if get => match sign_in::browser_session(gate, request, now).await? {
             Some(live) => session_list::page(gate, snapshot, request, &live, now).await,
@@ -168,7 +170,16 @@ async fn who_am_i(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
 }
 
 fn sign_out_page(snapshot: &Snapshot, request: &Request<'_>) -> Response {
-    let page = pages::SignOut { action: request.path.into() };
+    // Chromium applies `form-action` to the redirects after a form, and the form's answer redirects to the provider.
+    let end_session = |config: &Arc<Provider>| snapshot.providers.named(&config.name)?.logout_url(None, "");
+    let form_targets = snapshot.providers.offering(None).filter_map(end_session);
+    let page = pages::SignOut {
+        action: request.path.into(),
+        person: None,
+        provider: None,
+        csrf: String::new(),
+        form_targets: form_targets.map(|url| url.origin().ascii_serialization()).collect(),
+    };
     refusal::page(page.render(&refusal::look(snapshot), pages::language(request.headers)))
 }
 

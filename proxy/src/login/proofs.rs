@@ -52,11 +52,7 @@ pub fn proofs(tiers: &BTreeMap<Arc<str>, TierProof>, evidence: &Evidence<'_>, pr
         .iter()
         .filter_map(|(tier, needs)| {
             let proven_at = proven_at(needs, evidence).ok()?;
-            Some(Proof {
-                tier: Arc::clone(tier),
-                proven_at,
-                provider: Arc::clone(provider),
-            })
+            Some(Proof { tier: Arc::clone(tier), proven_at, provider: Arc::clone(provider) })
         })
         .collect()
 }
@@ -66,22 +62,14 @@ pub fn proofs(tiers: &BTreeMap<Arc<str>, TierProof>, evidence: &Evidence<'_>, pr
 /// # Errors
 /// As [`NotProven`], the first that applies.
 pub fn proven_at(needs: &TierProof, evidence: &Evidence<'_>) -> Result<Timestamp, NotProven> {
-    if !needs.acr.is_empty()
-        && !evidence
-            .acr
-            .is_some_and(|acr| needs.acr.iter().any(|accepted| accepted == acr))
-    {
+    if !needs.acr.is_empty() && !evidence.acr.is_some_and(|acr| needs.acr.iter().any(|accepted| accepted == acr)) {
         return Err(NotProven::Acr);
     }
     let used = |method: &String| evidence.amr.contains(method);
     if !needs.amr_all.iter().all(used) || (!needs.amr_any.is_empty() && !needs.amr_any.iter().any(used)) {
         return Err(NotProven::Amr);
     }
-    if needs
-        .client
-        .as_ref()
-        .is_some_and(|client| client.id != evidence.client_id)
-    {
+    if needs.client.as_ref().is_some_and(|client| client.id != evidence.client_id) {
         return Err(NotProven::Client);
     }
     if let Some(auth_time) = evidence.auth_time {

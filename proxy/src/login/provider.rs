@@ -87,9 +87,7 @@ impl OidcProvider {
 
     pub(super) fn client(&self, id: &str) -> Option<&OidcClient> {
         let own = self.config.tiers.values().filter_map(|needs| needs.client.as_ref());
-        std::iter::once(&self.config.client)
-            .chain(own)
-            .find(|client| client.id == id)
+        std::iter::once(&self.config.client).chain(own).find(|client| client.id == id)
     }
 
     /// The client that one of our stored ID tokens was issued to. It was verified before it was stored.
@@ -112,7 +110,7 @@ impl OidcProvider {
         now: Timestamp,
     ) -> Result<IdToken, IdTokenError> {
         let token = Unverified::parse(id_token)?;
-        let verified = self.keys.verify(&metadata.jwks_uri, token, now).await?;
+        let (verified, _) = self.keys.verify(&metadata.jwks_uri, token, now).await?;
         let expected = Expected {
             issuer: &self.config.issuer_text,
             client_id,
@@ -136,11 +134,7 @@ impl OidcProvider {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(UserInfoError::Refused),
             status => {
                 let host = endpoint.host_str().unwrap_or_default().to_owned();
-                return Err(super::http_client::FetchError::Status {
-                    host,
-                    status: status.as_u16(),
-                }
-                .into());
+                return Err(super::http_client::FetchError::Status { host, status: status.as_u16() }.into());
             }
         }
         let claims: Claims = answer.json(endpoint)?;

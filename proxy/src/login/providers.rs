@@ -38,6 +38,11 @@ impl Providers {
         Ok(Self { all, names: others })
     }
 
+    /// The names of all providers and bearer issuers.
+    pub fn names(&self) -> &Arc<[Name]> {
+        &self.names
+    }
+
     pub fn named(&self, name: &str) -> Option<&Arc<OidcProvider>> {
         self.all.iter().find(|provider| *provider.config().name == *name)
     }

@@ -45,12 +45,7 @@ pub(super) struct Flights(Cache<[u8; 32], Arc<Refreshed>>);
 
 impl Flights {
     pub(super) fn new() -> Self {
-        Self(
-            Cache::builder()
-                .time_to_live(SHARED_FOR)
-                .max_capacity(MAX_SHARED)
-                .build(),
-        )
+        Self(Cache::builder().time_to_live(SHARED_FOR).max_capacity(MAX_SHARED).build())
     }
 }
 
@@ -90,19 +85,10 @@ impl OidcProvider {
     async fn ask_again(&self, subject: &str, tokens: &Tokens, now: Timestamp) -> Result<Refreshed, RefreshError> {
         let refresh_token = tokens.refresh_token.as_ref().ok_or(RefreshError::NoRefreshToken)?;
         // A refresh token belongs to the client that it was issued to, and so does the ID token kept beside it.
-        let client = tokens
-            .id_token
-            .as_ref()
-            .map_or(&self.config.client, |id_token| self.client_of(id_token));
+        let client = tokens.id_token.as_ref().map_or(&self.config.client, |id_token| self.client_of(id_token));
         let metadata = self.metadata(now).await?;
-        let endpoint = metadata
-            .token_endpoint
-            .as_ref()
-            .ok_or(LoginError::NoEndpoint("token_endpoint"))?;
-        let grant = [
-            ("grant_type", "refresh_token"),
-            ("refresh_token", refresh_token.as_str()),
-        ];
+        let endpoint = metadata.token_endpoint.as_ref().ok_or(LoginError::NoEndpoint("token_endpoint"))?;
+        let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.as_str())];
         let answer = token_endpoint::ask(&self.http, endpoint, metadata.token_auth, client, &grant)
             .await
             .map_err(LoginError::from)?;
@@ -111,9 +97,7 @@ impl OidcProvider {
             None => None,
             Some(id_token) => {
                 let nonce = Nonce::Refresh { subject };
-                let checked = self
-                    .check_id_token(&metadata, id_token, &answer, &client.id, nonce, now)
-                    .await;
+                let checked = self.check_id_token(&metadata, id_token, &answer, &client.id, nonce, now).await;
                 Some(checked.map_err(LoginError::from)?.claims)
             }
         };
@@ -154,10 +138,7 @@ impl From<LoginError> for RefreshError {
             LoginError::Token(TokenError::Fetch(_) | TokenError::Unavailable(_) | TokenError::Malformed) => true,
             LoginError::Token(TokenError::Refused(code)) => {
                 // RFC 6749 s5.2: these speak of the client, not of the person.
-                matches!(
-                    code.as_str(),
-                    "invalid_client" | "unauthorized_client" | "unsupported_grant_type"
-                )
+                matches!(code.as_str(), "invalid_client" | "unauthorized_client" | "unsupported_grant_type")
             }
             LoginError::IdToken(IdTokenError::Key(KeyError::Fetch(_))) => true,
             LoginError::UserInfo(UserInfoError::Fetch(_)) => true,

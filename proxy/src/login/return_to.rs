@@ -87,17 +87,9 @@ fn decode_separators(path: &str) -> String {
     let mut text = path.to_owned();
     loop {
         let lower = text.to_ascii_lowercase();
-        let next = [
-            ("%25", "%"),
-            ("%2f", "/"),
-            ("%5c", "\\"),
-            ("%2e", "."),
-            ("%09", ""),
-            ("%0a", ""),
-            ("%0d", ""),
-        ]
-        .into_iter()
-        .fold(lower, |text, (encoded, plain)| text.replace(encoded, plain));
+        let next = [("%25", "%"), ("%2f", "/"), ("%5c", "\\"), ("%2e", "."), ("%09", ""), ("%0a", ""), ("%0d", "")]
+            .into_iter()
+            .fold(lower, |text, (encoded, plain)| text.replace(encoded, plain));
         if next.len() == text.len() {
             return text;
         }

@@ -10,12 +10,7 @@ use torhaus_authz::{Entry, Kind, Reason, Timestamp};
 ///
 /// # Errors
 /// The store did not take it.
-pub async fn end_sessions(
-    gate: &Gate,
-    which: &Which,
-    why: &str,
-    now: Timestamp,
-) -> Result<Vec<SessionId>, Reason> {
+pub async fn end_sessions(gate: &Gate, which: &Which, why: &str, now: Timestamp) -> Result<Vec<SessionId>, Reason> {
     let ended = gate.sessions.end(which, now).await.map_err(|_| Reason::StoreUnavailable)?;
     note_ended(gate, &ended, why, now).await;
     Ok(ended)
@@ -26,11 +21,8 @@ pub async fn note_ended(gate: &Gate, ended: &[SessionId], why: &str, now: Timest
     for id in ended {
         let streams = gate.streams.end(&Ending::Session(id));
         let detail = format!("{why}; {streams} open requests ended");
-        let entry = Entry {
-            session: Some(id.clone()),
-            detail: Some(detail.into()),
-            ..Entry::new(now, Kind::SessionEnd)
-        };
+        let entry =
+            Entry { session: Some(id.clone()), detail: Some(detail.into()), ..Entry::new(now, Kind::SessionEnd) };
         if let Err(error) = gate.audit.event(entry).await {
             tracing::error!(session = %id, %error, "a session ended and could not be recorded");
         }

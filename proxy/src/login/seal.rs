@@ -80,9 +80,7 @@ impl SealKey {
         // Room for the tag, so that the plain text is not left behind in a buffer that had to grow.
         let mut buffer = Vec::with_capacity(plain.len() + TAG_BYTES);
         buffer.extend_from_slice(plain);
-        let sealed = self
-            .0
-            .seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut buffer);
+        let sealed = self.0.seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut buffer);
         let nonce = sealed.map_err(|_| SealError::NoRandomness)?;
         Ok([[VERSION].as_slice(), nonce.as_ref(), &buffer].concat())
     }
@@ -143,44 +141,25 @@ fn read_key(path: &Path) -> Result<SealKey, SealKeyError> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text.trim_end()).map(Zeroizing::new);
     let bytes = bytes.map_err(|_| SealKeyError::NotAKey(name()))?;
     let right_size = bytes.len() == KEY_BYTES;
-    right_size
-        .then(|| SealKey::from_bytes(&bytes))
-        .flatten()
-        .ok_or_else(|| SealKeyError::NotAKey(name()))
+    right_size.then(|| SealKey::from_bytes(&bytes)).flatten().ok_or_else(|| SealKeyError::NotAKey(name()))
 }
 
 /// Written aside and linked into place: of two first starts at once, one makes the key, and nobody reads half of it.
 fn create_key(folder: &Path, path: &Path) -> Result<(), SealKeyError> {
-    let failed = |problem| SealKeyError::File {
-        file: path.display().to_string(),
-        problem,
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(failed)?;
+    let failed = |problem| SealKeyError::File { file: path.display().to_string(), problem };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let mut key = Zeroizing::new([0u8; KEY_BYTES]);
     let mut suffix = [0u8; 8];
-    rand::rngs::SysRng
-        .try_fill_bytes(&mut *key)
-        .map_err(|_| SealKeyError::NoRandomness)?;
-    rand::rngs::SysRng
-        .try_fill_bytes(&mut suffix)
-        .map_err(|_| SealKeyError::NoRandomness)?;
+    rand::rngs::SysRng.try_fill_bytes(&mut *key).map_err(|_| SealKeyError::NoRandomness)?;
+    rand::rngs::SysRng.try_fill_bytes(&mut suffix).map_err(|_| SealKeyError::NoRandomness)?;
     let aside = folder.join(format!("seal.key.{:016x}", u64::from_be_bytes(suffix)));
     let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(key.as_slice()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&aside)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::hard_link(&aside, path)
-        });
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::hard_link(&aside, path)
+    });
     // A key that is lost in a power failure would lose every session: the directory entry counts too.
     let result = written.and_then(|()| File::open(folder)?.sync_all());
     let removed = fs::remove_file(&aside);
@@ -209,11 +188,7 @@ mod tests {
         assert_eq!(key().open("login", &sealed).err(), Some(SealError::NotOurs));
         let other = SealKey::from_bytes(&[8; KEY_BYTES]).expect("a key");
         assert_eq!(other.open("tokens", &sealed).err(), Some(SealError::NotOurs));
-        assert_ne!(
-            sealed,
-            key().seal("tokens", b"marked-secret").expect("seals"),
-            "nonces differ"
-        );
+        assert_ne!(sealed, key().seal("tokens", b"marked-secret").expect("seals"), "nonces differ");
     }
 
     #[test]
@@ -223,11 +198,7 @@ mod tests {
             for bit in 0..8 {
                 let mut altered = sealed.clone();
                 altered[byte] ^= 1 << bit;
-                assert_eq!(
-                    key().open("p", &altered).err(),
-                    Some(SealError::NotOurs),
-                    "byte {byte} bit {bit}"
-                );
+                assert_eq!(key().open("p", &altered).err(), Some(SealError::NotOurs), "byte {byte} bit {bit}");
             }
             assert_eq!(key().open("p", &sealed[..byte]).err(), Some(SealError::NotOurs));
         }
@@ -235,13 +206,8 @@ mod tests {
 
     #[test]
     fn a_text_expires() {
-        let text = key()
-            .seal_text("to", b"/wiki", NOW.plus(Duration::from_secs(60)))
-            .expect("seals");
-        assert!(
-            text.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        );
+        let text = key().seal_text("to", b"/wiki", NOW.plus(Duration::from_secs(60))).expect("seals");
+        assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
         assert_eq!(&**key().open_text("to", &text, NOW).expect("opens"), b"/wiki");
         let late = NOW.plus(Duration::from_secs(60));
         assert_eq!(key().open_text("to", &text, late).err(), Some(SealError::Expired));
@@ -253,28 +219,16 @@ mod tests {
     fn the_key_is_made_once_for_its_owner_alone() {
         let dir = tempfile::tempdir().expect("a folder");
         let keys: Vec<_> = std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| SealKey::load_or_create(dir.path())))
-                .collect();
-            starts
-                .into_iter()
-                .map(|start| start.join().expect("no panic").expect("a key"))
-                .collect()
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| SealKey::load_or_create(dir.path()))).collect();
+            starts.into_iter().map(|start| start.join().expect("no panic").expect("a key")).collect()
         });
         let sealed = keys[0].seal("p", b"x").expect("seals");
-        assert!(
-            keys.iter().all(|key| key.open("p", &sealed).is_ok()),
-            "all starts have the same key"
-        );
+        assert!(keys.iter().all(|key| key.open("p", &sealed).is_ok()), "all starts have the same key");
         let folder = dir.path().join("keys");
         let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
         assert_eq!(mode(&folder.join("seal.key")), 0o600);
         assert_eq!(mode(&folder), 0o700);
-        assert_eq!(
-            fs::read_dir(&folder).expect("readable").count(),
-            1,
-            "nothing is left beside it"
-        );
+        assert_eq!(fs::read_dir(&folder).expect("readable").count(), 1, "nothing is left beside it");
     }
 
     #[test]
@@ -284,18 +238,12 @@ mod tests {
         let file = dir.path().join("keys/seal.key");
         for mode in [0o640, 0o604, 0o620] {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("chmod");
-            assert!(
-                matches!(SealKey::load_or_create(dir.path()), Err(SealKeyError::Readable(_))),
-                "{mode:o}"
-            );
+            assert!(matches!(SealKey::load_or_create(dir.path()), Err(SealKeyError::Readable(_))), "{mode:o}");
         }
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
         for text in ["", "short", &"A".repeat(44), &"A".repeat(300)] {
             fs::write(&file, text).expect("writes");
-            assert!(
-                matches!(SealKey::load_or_create(dir.path()), Err(SealKeyError::NotAKey(_))),
-                "{text}"
-            );
+            assert!(matches!(SealKey::load_or_create(dir.path()), Err(SealKeyError::NotAKey(_))), "{text}");
         }
     }
 }

@@ -122,9 +122,15 @@ pub enum Which {
     Session(SessionId),
     User(Name),
     /// (issuer, subject): back-channel logout without `sid`.
-    Subject { issuer: Name, subject: Name },
+    Subject {
+        issuer: Name,
+        subject: Name,
+    },
     /// (issuer, sid): back-channel logout of one session at the provider.
-    ProviderSession { issuer: Name, sid: String },
+    ProviderSession {
+        issuer: Name,
+        sid: String,
+    },
     Provider(Name),
     All,
 }
@@ -137,8 +143,13 @@ pub trait SessionStore: Send + Sync {
     /// The live session of a handle at `host`; none if the handle is unknown, for another host, or its session ended.
     async fn find(&self, handle: TicketHash, host: &str) -> Result<Option<Session>, Unavailable>;
     /// Adds a handle at `host` to a live session, dropping `replaces`. False: the session is not live any more.
-    async fn add_handle(&self, session: &SessionId, handle: TicketHash, host: &str, replaces: Option<TicketHash>)
-    -> Result<bool, Unavailable>;
+    async fn add_handle(
+        &self,
+        session: &SessionId,
+        handle: TicketHash,
+        host: &str,
+        replaces: Option<TicketHash>,
+    ) -> Result<bool, Unavailable>;
     /// Replaces what is known of a live session (proofs, groups, tokens). False: it is not live any more.
     async fn update(&self, session: &Session) -> Result<bool, Unavailable>;
     /// Notes that sessions were used, so that idle ones can be told.
@@ -148,11 +159,20 @@ pub trait SessionStore: Send + Sync {
     /// Live sessions, newest first.
     async fn list(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
     /// Keeps a one-time value until `expires`.
-    async fn put_once(&self, purpose: Purpose, key: TicketHash, value: &[u8], expires: Timestamp)
-    -> Result<(), Unavailable>;
+    async fn put_once(
+        &self,
+        purpose: Purpose,
+        key: TicketHash,
+        value: &[u8],
+        expires: Timestamp,
+    ) -> Result<(), Unavailable>;
     /// Takes a one-time value: of two callers, one finds it gone. None: unknown, used, or expired.
-    async fn take_once(&self, purpose: Purpose, key: TicketHash, now: Timestamp)
-    -> Result<Option<Vec<u8>>, Unavailable>;
+    async fn take_once(
+        &self,
+        purpose: Purpose,
+        key: TicketHash,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, Unavailable>;
     /// Removes what has expired (absolute end, or idle since `idle_before`); ids of sessions that ended by it.
     async fn sweep(&self, now: Timestamp, idle_before: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
 }

@@ -42,7 +42,12 @@ const MAX_USER_AGENT: usize = 200;
 ///
 /// # Errors
 /// What the refusal page says.
-pub async fn login(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
+pub async fn login(
+    gate: &Gate,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    now: Timestamp,
+) -> Result<Response, Reason> {
     let sealed = request.query_parameter("to");
     let host = match &sealed {
         Some(sealed) => Some(handover::read_wish(gate, snapshot, sealed, now).ok_or(Reason::LoginInvalid)?),
@@ -84,7 +89,10 @@ pub async fn callback(
         Ok(signed_in) => signed_in,
         Err(error) => {
             tracing::warn!(provider = %provider.config().name, %error, "a login failed");
-            let entry = Entry { detail: Some(error.to_string().into()), ..recording::of_request(request, Kind::LoginFailed, now) };
+            let entry = Entry {
+                detail: Some(error.to_string().into()),
+                ..recording::of_request(request, Kind::LoginFailed, now)
+            };
             gate.audit.event(entry).await.map_err(|_| Reason::RecordUnavailable)?;
             return Err(reason_of(error.page()));
         }
@@ -100,7 +108,9 @@ pub async fn callback(
     });
     let response = if satisfied && !(not_proven && wanted.is_none()) {
         match &under_way.host {
-            Some(wish) => handover::to_host(gate, wish, &session.id, now).await.map_err(|_| Reason::StoreUnavailable)?,
+            Some(wish) => {
+                handover::to_host(gate, wish, &session.id, now).await.map_err(|_| Reason::StoreUnavailable)?
+            }
             None => Response::redirect("/"),
         }
     } else if under_way.attempt < MAX_ATTEMPTS {

@@ -58,7 +58,11 @@ fn application(snapshot: &Snapshot, route: &Route, facts: &Facts<'_>, language: 
     Some(Application {
         title: route.title.clone(),
         description: route.description.clone(),
-        sensitivity: snapshot.policy.row(&route.resource).and_then(|row| row.sensitivity.clone()).map(|s| s.to_string()),
+        sensitivity: snapshot
+            .policy
+            .row(&route.resource)
+            .and_then(|row| row.sensitivity.clone())
+            .map(|s| s.to_string()),
         url: format!("https://{host}{port}{}", route.path).into(),
         access,
     })
@@ -74,9 +78,5 @@ fn highest_tier(snapshot: &Snapshot, live: &LiveSession, now: Timestamp) -> Opti
     let tiers: Vec<_> = snapshot.policy.tiers().collect();
     let tier = tiers.into_iter().rev().find(|tier| snapshot.policy.is_proven(proofs, &tier.name, None, now))?;
     let proven_at = proofs.iter().filter(|proof| proof.tier == tier.name).map(|proof| proof.proven_at).max();
-    Some(ProvenTier {
-        name: tier.name.to_string(),
-        factors: tier.factors.clone(),
-        proven_at: proven_at.unwrap_or(now),
-    })
+    Some(ProvenTier { name: tier.name.to_string(), factors: tier.factors.clone(), proven_at: proven_at.unwrap_or(now) })
 }

@@ -21,12 +21,7 @@ pub fn session(id: &str, user: &str) -> Session {
         display_name: Some(format!("Name of {user}")),
         email: None,
         groups: Fact::Known(Arc::new(["hr", "all-employees"].into_iter().collect())),
-        proofs: [Proof {
-            tier: "mfa".into(),
-            proven_at: NOON,
-            provider: "corp".into(),
-        }]
-        .into(),
+        proofs: [Proof { tier: "mfa".into(), proven_at: NOON, provider: "corp".into() }].into(),
         provider_session: Some(format!("sid-{id}")),
         tokens: Tokens {
             id_token: Some(Zeroizing::new(format!("id-token-{id}"))),
@@ -64,11 +59,7 @@ fn handle(n: u32) -> TicketHash {
 }
 
 async fn a_session_comes_back_as_it_was(store: &dyn SessionStore) {
-    for groups in [
-        session("", "").groups,
-        Fact::Known(Arc::default()),
-        Fact::Unknown(Why::SourceDown),
-    ] {
+    for groups in [session("", "").groups, Fact::Known(Arc::default()), Fact::Unknown(Why::SourceDown)] {
         let mut kept = session("s-1", "alice");
         kept.groups = groups;
         store.create(&kept, handle(1), "wiki").await.unwrap();
@@ -76,25 +67,13 @@ async fn a_session_comes_back_as_it_was(store: &dyn SessionStore) {
         assert_eq!(found.user, kept.user);
         assert_eq!(found.groups, kept.groups, "unknown is not none");
         assert_eq!(found.proofs, kept.proofs);
-        assert_eq!(
-            (found.created, found.expires, found.last_seen),
-            (kept.created, kept.expires, kept.last_seen)
-        );
+        assert_eq!((found.created, found.expires, found.last_seen), (kept.created, kept.expires, kept.last_seen));
         assert_eq!((&found.display_name, &found.email), (&kept.display_name, &kept.email));
-        assert_eq!(
-            (&found.opened_from, &found.user_agent),
-            (&kept.opened_from, &kept.user_agent)
-        );
+        assert_eq!((&found.opened_from, &found.user_agent), (&kept.opened_from, &kept.user_agent));
         assert_eq!(found.provider_session, kept.provider_session);
         assert_eq!(found.tokens.id_token.as_deref(), kept.tokens.id_token.as_deref());
-        assert_eq!(
-            found.tokens.refresh_token.as_deref(),
-            kept.tokens.refresh_token.as_deref()
-        );
-        assert!(
-            store.create(&kept, handle(9), "wiki").await.is_err(),
-            "an id is given once"
-        );
+        assert_eq!(found.tokens.refresh_token.as_deref(), kept.tokens.refresh_token.as_deref());
+        assert!(store.create(&kept, handle(9), "wiki").await.is_err(), "an id is given once");
         empty(store).await;
     }
 }
@@ -113,54 +92,24 @@ async fn a_handle_opens_at_its_host_only(store: &dyn SessionStore) {
 async fn a_handle_is_replaced(store: &dyn SessionStore) {
     store.create(&session("s-1", "alice"), handle(1), "wiki").await.unwrap();
     store.create(&session("s-2", "bob"), handle(5), "wiki").await.unwrap();
-    assert!(
-        store
-            .add_handle(&"s-1".into(), handle(2), "wiki", Some(handle(1)))
-            .await
-            .unwrap()
-    );
-    assert!(
-        store.find(handle(1), "wiki").await.unwrap().is_none(),
-        "the old cookie opens nothing"
-    );
-    assert!(
-        store
-            .add_handle(&"s-1".into(), handle(3), "wiki", Some(handle(5)))
-            .await
-            .unwrap()
-    );
-    assert!(
-        store.find(handle(5), "wiki").await.unwrap().is_some(),
-        "a handle of somebody else stays"
-    );
+    assert!(store.add_handle(&"s-1".into(), handle(2), "wiki", Some(handle(1))).await.unwrap());
+    assert!(store.find(handle(1), "wiki").await.unwrap().is_none(), "the old cookie opens nothing");
+    assert!(store.add_handle(&"s-1".into(), handle(3), "wiki", Some(handle(5))).await.unwrap());
+    assert!(store.find(handle(5), "wiki").await.unwrap().is_some(), "a handle of somebody else stays");
     empty(store).await;
 }
 
 async fn an_ended_session_is_gone(store: &dyn SessionStore) {
     let kept = session("s-1", "alice");
     store.create(&kept, handle(1), "wiki").await.unwrap();
-    assert_eq!(
-        store.end(&Which::Session("s-1".into()), NOON).await.unwrap(),
-        ["s-1".into()]
-    );
+    assert_eq!(store.end(&Which::Session("s-1".into()), NOON).await.unwrap(), ["s-1".into()]);
     assert!(store.find(handle(1), "wiki").await.unwrap().is_none());
-    assert!(
-        !store.update(&kept).await.unwrap(),
-        "a refresh that comes late revives nothing"
-    );
-    assert!(
-        !store
-            .add_handle(&kept.id, handle(2), "pve", Some(handle(1)))
-            .await
-            .unwrap()
-    );
+    assert!(!store.update(&kept).await.unwrap(), "a refresh that comes late revives nothing");
+    assert!(!store.add_handle(&kept.id, handle(2), "pve", Some(handle(1))).await.unwrap());
     assert!(store.find(handle(2), "pve").await.unwrap().is_none());
     store.touch(&[(kept.id.clone(), NOON)]).await.unwrap();
     assert!(store.list(&Which::All).await.unwrap().is_empty());
-    assert!(
-        store.end(&Which::Session(kept.id), NOON).await.unwrap().is_empty(),
-        "ended once"
-    );
+    assert!(store.end(&Which::Session(kept.id), NOON).await.unwrap().is_empty(), "ended once");
 }
 
 async fn a_session_never_changes_hands(store: &dyn SessionStore) {
@@ -174,17 +123,10 @@ async fn a_session_never_changes_hands(store: &dyn SessionStore) {
     let found = store.find(handle(1), "wiki").await.unwrap().unwrap();
     assert_eq!(found.groups, Fact::Unknown(Why::SourceDown));
     assert!(found.proofs.is_empty() && found.tokens.refresh_token.is_none());
-    assert_eq!(
-        found.expires,
-        session("", "").expires,
-        "the absolute end never moves away"
-    );
+    assert_eq!(found.expires, session("", "").expires, "the absolute end never moves away");
 
     assert!(!store.update(&session("s-1", "mallory")).await.unwrap());
-    assert_eq!(
-        &*store.find(handle(1), "wiki").await.unwrap().unwrap().user.name,
-        "alice"
-    );
+    assert_eq!(&*store.find(handle(1), "wiki").await.unwrap().unwrap().user.name, "alice");
     empty(store).await;
 }
 
@@ -194,60 +136,22 @@ async fn revocations_end_what_they_name(store: &dyn SessionStore) {
         (Which::Session("a-1".into()), vec!["a-1"]),
         (Which::User("alice".into()), vec!["a-1", "a-2"]),
         (Which::User("nobody".into()), vec![]),
-        (
-            Which::Subject {
-                issuer: issuer(),
-                subject: "sub-bob".into(),
-            },
-            vec!["b-1"],
-        ),
-        (
-            Which::Subject {
-                issuer: "https://other".into(),
-                subject: "sub-bob".into(),
-            },
-            vec![],
-        ),
-        (
-            Which::ProviderSession {
-                issuer: issuer(),
-                sid: "sid-a-2".into(),
-            },
-            vec!["a-2"],
-        ),
-        (
-            Which::ProviderSession {
-                issuer: "https://other".into(),
-                sid: "sid-a-2".into(),
-            },
-            vec![],
-        ),
+        (Which::Subject { issuer: issuer(), subject: "sub-bob".into() }, vec!["b-1"]),
+        (Which::Subject { issuer: "https://other".into(), subject: "sub-bob".into() }, vec![]),
+        (Which::ProviderSession { issuer: issuer(), sid: "sid-a-2".into() }, vec!["a-2"]),
+        (Which::ProviderSession { issuer: "https://other".into(), sid: "sid-a-2".into() }, vec![]),
         (Which::Provider("corp".into()), vec!["a-1", "a-2", "b-1"]),
         (Which::All, vec!["a-1", "a-2", "b-1", "p-1"]),
     ];
     for (which, expected) in rows {
         let mut partner = session("p-1", "partner/paul");
-        partner.user = Arc::new(User {
-            provider: "partner".into(),
-            issuer: "https://partner".into(),
-            ..(*partner.user).clone()
-        });
-        let all = [
-            session("a-1", "alice"),
-            session("a-2", "alice"),
-            session("b-1", "bob"),
-            partner,
-        ];
+        partner.user =
+            Arc::new(User { provider: "partner".into(), issuer: "https://partner".into(), ..(*partner.user).clone() });
+        let all = [session("a-1", "alice"), session("a-2", "alice"), session("b-1", "bob"), partner];
         for (n, kept) in (0..).zip(&all) {
             store.create(kept, handle(n), "wiki").await.unwrap();
         }
-        let mut listed: Vec<String> = store
-            .list(&which)
-            .await
-            .unwrap()
-            .iter()
-            .map(|s| s.id.to_string())
-            .collect();
+        let mut listed: Vec<String> = store.list(&which).await.unwrap().iter().map(|s| s.id.to_string()).collect();
         listed.sort();
         let mut ended = store.end(&which, NOON).await.unwrap();
         ended.sort();
@@ -268,31 +172,15 @@ async fn expired_and_idle_sessions_are_swept(store: &dyn SessionStore) {
         if id == "expired" {
             kept.expires = minutes(10);
         }
-        store
-            .create(&kept, handle(u32::try_from(n).unwrap()), "wiki")
-            .await
-            .unwrap();
+        store.create(&kept, handle(u32::try_from(n).unwrap()), "wiki").await.unwrap();
     }
-    store
-        .put_once(Purpose::HandOver, handle(7), b"x", minutes(1))
-        .await
-        .unwrap();
-    store
-        .touch(&[("used".into(), minutes(9)), ("expired".into(), minutes(9))])
-        .await
-        .unwrap();
+    store.put_once(Purpose::HandOver, handle(7), b"x", minutes(1)).await.unwrap();
+    store.touch(&[("used".into(), minutes(9)), ("expired".into(), minutes(9))]).await.unwrap();
     store.touch(&[("used".into(), minutes(3))]).await.unwrap();
-    assert!(
-        store.sweep(minutes(9), minutes(0)).await.unwrap().is_empty(),
-        "nothing has ended yet"
-    );
+    assert!(store.sweep(minutes(9), minutes(0)).await.unwrap().is_empty(), "nothing has ended yet");
     let mut ended = store.sweep(minutes(10), minutes(5)).await.unwrap();
     ended.sort();
-    assert_eq!(
-        ended,
-        ["expired".into(), "idle".into()],
-        "an older touch does not undo a newer one"
-    );
+    assert_eq!(ended, ["expired".into(), "idle".into()], "an older touch does not undo a newer one");
     assert!(store.find(handle(1), "wiki").await.unwrap().is_none());
     assert!(store.find(handle(2), "wiki").await.unwrap().is_some());
     empty(store).await;
@@ -300,18 +188,8 @@ async fn expired_and_idle_sessions_are_swept(store: &dyn SessionStore) {
 
 async fn a_one_time_value_is_taken_once(store: &Arc<dyn SessionStore>) {
     let later = NOON.plus(Duration::from_secs(60));
-    store
-        .put_once(Purpose::LoginState, handle(1), b"state", later)
-        .await
-        .unwrap();
-    assert!(
-        store
-            .take_once(Purpose::HandOver, handle(1), NOON)
-            .await
-            .unwrap()
-            .is_none(),
-        "another purpose"
-    );
+    store.put_once(Purpose::LoginState, handle(1), b"state", later).await.unwrap();
+    assert!(store.take_once(Purpose::HandOver, handle(1), NOON).await.unwrap().is_none(), "another purpose");
     let racers: Vec<_> = (0..8)
         .map(|_| {
             let store = Arc::clone(store);
@@ -327,49 +205,19 @@ async fn a_one_time_value_is_taken_once(store: &Arc<dyn SessionStore>) {
     }
     assert_eq!(taken, 1, "of two callers, one finds it gone");
 
-    store
-        .put_once(Purpose::HandOver, handle(2), b"code", later)
-        .await
-        .unwrap();
-    assert!(
-        store
-            .take_once(Purpose::HandOver, handle(2), later)
-            .await
-            .unwrap()
-            .is_none(),
-        "expired"
-    );
-    assert!(
-        store
-            .take_once(Purpose::HandOver, handle(2), NOON)
-            .await
-            .unwrap()
-            .is_none(),
-        "and gone"
-    );
+    store.put_once(Purpose::HandOver, handle(2), b"code", later).await.unwrap();
+    assert!(store.take_once(Purpose::HandOver, handle(2), later).await.unwrap().is_none(), "expired");
+    assert!(store.take_once(Purpose::HandOver, handle(2), NOON).await.unwrap().is_none(), "and gone");
 }
 
 async fn ten_thousand_sessions(store: &dyn SessionStore) {
     for n in 0..10_000 {
-        store
-            .create(
-                &session(&format!("s-{n}"), &format!("user-{}", n % 100)),
-                handle(n),
-                "wiki",
-            )
-            .await
-            .unwrap();
+        store.create(&session(&format!("s-{n}"), &format!("user-{}", n % 100)), handle(n), "wiki").await.unwrap();
     }
     assert_eq!(&*store.find(handle(9_999), "wiki").await.unwrap().unwrap().id, "s-9999");
     assert_eq!(store.end(&Which::User("user-7".into()), NOON).await.unwrap().len(), 100);
     assert!(store.find(handle(107), "wiki").await.unwrap().is_none());
-    let left: HashSet<_> = store
-        .list(&Which::All)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|s| s.id)
-        .collect();
+    let left: HashSet<_> = store.list(&Which::All).await.unwrap().into_iter().map(|s| s.id).collect();
     assert_eq!(left.len(), 9_900);
     assert_eq!(store.end(&Which::All, NOON).await.unwrap().len(), 9_900);
 }

@@ -53,11 +53,7 @@ pub fn encode(session: &Session, seal: &dyn Seal) -> Result<Encoded, Unavailable
     let proofs: Vec<StoredProof> = session
         .proofs
         .iter()
-        .map(|p| StoredProof {
-            tier: p.tier.to_string(),
-            proven_at: p.proven_at,
-            provider: p.provider.to_string(),
-        })
+        .map(|p| StoredProof { tier: p.tier.to_string(), proven_at: p.proven_at, provider: p.provider.to_string() })
         .collect();
     let tokens = StoredTokens {
         id_token: session.tokens.id_token.as_ref().map(|t| t.to_string()),
@@ -88,11 +84,7 @@ pub fn decode_proofs(id: &str, text: &str) -> Result<Arc<[Proof]>, Unavailable> 
     let stored: Vec<StoredProof> = serde_json::from_str(text).map_err(|_| damaged(id, "proofs"))?;
     Ok(stored
         .into_iter()
-        .map(|p| Proof {
-            tier: p.tier.into(),
-            proven_at: p.proven_at,
-            provider: p.provider.into(),
-        })
+        .map(|p| Proof { tier: p.tier.into(), proven_at: p.proven_at, provider: p.provider.into() })
         .collect())
 }
 

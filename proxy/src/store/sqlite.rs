@@ -65,11 +65,8 @@ impl SqliteStore {
             .synchronous(synchronous)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(database)?;
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(database)?;
         let verdict: String = sqlx::query("PRAGMA quick_check(1)")
             .fetch_one(&writer)
             .await
@@ -254,10 +251,7 @@ impl SessionStore for SqliteStore {
     async fn list(&self, which: &Which) -> Result<Vec<Session>, Unavailable> {
         let (condition, values) = scope(which);
         let mut query = sqlx::query(
-            AssertSqlSafe(format!(
-                "SELECT * FROM sessions WHERE {condition} ORDER BY created DESC, id"
-            ))
-            .into_sql_str(),
+            AssertSqlSafe(format!("SELECT * FROM sessions WHERE {condition} ORDER BY created DESC, id")).into_sql_str(),
         );
         for value in values {
             query = query.bind(value.to_owned());
@@ -300,10 +294,7 @@ impl SessionStore for SqliteStore {
             .await
             .map_err(unavailable)?;
         let Some(row) = row else { return Ok(None) };
-        let expires = row
-            .try_get("expires")
-            .map(Timestamp::from_millis)
-            .map_err(unavailable)?;
+        let expires = row.try_get("expires").map(Timestamp::from_millis).map_err(unavailable)?;
         if expires <= now {
             return Ok(None);
         }
@@ -378,19 +369,9 @@ fn unavailable(error: sqlx::Error) -> Unavailable {
 /// Forward only: an older program refuses a newer file instead of guessing.
 fn migrations() -> Migrator {
     let step = |version, name: &'static str, sql: &'static str| {
-        Migration::new(
-            version,
-            Cow::Borrowed(name),
-            MigrationType::Simple,
-            sql.into_sql_str(),
-            false,
-        )
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(vec![step(
-        1,
-        "sessions",
-        include_str!("migrations/sqlite/0001_sessions.sql"),
-    )])
+    Migrator::with_migrations(vec![step(1, "sessions", include_str!("migrations/sqlite/0001_sessions.sql"))])
 }
 
 /// SQLite creates its `-wal` and `-shm` files with the mode of the database file, so making that private suffices.
@@ -398,13 +379,7 @@ fn create_private(file: &Path) -> io::Result<()> {
     if let Some(folder) = file.parent().filter(|p| !p.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(file)?;
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(file)?;
     opened.set_permissions(Permissions::from_mode(0o600))
 }
 
@@ -419,9 +394,7 @@ mod tests {
     }
 
     async fn store(folder: &Path) -> SqliteStore {
-        SqliteStore::open(&folder.join("state/torhaus.db"), seal(folder))
-            .await
-            .unwrap()
+        SqliteStore::open(&folder.join("state/torhaus.db"), seal(folder)).await.unwrap()
     }
 
     #[tokio::test]
@@ -429,9 +402,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Without waiting for the disk: ten thousand logins one after the other take 20 s otherwise.
         let file = folder.path().join("torhaus.db");
-        let store = SqliteStore::open_with(&file, seal(folder.path()), SqliteSynchronous::Off)
-            .await
-            .unwrap();
+        let store = SqliteStore::open_with(&file, seal(folder.path()), SqliteSynchronous::Off).await.unwrap();
         contract::holds(Arc::new(store)).await;
     }
 
@@ -445,12 +416,7 @@ mod tests {
         first.create(&session, TicketHash([1; 32]), "wiki").await.unwrap();
         for entry in std::fs::read_dir(folder.path().join("state")).unwrap() {
             let entry = entry.unwrap();
-            assert_eq!(
-                entry.metadata().unwrap().permissions().mode() & 0o777,
-                0o600,
-                "{:?}",
-                entry.path()
-            );
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
         }
         first.close().await;
 
@@ -464,24 +430,14 @@ mod tests {
     async fn tokens_and_one_time_values_are_not_readable_on_disk() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path()).await;
-        store
-            .create(&contract::session("s-1", "alice"), TicketHash([1; 32]), "wiki")
-            .await
-            .unwrap();
-        let once = store.put_once(
-            Purpose::LoginState,
-            TicketHash([2; 32]),
-            b"pkce-verifier",
-            Timestamp::from_millis(9),
-        );
+        store.create(&contract::session("s-1", "alice"), TicketHash([1; 32]), "wiki").await.unwrap();
+        let once =
+            store.put_once(Purpose::LoginState, TicketHash([2; 32]), b"pkce-verifier", Timestamp::from_millis(9));
         once.await.unwrap();
         for entry in std::fs::read_dir(folder.path().join("state")).unwrap() {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
             for secret in ["refresh-s-1", "id-token-s-1", "pkce-verifier"] {
-                assert!(
-                    !bytes.windows(secret.len()).any(|w| w == secret.as_bytes()),
-                    "{secret} lies open"
-                );
+                assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret} lies open");
             }
         }
     }
@@ -490,14 +446,8 @@ mod tests {
     async fn tokens_moved_to_another_session_do_not_open() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path()).await;
-        store
-            .create(&contract::session("s-1", "alice"), TicketHash([1; 32]), "wiki")
-            .await
-            .unwrap();
-        store
-            .create(&contract::session("s-2", "bob"), TicketHash([2; 32]), "wiki")
-            .await
-            .unwrap();
+        store.create(&contract::session("s-1", "alice"), TicketHash([1; 32]), "wiki").await.unwrap();
+        store.create(&contract::session("s-2", "bob"), TicketHash([2; 32]), "wiki").await.unwrap();
         sqlx::query("UPDATE sessions SET tokens = (SELECT tokens FROM sessions WHERE id = 's-1') WHERE id = 's-2'")
             .execute(&store.writer)
             .await
