@@ -253,14 +253,15 @@ fn line(out: &mut Vec<u8>, access: &Access) {
 }
 
 fn bounded(value: &str) -> &str {
-    let end = value.floor_char_boundary(MAX_VALUE_BYTES);
-    value.get(..end).unwrap_or(value)
+    // At most three bytes back, to the start of a character.
+    (0..4).find_map(|back| value.get(..MAX_VALUE_BYTES - back)).unwrap_or(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
     use torhaus_authz::User;
 
     fn access(path: &str) -> Access {

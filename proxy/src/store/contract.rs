@@ -1,46 +1,10 @@
 //! What every session store promises, as one function that each implementation runs.
-use crate::login::session::{Purpose, Session, SessionStore, TicketHash, Tokens, Unavailable, Which};
-use crate::store::Seal;
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, Nonce, RandomizedNonceKey};
+use crate::login::session::{Purpose, Session, SessionStore, TicketHash, Tokens, Which};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Fact, Proof, Timestamp, User, Why};
 use zeroize::Zeroizing;
-
-/// AES-256-GCM-SIV under a random key, the purpose as additional data.
-pub struct TestSeal(RandomizedNonceKey);
-
-const NONCE_BYTES: usize = 12;
-
-impl TestSeal {
-    pub fn new() -> Self {
-        let key: [u8; 32] = rand::random();
-        Self(RandomizedNonceKey::new(&AES_256_GCM_SIV, &key).unwrap())
-    }
-}
-
-impl Seal for TestSeal {
-    fn seal(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, Unavailable> {
-        let mut buffer = plain.to_vec();
-        let nonce = self
-            .0
-            .seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut buffer)
-            .map_err(|_| Unavailable("cannot seal".into()))?;
-        let mut sealed = nonce.as_ref().to_vec();
-        sealed.append(&mut buffer);
-        Ok(sealed)
-    }
-
-    fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unavailable> {
-        let failed = || Unavailable("a sealed value does not open".into());
-        let (nonce, body) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(failed)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| failed())?;
-        let mut buffer = Zeroizing::new(body.to_vec());
-        let plain = self.0.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut buffer).map_err(|_| failed())?;
-        Ok(Zeroizing::new(plain.to_vec()))
-    }
-}
 
 const NOON: Timestamp = Timestamp::from_seconds(1_800_000_000);
 

@@ -1,4 +1,5 @@
 //! What the store asks of the one who holds the sealing key.
+use crate::login::seal::SealKey;
 use crate::login::session::Unavailable;
 use zeroize::Zeroizing;
 
@@ -14,12 +15,13 @@ pub trait Seal: Send + Sync {
     fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unavailable>;
 }
 
-impl Seal for crate::login::seal::SealKey {
+impl Seal for SealKey {
     fn seal(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, Unavailable> {
-        Self::seal(self, purpose, plain).map_err(|error| Unavailable(error.to_string()))
+        SealKey::seal(self, purpose, plain).map_err(|e| Unavailable(e.to_string()))
     }
 
     fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unavailable> {
-        Self::open(self, purpose, sealed).map_err(|error| Unavailable(error.to_string()))
+        SealKey::open(self, purpose, sealed)
+            .map_err(|_| Unavailable(format!("`{purpose}` does not open with this key")))
     }
 }

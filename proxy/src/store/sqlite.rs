@@ -386,10 +386,15 @@ fn create_private(file: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::contract::{self, TestSeal};
+    use crate::login::seal::SealKey;
+    use crate::store::contract;
+
+    fn seal(folder: &Path) -> Arc<dyn Seal> {
+        Arc::new(SealKey::load_or_create(folder).unwrap())
+    }
 
     async fn store(folder: &Path) -> SqliteStore {
-        SqliteStore::open(&folder.join("state/torhaus.db"), Arc::new(TestSeal::new())).await.unwrap()
+        SqliteStore::open(&folder.join("state/torhaus.db"), seal(folder)).await.unwrap()
     }
 
     #[tokio::test]
@@ -397,7 +402,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Without waiting for the disk: ten thousand logins one after the other take 20 s otherwise.
         let file = folder.path().join("torhaus.db");
-        let store = SqliteStore::open_with(&file, Arc::new(TestSeal::new()), SqliteSynchronous::Off).await.unwrap();
+        let store = SqliteStore::open_with(&file, seal(folder.path()), SqliteSynchronous::Off).await.unwrap();
         contract::holds(Arc::new(store)).await;
     }
 
@@ -405,7 +410,7 @@ mod tests {
     async fn what_was_kept_is_there_after_a_restart_and_the_files_are_private() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state/torhaus.db");
-        let seal: Arc<dyn Seal> = Arc::new(TestSeal::new());
+        let seal = seal(folder.path());
         let session = contract::session("s-1", "alice");
         let first = SqliteStore::open(&file, seal.clone()).await.unwrap();
         first.create(&session, TicketHash([1; 32]), "wiki").await.unwrap();
@@ -455,7 +460,7 @@ mod tests {
     async fn a_damaged_file_and_a_newer_one_are_refused_with_words() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("torhaus.db");
-        let seal: Arc<dyn Seal> = Arc::new(TestSeal::new());
+        let seal = seal(folder.path());
         std::fs::write(&file, vec![0x55; 8192]).unwrap();
         let refused = SqliteStore::open(&file, seal.clone()).await.err().unwrap();
         assert!(matches!(refused, OpenError::Database(..)), "{refused}");

@@ -1,0 +1,223 @@
+//! What can be asked over the socket, and what the server must answer. Never shows a token.
+use crate::login::session::{Session, SessionId, Unavailable, Which};
+use crate::metrics::CONTENT_TYPE;
+use async_trait::async_trait;
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE as CONTENT_TYPE_HEADER;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use torhaus_authz::{Fact, Timestamp, Why};
+
+/// Who is at the other end of the socket, for the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub uid: u32,
+    pub pid: Option<i32>,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}", self.uid)
+    }
+}
+
+/// What the running process can be asked. The server implements it.
+#[async_trait]
+pub trait Control: Send + Sync {
+    fn status(&self) -> Status;
+    /// Empty: ready. Otherwise each reason why no traffic should come.
+    fn not_ready(&self) -> Vec<String>;
+    /// The text of `Metrics::text`.
+    fn metrics(&self) -> String;
+    async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
+    /// Ends sessions and their streams, and records who did it.
+    async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable>;
+    /// Loads the configuration again: whole, or not at all.
+    async fn reload(&self, by: Caller) -> Result<Reloaded, ReloadFailed>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub config_file: String,
+    /// SHA-256 over the loaded files.
+    pub config_hash: String,
+    pub policy_version: String,
+    /// Milliseconds since the epoch.
+    pub started: Timestamp,
+    pub config_loaded: Timestamp,
+    pub uptime_seconds: u64,
+    pub listeners: Vec<ListenerStatus>,
+    pub sessions_live: u64,
+    /// Why the last reload failed; the configuration before it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_error: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_ready: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    pub name: String,
+    pub address: String,
+    pub connections: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    pub config_hash: String,
+    pub policy_version: String,
+    pub warnings: Vec<String>,
+}
+
+/// Nothing changed. The text is what `torhaus check` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadFailed {
+    pub errors: String,
+}
+
+/// One session, as `session list` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionLine {
+    pub id: String,
+    pub user: String,
+    pub provider: String,
+    /// Newest proof per tier: tier and when.
+    pub proofs: Vec<(String, Timestamp)>,
+    pub groups: GroupsLine,
+    pub created: Timestamp,
+    pub last_seen: Timestamp,
+    pub expires: Timestamp,
+    pub opened_from: String,
+    pub user_agent: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupsLine {
+    Known(Vec<String>),
+    Unknown(Why),
+}
+
+impl From<&Session> for SessionLine {
+    fn from(session: &Session) -> Self {
+        Self {
+            id: session.id.to_string(),
+            user: session.user.name.to_string(),
+            provider: session.user.provider.to_string(),
+            proofs: session.proofs.iter().map(|p| (p.tier.to_string(), p.proven_at)).collect(),
+            groups: match &session.groups {
+                Fact::Known(groups) => GroupsLine::Known(groups.iter().map(ToString::to_string).collect()),
+                Fact::Unknown(why) => GroupsLine::Unknown(*why),
+            },
+            created: session.created,
+            last_seen: session.last_seen,
+            expires: session.expires,
+            opened_from: session.opened_from.clone(),
+            user_agent: session.user_agent.clone(),
+        }
+    }
+}
+
+/// Which sessions are meant, as it travels. A query names at most one; a revocation exactly one, so that nothing that
+/// was left out ends everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selector {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+impl Selector {
+    /// None: nothing, or more than one thing, was named.
+    pub fn which(&self) -> Option<Which> {
+        match (&self.session, &self.user, &self.provider, self.all) {
+            (Some(id), None, None, false) => Some(Which::Session(id.as_str().into())),
+            (None, Some(name), None, false) => Some(Which::User(name.as_str().into())),
+            (None, None, Some(name), false) => Some(Which::Provider(name.as_str().into())),
+            (None, None, None, true) => Some(Which::All),
+            _ => None,
+        }
+    }
+}
+
+type Shared = Arc<dyn Control>;
+
+pub(super) fn health(control: Shared) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(control)
+}
+
+pub(super) fn everything(control: Shared) -> Router {
+    Router::new()
+        .route("/status", get(async |State(c): State<Shared>| Json(c.status())))
+        .route("/reload", post(reload))
+        .route("/sessions", get(sessions))
+        .route("/sessions/revoke", post(revoke))
+        .with_state(Arc::clone(&control))
+        .merge(health(control))
+}
+
+async fn ready(State(control): State<Shared>) -> Response {
+    let reasons = control.not_ready();
+    if reasons.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
+}
+
+async fn metrics(State(control): State<Shared>) -> Response {
+    ([(CONTENT_TYPE_HEADER, CONTENT_TYPE)], control.metrics()).into_response()
+}
+
+async fn reload(State(control): State<Shared>, ConnectInfo(by): ConnectInfo<Caller>) -> Response {
+    match control.reload(by).await {
+        Ok(done) => Json(done).into_response(),
+        Err(failed) => (StatusCode::CONFLICT, Json(failed)).into_response(),
+    }
+}
+
+async fn sessions(State(control): State<Shared>, Query(selector): Query<Selector>) -> Response {
+    let which = match selector == Selector::default() {
+        true => Some(Which::All),
+        false => selector.which(),
+    };
+    let Some(which) = which else { return ambiguous() };
+    match control.sessions(&which).await {
+        Ok(found) => Json(found.iter().map(SessionLine::from).collect::<Vec<_>>()).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    }
+}
+
+async fn revoke(
+    State(control): State<Shared>,
+    ConnectInfo(by): ConnectInfo<Caller>,
+    Json(selector): Json<Selector>,
+) -> Response {
+    let Some(which) = selector.which() else {
+        return ambiguous();
+    };
+    match control.revoke(&which, by).await {
+        Ok(ended) => Json(ended.iter().map(ToString::to_string).collect::<Vec<_>>()).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    }
+}
+
+fn ambiguous() -> Response {
+    (StatusCode::BAD_REQUEST, "name one of session, user, provider, all").into_response()
+}

@@ -1,0 +1,44 @@
+//! `torhaus policy table|explain`.
+use super::out::Out;
+use super::{Answer, Failure, explain, load};
+use clap::{Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Print the table, as it would stand on paper.
+    Table(TableArgs),
+    /// Say line by line what the gate would answer, and why. Exit code 0 only if it would allow.
+    Explain(Box<explain::Args>),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TableArgs {
+    #[arg(long, value_name = "FILE", default_value = "torhaus.yaml")]
+    config: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    output: Form,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Form {
+    #[default]
+    Markdown,
+    Json,
+}
+
+pub fn policy(verb: Verb, out: &mut Out) -> Result<Answer, Failure> {
+    match verb {
+        Verb::Table(args) => table(&args, out),
+        Verb::Explain(args) => explain::explain(&args, out),
+    }
+}
+
+fn table(args: &TableArgs, out: &mut Out) -> Result<Answer, Failure> {
+    let table = load(&args.config)?.policy.table();
+    match args.output {
+        Form::Markdown => out.line(table.to_markdown())?,
+        Form::Json => out.json(&table)?,
+    }
+    Ok(Answer::Yes)
+}

@@ -1,0 +1,95 @@
+//! `torhaus status` and `torhaus reload`: asks the running process.
+use super::out::{Out, table};
+use super::{Answer, Failure, Output, Reach, ask};
+use crate::admin::{ClientError, ReloadFailed, Reloaded, Status};
+
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    reach: Reach,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReloadArgs {
+    #[command(flatten)]
+    reach: Reach,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Exit code 1 if the process says that it is not ready.
+pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
+    let client = args.reach.client()?;
+    let status: Status = ask(client.get("/status"))?;
+    let ready = status.not_ready.is_empty();
+    if args.output == Output::Json {
+        out.json(&status)?;
+        return Ok(ready.into());
+    }
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let mut rows = vec![
+        row("torhaus", format!("{}, process {}, up {}", status.version, status.pid, uptime(status.uptime_seconds))),
+        row("config", format!("{} ({})", status.config_file, short(&status.config_hash))),
+        row("loaded", status.config_loaded.to_string()),
+        row("policy", short(&status.policy_version).to_owned()),
+    ];
+    for listener in &status.listeners {
+        let value = format!("{} {}, {} connections", listener.name, listener.address, listener.connections);
+        rows.push(row("listener", value));
+    }
+    rows.push(row("sessions", status.sessions_live.to_string()));
+    rows.push(row("ready", if ready { "yes".to_owned() } else { status.not_ready.join("; ") }));
+    out.line(table(&rows))?;
+    if let Some(error) = &status.reload_error {
+        out.line(format!("\nthe last reload failed; what was loaded before runs on:\n{error}"))?;
+    }
+    Ok(ready.into())
+}
+
+pub fn reload(args: &ReloadArgs, out: &mut Out) -> Result<Answer, Failure> {
+    let client = args.reach.client()?;
+    match ask_reload(&client)? {
+        Ok(done) if args.output == Output::Json => out.json(&done)?,
+        Ok(done) => {
+            done.warnings.iter().try_for_each(|warning| out.line(format!("warning: {warning}")))?;
+            out.line(format!("loaded; config {}, policy {}", short(&done.config_hash), short(&done.policy_version)))?;
+        }
+        Err(failed) => {
+            match args.output {
+                Output::Json => out.json(&failed)?,
+                Output::Text => out.line(format!("{}\nnothing was changed", failed.errors))?,
+            }
+            return Ok(Answer::No);
+        }
+    }
+    Ok(Answer::Yes)
+}
+
+fn ask_reload(client: &crate::admin::Client) -> Result<Result<Reloaded, ReloadFailed>, Failure> {
+    let answer = ask(async {
+        match client.post::<Reloaded>("/reload", &()).await {
+            Ok(done) => Ok(Ok(done)),
+            Err(ClientError::Refused(code, text)) => match serde_json::from_str(&text) {
+                Ok(failed) => Ok(Err(failed)),
+                Err(_) => Err(ClientError::Refused(code, text)),
+            },
+            Err(error) => Err(error),
+        }
+    })?;
+    Ok(answer)
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+fn uptime(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
