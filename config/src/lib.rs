@@ -18,6 +18,7 @@ mod load;
 mod mask;
 mod pattern;
 mod place;
+mod read;
 mod reference;
 mod report;
 mod secret;

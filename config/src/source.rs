@@ -16,10 +16,6 @@ pub(crate) struct Source {
 const WIDTH: usize = 160;
 
 impl Source {
-    pub fn unread(path: PathBuf) -> Self {
-        Self { path, lines: Vec::new() }
-    }
-
     pub fn new(path: PathBuf, text: &str, tree: Option<&Node>) -> Self {
         let shown = mask::text(text, tree);
         Self { path, lines: shown.lines().map(|line| line.replace('\t', " ").trim_end().to_owned()).collect() }

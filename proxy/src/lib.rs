@@ -5,6 +5,7 @@ pub mod assertion;
 pub mod audit;
 pub mod cli;
 pub mod clock;
+pub mod control;
 pub mod edge;
 pub mod engine;
 pub mod forward;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
-use torhaus_authz::{Entry, Kind, Timestamp};
+use torhaus_authz::{Entry, Kind, Name, Timestamp};
 use torhaus_config::Config;
 
 /// An editor or `git pull` writes several files; they are read once it has been quiet for this long.
@@ -32,6 +32,8 @@ pub struct Reloader<E> {
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Last {
     pub at: Timestamp,
+    /// When the running configuration was loaded.
+    pub loaded: Timestamp,
     /// The whole text a person needs; none if it succeeded.
     pub error: Option<String>,
 }
@@ -48,7 +50,8 @@ pub enum ReloadError {
 
 impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     pub fn new(file: PathBuf, gate: Arc<Gate>, edge: Arc<Edge<E>>, listeners: Listeners) -> Arc<Self> {
-        let last = Last { at: clock::now(), error: None };
+        let now = clock::now();
+        let last = Last { at: now, loaded: now, error: None };
         Arc::new(Self { file, gate, edge, listeners: Mutex::new(listeners), last: std::sync::Mutex::new(last) })
     }
 
@@ -74,7 +77,10 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         if let Err(error) = self.gate.audit.event(entry).await {
             tracing::error!(%error, "a reload could not be recorded");
         }
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Last { at: now, error };
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let loaded = if error.is_none() { now } else { last.loaded };
+        *last = Last { at: now, loaded, error };
+        drop(last);
         result
     }
 
@@ -107,9 +113,14 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Where each listener really is.
-    pub async fn addresses(&self) -> Vec<(String, std::net::SocketAddr)> {
-        self.listeners.lock().await.addresses().map(|(name, address)| (name.to_string(), address)).collect()
+    /// Where each listener really is, and how many connections it has. Nothing while a reload is under way.
+    pub fn addresses(&self) -> Vec<(String, std::net::SocketAddr, u64)> {
+        let Ok(listeners) = self.listeners.try_lock() else { return Vec::new() };
+        let open = |name: &Name| self.gate.metrics.listener(name).open.get();
+        listeners
+            .addresses()
+            .map(|(name, address)| (name.to_string(), address, u64::try_from(open(name)).unwrap_or(0)))
+            .collect()
     }
 
     /// Stops accepting and lets what runs finish.
@@ -157,6 +168,11 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
 
 fn folders(config: &Config) -> BTreeSet<PathBuf> {
     config.files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect()
+}
+
+/// SHA-256 over what the files hold now, lower-case hex.
+pub fn config_hash(config: &Config) -> String {
+    digest(config).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the files hold; a file that is gone counts as empty.

@@ -1,8 +1,10 @@
 //! The composition root: builds everything once, keeps it running, and owns the order of shutting down.
+use crate::admin::{self, Control};
 use crate::assertion::{AssertionKeyError, Assertions};
 use crate::audit::access::{AccessLog, Target};
 use crate::audit::{self, Audit};
 use crate::clock;
+use crate::control::Running;
 use crate::edge::accept::{Edge, Listeners};
 use crate::engine;
 use crate::gate::Gate;
@@ -20,8 +22,11 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use torhaus_config::Config;
 
 /// How often sessions are looked through for idle ones, and their last use is written down.
@@ -49,6 +54,8 @@ pub enum ServeError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]
+    Admin(#[from] admin::BindError),
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
@@ -69,13 +76,22 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let snapshot = gate.snapshot.load_full();
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
-    let edge = Edge::new(engine::build(gate.clone(), conf), snapshot.edge_settings()?);
+    let edge = Edge::new(engine::build(gate.clone(), conf), snapshot.edge_settings()?, gate.metrics.clone());
     let mut listeners = Listeners::default();
     edge.listen(&mut listeners, &snapshot.config.listeners).await?;
     for (name, address) in listeners.addresses() {
         tracing::info!(listener = &**name, %address, "listening");
     }
     let reloader = Reloader::new(file.to_owned(), gate.clone(), edge, listeners);
+    let control = Arc::new(Running {
+        file: file.to_owned(),
+        gate: gate.clone(),
+        reloader: reloader.clone(),
+        started: now,
+        stopping: AtomicBool::new(false),
+    });
+    let (stop, admin) = serve_admin(&snapshot.config, control.clone()).await?;
+    drop(snapshot);
     let tasks = [
         tokio::spawn(reloader.clone().watch()),
         tokio::spawn(sweep(gate.clone())),
@@ -84,13 +100,43 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     ];
 
     wait_for_stop(&reloader).await?;
+    control.stopping.store(true, Ordering::Release);
     tracing::info!("stopping: no new connections, open requests may finish");
     let left = reloader.drain(gate.snapshot.load().config.limits.drain).await;
     tracing::info!(left, "stopped");
     for task in tasks {
         task.abort();
     }
+    stop.send_replace(true);
+    for task in admin {
+        // It ends by itself once it has answered what it was asked.
+        let _ = task.await;
+    }
     Ok(())
+}
+
+/// The unix socket for the command line, and a loopback address for metrics where one is configured.
+async fn serve_admin(
+    config: &Config,
+    control: Arc<dyn Control>,
+) -> Result<(watch::Sender<bool>, Vec<JoinHandle<()>>), ServeError> {
+    let stop = watch::Sender::new(false);
+    let stopped = |mut receiver: watch::Receiver<bool>| async move {
+        // An error means that the sender is gone, which is a stop too.
+        let _ = receiver.wait_for(|stop| *stop).await;
+    };
+    let socket = admin::Socket::bind(&config.state_dir.join(admin::SOCKET)).await?;
+    let mut tasks = vec![tokio::spawn(noted(admin::serve(socket, control.clone(), stopped(stop.subscribe()))))];
+    if let Some(address) = config.admin_address {
+        tasks.push(tokio::spawn(noted(admin::serve_health(address, control, stopped(stop.subscribe())))));
+    }
+    Ok((stop, tasks))
+}
+
+async fn noted(serving: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the admin interface stopped");
+    }
 }
 
 async fn build_gate(config: Config, access: AccessLog) -> Result<Gate, ServeError> {

@@ -47,7 +47,7 @@ impl Snapshot {
         let groups = Arc::new(Groups::of(&config));
         let trust = Arc::new(TrustDomains::load(&config.trust_domains)?);
         let providers = Providers::build(&config, before.map(|b| &b.providers)).map_err(SnapshotError::Provider)?;
-        let bearer = BearerVerifier::new(&config.bearer, providers.names())
+        let bearer = BearerVerifier::new(&config.bearer, providers.names(), before.map(|b| &b.bearer))
             .map_err(|error| SnapshotError::Provider(error.to_string()))?;
         Ok(Self {
             policy: config.policy.clone(),

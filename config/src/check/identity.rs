@@ -26,12 +26,23 @@ pub(crate) fn providers(at: &At<typed::Identity>, cx: &mut Cx<'_>) -> Option<Vec
         return None;
     }
     let mut names = HashMap::new();
+    let mut issuers = HashMap::new();
     let mut whole = list.whole;
     let mut found = Vec::new();
     for (index, (place, provider)) in list.iter().enumerate() {
         once(&provider.name, "provider", &mut names, cx);
         match provider_of(provider, place, index == 0, cx) {
-            Some(provider) => found.push(Arc::new(provider)),
+            Some(checked) => {
+                // The key of a person is (issuer, subject): two providers would give one person two names.
+                if let Some(line) = issuers.insert(checked.issuer_text.clone(), place.line) {
+                    cx.error(
+                        &provider.issuer.place,
+                        format!("the provider on line {line} has the same issuer, so its people would have two names"),
+                        "keep one of them; an own client for a tier stands in `tiers`",
+                    );
+                }
+                found.push(Arc::new(checked));
+            }
             None => whole = false,
         }
     }
@@ -140,6 +151,13 @@ fn issuer(at: &At<String>, allow_http: Option<&At<bool>>, cx: &mut Cx<'_>) -> Op
             "use its https address; only for a test on one machine, add `danger_allow_http: true`",
         );
         return None;
+    }
+    if url.scheme() == "http" {
+        cx.warning(
+            &at.place,
+            "an issuer over http: whoever sits on the way can sign in as anybody (`danger_allow_http`)",
+            "use its https address",
+        );
     }
     if url.query().is_some() || url.fragment().is_some() {
         // OpenID Connect Discovery 1.0 s3: an issuer has no query and no fragment.

@@ -74,6 +74,22 @@ pub(crate) fn check(list: &List<file::listener::Listener>, cx: &mut Cx<'_>) -> L
     found
 }
 
+/// Only listed peers may speak the PROXY protocol, and where it is expected nobody may do without.
+pub(crate) fn proxy_protocol(list: &List<file::listener::Listener>, trusted: &List<String>, cx: &mut Cx<'_>) {
+    if !trusted.items.is_empty() || !trusted.whole {
+        return;
+    }
+    for at in list.iter().filter_map(|(_, listener)| listener.proxy_protocol.as_ref()) {
+        if at.get() == Some(&true) {
+            cx.error(
+                &at.place,
+                "nobody can connect here: the PROXY protocol is expected, but `trusted_proxies` names nobody who may speak it",
+                "add the addresses of the proxy in front to `trusted_proxies`, or remove `proxy_protocol`",
+            );
+        }
+    }
+}
+
 /// `0.0.0.0:8443`, `[::]:8443`.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, Mistake> {
     text.parse().map_err(|_| {

@@ -22,6 +22,7 @@ use crate::file;
 use crate::findings::Findings;
 use crate::place::Place;
 use crate::units::Mistake;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use torhaus_authz::Timestamp;
 
@@ -35,7 +36,7 @@ pub(crate) struct Cx<'a> {
     pub now: Timestamp,
     pub findings: &'a mut Findings,
     /// Everything read so far.
-    pub files: Vec<PathBuf>,
+    pub files: BTreeSet<PathBuf>,
 }
 
 impl Cx<'_> {
@@ -93,6 +94,7 @@ pub(crate) fn check(
     let listeners = listeners::check(&tree.listeners, &mut cx);
     let portal = settings::portal(&tree.portal, &listeners, &mut cx);
     let trusted_proxies = settings::trusted_proxies(&tree.trusted_proxies, &mut cx);
+    listeners::proxy_protocol(&tree.listeners, &tree.trusted_proxies, &mut cx);
     let trust_domains = trust::check(&tree.trust_domains, &mut cx);
     let providers = identity::providers(&tree.identity, &mut cx);
     let bearer = identity::bearer(&tree.identity, providers.as_deref().unwrap_or_default(), &mut cx);
@@ -126,7 +128,7 @@ pub(crate) fn check(
         admin_address: admin_address?,
         policy: policy?,
         warnings: Vec::new(),
-        files: cx.files,
+        files: cx.files.into_iter().collect(),
     })
 }
 

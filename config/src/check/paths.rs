@@ -11,14 +11,18 @@ pub(crate) fn resolve(base: &Path, typed: &str) -> PathBuf {
 }
 
 impl Cx<'_> {
-    /// The path of a file that can be read, and what is in it.
+    /// The path of a file that can be read, and what is in it. One that cannot is reported where it is named first.
     pub fn read(&mut self, at: &At<String>, what: &str) -> Option<(PathBuf, Vec<u8>)> {
         let path = resolve(self.base, at.text()?);
-        self.files.push(path.clone());
         match std::fs::read(&path) {
-            Ok(bytes) => Some((path, bytes)),
+            Ok(bytes) => {
+                self.files.insert(path.clone());
+                Some((path, bytes))
+            }
             Err(error) => {
-                self.unreadable(&at.place, &path, what, &error);
+                if self.files.insert(path.clone()) {
+                    self.unreadable(&at.place, &path, what, &error);
+                }
                 None
             }
         }

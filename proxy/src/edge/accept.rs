@@ -4,6 +4,7 @@ use crate::edge::connection::{ConnectionInfo, TlsInfo};
 use crate::edge::proxy_protocol::{self, HeaderError};
 use crate::edge::stream::{Cutter, GateStream};
 use crate::edge::tls::{ListenerTls, TlsTable, fingerprint};
+use crate::metrics::{ListenerMetrics, Metrics, Open};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use pingora_core::apps::ServerApp;
@@ -13,8 +14,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::StartHandshake;
@@ -27,6 +29,10 @@ const SETTLE: Duration = Duration::from_millis(1500);
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long, and for how many reads, a refused client may take to read why.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_READS: usize = 16;
+
 /// What connections need of the current configuration.
 pub struct EdgeSettings {
     pub tls: TlsTable,
@@ -36,25 +42,12 @@ pub struct EdgeSettings {
     pub max_connections: usize,
 }
 
-/// Counters of the connection layer, read by the metrics.
-#[derive(Debug, Default)]
-pub struct EdgeCounters {
-    pub open: AtomicUsize,
-    pub accepted: AtomicU64,
-    pub refused_full: AtomicU64,
-    pub refused_proxy_header: AtomicU64,
-    pub handshakes_full: AtomicU64,
-    pub handshakes_resumed: AtomicU64,
-    pub handshakes_failed: AtomicU64,
-    pub handshakes_timed_out: AtomicU64,
-    pub unknown_names: AtomicU64,
-}
-
 /// The connection layer in front of an engine (pingora's `HttpProxy`, or any other [`ServerApp`]).
 pub struct Edge<E> {
     engine: Arc<E>,
     settings: ArcSwap<EdgeSettings>,
-    pub counters: EdgeCounters,
+    metrics: Arc<Metrics>,
+    open: AtomicUsize,
     stopping: tokio::sync::watch::Sender<bool>,
 }
 
@@ -63,12 +56,13 @@ pub struct Edge<E> {
 pub struct Listeners(HashMap<Name, (Listener, SocketAddr, JoinHandle<()>)>);
 
 impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
-    pub fn new(engine: Arc<E>, settings: EdgeSettings) -> Arc<Self> {
+    pub fn new(engine: Arc<E>, settings: EdgeSettings, metrics: Arc<Metrics>) -> Arc<Self> {
         let stopping = tokio::sync::watch::Sender::new(false);
         Arc::new(Self {
             engine,
             settings: ArcSwap::from_pointee(settings),
-            counters: EdgeCounters::default(),
+            metrics,
+            open: AtomicUsize::new(0),
             stopping,
         })
     }
@@ -133,34 +127,36 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         self.stopping.send_replace(true);
         self.engine.cleanup().await;
         let gone = async {
-            while self.counters.open.load(Ordering::Acquire) > 0 {
+            while self.open.load(Ordering::Acquire) > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         // Whether in time or not: the count says it.
         let _ = tokio::time::timeout(patience, gone).await;
-        self.counters.open.load(Ordering::Acquire)
+        self.open.load(Ordering::Acquire)
     }
 
     async fn accept_loop(self: Arc<Self>, listener: Listener, socket: TcpListener) {
         let listener = Arc::new(listener);
+        let metrics = self.metrics.listener(&listener.name);
         loop {
             let Ok((stream, peer)) = socket.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+            metrics.accepted.inc();
             let settings = self.settings.load_full();
-            if self.counters.open.fetch_add(1, Ordering::AcqRel) >= settings.max_connections {
-                self.counters.open.fetch_sub(1, Ordering::AcqRel);
-                self.counters.refused_full.fetch_add(1, Ordering::Relaxed);
+            if self.open.fetch_add(1, Ordering::AcqRel) >= settings.max_connections {
+                self.open.fetch_sub(1, Ordering::AcqRel);
+                metrics.refused("too many connections");
                 continue;
             }
-            let (edge, listener) = (self.clone(), listener.clone());
+            let (edge, listener, metrics) = (self.clone(), listener.clone(), metrics.clone());
             tokio::spawn(async move {
+                let _open = Open::new(&metrics.open);
                 let shutdown = edge.stopping.subscribe();
-                edge.serve(&listener, stream, peer, settings, &shutdown).await;
-                edge.counters.open.fetch_sub(1, Ordering::AcqRel);
+                edge.serve(&listener, stream, peer, settings, &shutdown, &metrics).await;
+                edge.open.fetch_sub(1, Ordering::AcqRel);
             });
         }
     }
@@ -172,6 +168,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         peer: SocketAddr,
         settings: Arc<EdgeSettings>,
         shutdown: &ShutdownWatch,
+        metrics: &ListenerMetrics,
     ) {
         // A response's head and tail are separate writes; waiting for acknowledgements in between costs 40 ms.
         let _ = stream.set_nodelay(true);
@@ -183,11 +180,11 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
                 self.engine.process_new(Box::new(stream), shutdown).await;
             }
             Ok(Err(error)) => {
-                self.count(&error);
+                error.count(metrics);
                 tracing::debug!(listener = &*listener.name, %peer, %error, "connection refused");
             }
             Err(_) => {
-                self.counters.handshakes_timed_out.fetch_add(1, Ordering::Relaxed);
+                metrics.handshake_failed("too slow");
                 tracing::debug!(listener = &*listener.name, %peer, "handshake took too long");
             }
         }
@@ -230,11 +227,16 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             client_hello::refuse_name(&mut stream).await;
             return Err(Refused::UnknownName);
         };
-        let stream = StartHandshake::from_parts(accepted, stream).into_stream(config).await?;
+        let handshake = StartHandshake::from_parts(accepted, stream).into_stream(config).into_fallible();
+        let stream = match handshake.await {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                linger(stream).await;
+                return Err(error.into());
+            }
+        };
         let session = stream.get_ref().1;
         let resumed = matches!(session.handshake_kind(), Some(HandshakeKind::Resumed));
-        let counter = if resumed { &self.counters.handshakes_resumed } else { &self.counters.handshakes_full };
-        counter.fetch_add(1, Ordering::Relaxed);
         let peer_chain: Vec<_> =
             session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
         let info = TlsInfo {
@@ -252,15 +254,6 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             resumed,
         };
         Ok((stream, info))
-    }
-
-    fn count(&self, refused: &Refused) {
-        let counter = match refused {
-            Refused::UntrustedProxy | Refused::ProxyHeader(_) => &self.counters.refused_proxy_header,
-            Refused::UnknownName => &self.counters.unknown_names,
-            Refused::Hello(_) | Refused::Io(_) => &self.counters.handshakes_failed,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -285,11 +278,40 @@ enum Refused {
     Io(#[from] io::Error),
 }
 
+impl Refused {
+    fn count(&self, metrics: &ListenerMetrics) {
+        match self {
+            Self::UntrustedProxy => metrics.refused("not a trusted proxy"),
+            Self::ProxyHeader(_) => metrics.refused("bad PROXY header"),
+            Self::UnknownName => metrics.handshake_failed("unknown name"),
+            Self::Hello(_) => metrics.handshake_failed("no ClientHello"),
+            Self::Io(_) => metrics.handshake_failed("handshake"),
+        }
+    }
+}
+
 fn kind_of(listener: &Listener) -> &'static str {
     match listener.kind {
         ListenerKind::Tls { .. } => "tls",
         ListenerKind::RedirectToHttps => "plain",
     }
+}
+
+/// Lets the client read our alert. It may have sent its request already (TLS 1.3 clients do); closing with that unread
+/// would reset the connection, and all it would ever learn is "connection reset" instead of "certificate expired".
+async fn linger(mut stream: TcpStream) {
+    let unread = async {
+        stream.shutdown().await?;
+        let mut scrap = [0u8; 2048];
+        for _ in 0..LINGER_READS {
+            if stream.read(&mut scrap).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Whether it listened or not: the connection ends here.
+    let _ = tokio::time::timeout(LINGER, unread).await;
 }
 
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use torhaus_authz::{Fact, Groups, Name, Proof, Timestamp, User, Why};
-use torhaus_config::{BearerIssuer, Config};
+use torhaus_config::BearerIssuer;
 
 /// About 1 KiB each; a busy API has hundreds of callers.
 const MAX_CACHED: u64 = 20_000;
@@ -138,20 +138,8 @@ pub fn token_of(authorization: &str) -> Option<&str> {
 }
 
 impl BearerVerifier {
-    /// For all bearer issuers of a configuration; of `before`, what it learned from the network is taken over.
-    ///
-    /// # Errors
-    /// A CA file cannot be used.
-    pub fn build(config: &Config, before: Option<&Self>) -> Result<Self, String> {
-        let providers = config.providers.iter().map(|provider| &provider.name);
-        let others = providers
-            .chain(config.bearer.iter().map(|issuer| &issuer.provider))
-            .cloned()
-            .collect();
-        Self::new(&config.bearer, &others, before).map_err(|error| error.to_string())
-    }
-
-    /// Asks nobody. `others` are the names of all providers and bearer issuers (see [`Names`]).
+    /// Asks nobody. `others` are the names of all providers and bearer issuers (see [`Names`]). Of `before`, what it
+    /// learned from the network is taken over.
     ///
     /// # Errors
     /// The HTTP client cannot be built, as with an unreadable CA file.
