@@ -133,6 +133,13 @@ pub struct TierProof {
     pub request_essential: bool,
 }
 
+impl TierProof {
+    /// `{}`: a login at the provider proves it, whatever the token says about how.
+    pub fn is_plain_login(&self) -> bool {
+        self.acr.is_empty() && self.amr_all.is_empty() && self.amr_any.is_empty() && self.client.is_none()
+    }
+}
+
 /// JWTs of API callers.
 #[derive(Clone, Debug)]
 pub struct BearerIssuer {

@@ -38,7 +38,7 @@ pub struct Gate {
     pub audit: Audit,
     pub streams: Arc<Streams>,
     pub assertions: Assertions,
-    pub sealer: Arc<SealKey>,
+    pub sealer: SealKey,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,

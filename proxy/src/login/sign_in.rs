@@ -160,9 +160,13 @@ async fn begin(
     now: Timestamp,
 ) -> Result<Response, Reason> {
     let tier = host.as_ref().and_then(|wish| wish.tier.clone());
-    let own_max_age = || snapshot.policy.tiers().find(|t| Some(&t.name) == tier.as_ref()).map(|t| t.max_age);
+    let step_up = host.as_ref().and_then(|wish| wish.max_age.map(Duration::from_secs));
+    // An `acr` or `amr` of unknown age proves nothing, so the age is asked for with it. A plain login is new by itself,
+    // and some providers never say when it was: asked for the age, they could prove nothing at all.
+    let plain = tier.as_ref().is_none_or(|tier| provider.config().tiers.get(tier).is_none_or(|t| t.is_plain_login()));
+    let own_max_age = snapshot.policy.tiers().find(|t| Some(&t.name) == tier.as_ref()).map(|t| t.max_age);
     let wish = Wish {
-        max_age: host.as_ref().and_then(|wish| wish.max_age.map(Duration::from_secs)).or_else(own_max_age),
+        max_age: step_up.or(own_max_age.filter(|_| !plain)),
         tier,
         force: attempt > 1,
         login_hint: None,
