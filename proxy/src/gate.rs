@@ -57,7 +57,7 @@ pub enum Action {
     /// A form met an ended session: read it, and answer with a page that keeps its fields.
     KeepForm {
         sign_in: String,
-        cookie: Option<String>,
+        cookie: String,
     },
 }
 

@@ -178,22 +178,18 @@ async fn begin(
         tracing::warn!(provider = %provider.config().name, %error, "a login could not begin");
         reason_of(error.page())
     })?;
-    let (browser, known) = match request.cookie(cookie::BROWSER).and_then(Ticket::parse) {
-        Some(browser) => (browser, true),
-        None => (Ticket::new().map_err(|_| Reason::StoreUnavailable)?, false),
+    // One for all tabs, and set again, so that it lives as long as this login may take.
+    let browser = match request.cookie(cookie::BROWSER).and_then(Ticket::parse) {
+        Some(browser) => browser,
+        None => Ticket::new().map_err(|_| Reason::StoreUnavailable)?,
     };
     let under_way = UnderWay { started, host, browser: browser.hash().0, attempt };
     let value = serde_json::to_vec(&under_way).unwrap_or_default();
     let sealed = gate.sealer.seal(SEAL_PURPOSE, &value).map_err(|_| Reason::StoreUnavailable)?;
     let put = gate.sessions.store.put_once(Purpose::LoginState, state.hash(), &sealed, now.plus(LOGIN_LIFETIME));
     put.await.map_err(|_| Reason::StoreUnavailable)?;
-    let response = Response::redirect(url.as_str());
     let seconds = u32::try_from(LOGIN_LIFETIME.as_secs()).unwrap_or(u32::MAX);
-    Ok(if known {
-        response
-    } else {
-        response.with_cookie(&cookie::set_for(cookie::BROWSER, browser.expose(), seconds))
-    })
+    Ok(Response::redirect(url.as_str()).with_cookie(&cookie::set_for(cookie::BROWSER, browser.expose(), seconds)))
 }
 
 /// The login that a callback belongs to: known, not used, begun by this very browser.
