@@ -14,16 +14,12 @@ use torhaus_authz::{Name, Timestamp};
 
 /// How long an assertion counts.
 const LIFE: Duration = Duration::from_secs(60);
-/// How long one is used again: a signature per session and route each half life, not one per request.
-const REUSE: Duration = Duration::from_secs(30);
-const KEPT: u64 = 50_000;
 
 pub struct Assertions {
     key: EncodingKey,
     header: Header,
     jwks: serde_json::Value,
     issuer: String,
-    made: moka::sync::Cache<(Name, Name, Name), HeaderValue>,
 }
 
 #[derive(serde::Serialize)]
@@ -83,7 +79,6 @@ impl Assertions {
             header,
             jwks,
             issuer: issuer.trim_end_matches('/').to_owned(),
-            made: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REUSE).build(),
         })
     }
 
@@ -97,16 +92,6 @@ impl Assertions {
         route: &Name,
         now: Timestamp,
     ) -> Option<HeaderValue> {
-        // Of a session or of a certificate: what either says does not change while the assertion is used again.
-        let account = match (&caller.session, caller.certificate.known()) {
-            (Some(live), _) => live.session.id.clone(),
-            (None, Some(Some(certificate))) => certificate.sha256.clone(),
-            _ => name.clone(),
-        };
-        let key = (account, name.clone(), route.clone());
-        if let Some(made) = self.made.get(&key) {
-            return Some(made);
-        }
         let claims = Claims {
             iss: &self.issuer,
             aud: route,
@@ -122,7 +107,6 @@ impl Assertions {
         let jwt = jsonwebtoken::encode(&self.header, &claims, &self.key).ok()?;
         let mut value = HeaderValue::from_str(&jwt).ok()?;
         value.set_sensitive(true);
-        self.made.insert(key, value.clone());
         Some(value)
     }
 

@@ -10,7 +10,6 @@
 //!
 //! Knows no HTTP engine: the request is our own view of one, and what comes back is an action. Forward authentication,
 //! `explain` and the tests come the same way.
-use crate::assertion::Assertions;
 use crate::audit::access::AccessLog;
 use crate::audit::{Audit, Recorded};
 use crate::cors;
@@ -26,7 +25,8 @@ use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use crate::streams::{Account, Streams};
+use crate::streams::{Account, Allowed, Streams};
+use crate::told::Told;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use torhaus_authz::{Decision, Facts, Identity, Name, Reason, Timestamp, Verdict, VerdictKind};
@@ -38,7 +38,7 @@ pub struct Gate {
     pub sessions: Sessions,
     pub audit: Audit,
     pub streams: Arc<Streams>,
-    pub assertions: Assertions,
+    pub told: Told,
     pub sealer: SealKey,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
@@ -133,11 +133,9 @@ fn act(
     let now = facts.now;
     match decision.verdict {
         Verdict::Allow(permit) => {
-            let cutter = request.connection.cutter.clone();
-            let account = Account::of(caller, route);
-            let open = gate.streams.enter(account, cutter, refusal::still_allowed(facts));
-            let forward = Forward::new(permit, recorded, open, route);
-            let forward = forward.telling(&gate.assertions, request, caller, decision.tier.as_ref(), now);
+            let open = gate.streams.enter(Account::of(caller, route), Allowed::by(facts, request));
+            let identity = gate.told.about(caller, route, decision.tier.as_ref(), now);
+            let forward = Forward::new(permit, recorded, open, request, caller, route, identity);
             Action::Forward(Box::new(forward))
         }
         Verdict::Login { tier } => challenge::login(gate, snapshot, request, &refused, &tier, now),

@@ -17,6 +17,7 @@ use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::store::{self, SqliteStore};
 use crate::streams::Streams;
+use crate::told::Told;
 use arc_swap::ArcSwap;
 use pingora_core::server::configuration::ServerConf;
 use std::io;
@@ -167,7 +168,7 @@ fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Res
         sessions: Sessions::new(store),
         audit,
         streams: Arc::new(Streams::default()),
-        assertions,
+        told: Told::new(assertions),
         sealer,
         metrics,
         route_metrics: RouteHandles::default(),

@@ -13,8 +13,8 @@ use rustls::HandshakeKind;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -206,8 +206,14 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
                 client = SocketAddr::new(told.ip().to_canonical(), told.port());
             }
         }
-        let mut info =
-            ConnectionInfo { listener: listener.name.clone(), client, peer, tls: None, cutter: Cutter::default() };
+        let mut info = ConnectionInfo {
+            listener: listener.name.clone(),
+            client,
+            peer,
+            tls: None,
+            cutter: Cutter::default(),
+            origin: OnceLock::new(),
+        };
         let tls = match listener.kind {
             ListenerKind::RedirectToHttps => return Ok(GateStream::plain(stream, Arc::new(info))?),
             ListenerKind::Tls { .. } => settings.tls.get(&listener.name).ok_or(Refused::UnknownName)?,

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Certificate, Name, SpiffeId, Timestamp};
+use torhaus_authz::{Certificate, Name, Reason, SpiffeId, Timestamp};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -50,6 +50,20 @@ pub enum CertificateRefusal {
     Invalid,
 }
 
+impl CertificateRefusal {
+    /// In the words of the reasons.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Expired => Reason::CertificateExpired,
+            Self::Revoked => Reason::CertificateRevoked,
+            Self::RevocationUnknown => Reason::RevocationUnknown,
+            Self::UnknownAuthority | Self::NotYetValid | Self::WrongPurpose | Self::AmbiguousName | Self::Invalid => {
+                Reason::CertificateInvalid
+            }
+        }
+    }
+}
+
 /// A chain that was judged and believed.
 #[derive(Clone, Debug)]
 pub struct VerifiedCertificate {
@@ -62,10 +76,12 @@ pub struct VerifiedCertificate {
     good_until: Timestamp,
 }
 
+/// Fingerprint of a leaf, and the trust domains that were asked about it.
+type Judged = (Arc<str>, Arc<[Name]>);
+
 pub struct TrustDomains {
     domains: BTreeMap<Name, TrustDomain>,
-    /// Chains that were believed, by fingerprint of the leaf and the trust domains that were asked.
-    believed: Cache<(Arc<str>, Arc<[Name]>), VerifiedCertificate>,
+    believed: Cache<Judged, Arc<VerifiedCertificate>>,
 }
 
 struct TrustDomain {
@@ -98,7 +114,7 @@ impl TrustDomains {
         chain: &[CertificateDer<'_>],
         sha256: &Arc<str>,
         now: Timestamp,
-    ) -> Result<VerifiedCertificate, CertificateRefusal> {
+    ) -> Result<Arc<VerifiedCertificate>, CertificateRefusal> {
         let key = (sha256.clone(), allowed.clone());
         // A refusal may end too (a certificate becomes valid), so only belief is kept.
         if let Some(kept) = self.believed.get(&key)
@@ -106,7 +122,7 @@ impl TrustDomains {
         {
             return Ok(kept);
         }
-        let judged = self.judge_anew(allowed, chain, sha256, now)?;
+        let judged = Arc::new(self.judge_anew(allowed, chain, sha256, now)?);
         self.believed.insert(key, judged.clone());
         Ok(judged)
     }

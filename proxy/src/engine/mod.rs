@@ -327,7 +327,7 @@ struct View<'a> {
     head: &'a RequestHeader,
     host: &'a str,
     port: Option<u16>,
-    connection: &'a ConnectionInfo,
+    connection: &'a Arc<ConnectionInfo>,
 }
 
 impl<'a> View<'a> {
