@@ -1,5 +1,5 @@
 //! The program log: what the process has to say about itself, on stderr. Not the audit log, not the access log.
-use std::io;
+use std::io::{self, IsTerminal as _};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -32,7 +32,7 @@ pub fn init(format: Format, filter: Option<&str>) -> Result<(), InitError> {
     match format {
         // tracing escapes control characters in both forms, so what a client sent stays inside its line.
         Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        Format::Text => builder.with_target(false).try_init(),
+        Format::Text => builder.with_target(false).with_ansi(io::stderr().is_terminal()).try_init(),
     }
     .map_err(|_| InitError::Twice)
 }

@@ -183,7 +183,8 @@ mod tests {
         #[test]
         fn a_canonical_path_is_its_own_canonical_form(path in "/[a-c./%25eE2fF;~\\\\]{0,24}") {
             if let Ok(once) = canonical(&path) {
-                prop_assert_eq!(canonical(&once).as_deref(), Ok(&*once));
+                let again = canonical(&once);
+                prop_assert_eq!(again.as_deref(), Ok(&*once));
                 prop_assert!(!once.contains("//") && !once.split('/').any(|s| s == "." || s == ".."));
             }
         }

@@ -9,6 +9,7 @@ use crate::edge::accept::{Edge, Listeners};
 use crate::engine;
 use crate::gate::Gate;
 use crate::identify::session::Sessions;
+use crate::login::renewal::Renewals;
 use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
 use crate::metrics::{Metrics, RouteHandles};
@@ -27,6 +28,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use torhaus_authz::{Entry, Kind};
 use torhaus_config::Config;
 
 /// How often sessions are looked through for idle ones, and their last use is written down.
@@ -34,6 +36,8 @@ const SWEEP_SESSIONS: Duration = Duration::from_secs(30);
 /// How often streams are looked through for those whose session or certificate has run out: under the 2 s promised.
 const SWEEP_STREAMS: Duration = Duration::from_secs(1);
 const REPORT_REFUSALS: Duration = Duration::from_secs(60);
+/// How often sessions are looked through for those whose provider is to be asked again.
+const RENEW_SESSIONS: Duration = Duration::from_secs(30);
 /// Idle connections to applications kept, over all of them.
 const UPSTREAM_POOL: usize = 1024;
 
@@ -72,7 +76,8 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     }
     make_state_dir(&config.state_dir)?;
     let (access, _access_writer) = AccessLog::start(access)?;
-    let gate = Arc::new(build_gate(config, access).await?);
+    let store = Arc::new(open_store(&config).await?);
+    let gate = Arc::new(build_gate(config, access, store.clone())?);
     let snapshot = gate.snapshot.load_full();
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
@@ -97,6 +102,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(sweep(gate.clone())),
         tokio::spawn(end_expired_streams(gate.clone())),
         tokio::spawn(report_refusals(gate.clone())),
+        tokio::spawn(renew_sessions(gate.clone())),
     ];
 
     wait_for_stop(&reloader).await?;
@@ -112,6 +118,10 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         // It ends by itself once it has answered what it was asked.
         let _ = task.await;
     }
+    if let Err(error) = gate.audit.event(Entry::new(clock::now(), Kind::Stop)).await {
+        tracing::error!(%error, "the stop could not be recorded");
+    }
+    store.close().await;
     Ok(())
 }
 
@@ -139,18 +149,22 @@ async fn noted(serving: impl Future<Output = io::Result<()>>) {
     }
 }
 
-async fn build_gate(config: Config, access: AccessLog) -> Result<Gate, ServeError> {
+async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
     let sealer = Arc::new(SealKey::load_or_create(&config.state_dir)?);
+    Ok(SqliteStore::open(&config.state_dir.join("torhaus.db"), sealer).await?)
+}
+
+fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Result<Gate, ServeError> {
+    let sealer = SealKey::load_or_create(&config.state_dir)?;
     let assertion_key = config.state_dir.join("keys").join("assertion.p8");
     let assertions = Assertions::open(&assertion_key, config.portal.url.as_str())?;
-    let store = SqliteStore::open(&config.state_dir.join("torhaus.db"), sealer.clone()).await?;
     let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
     let snapshot = Snapshot::build(Arc::new(config), None)?;
     metrics.reloaded(true, clock::now());
     Ok(Gate {
         snapshot: ArcSwap::from_pointee(snapshot),
-        sessions: Sessions::new(Arc::new(store)),
+        sessions: Sessions::new(store),
         audit,
         streams: Arc::new(Streams::default()),
         assertions,
@@ -214,5 +228,14 @@ async fn report_refusals(gate: Arc<Gate>) {
         if let Err(error) = gate.audit.report_refusals(clock::now()).await {
             tracing::error!(%error, "refusals could not be recorded");
         }
+    }
+}
+
+async fn renew_sessions(gate: Arc<Gate>) {
+    let mut ticks = tokio::time::interval(RENEW_SESSIONS);
+    let mut renewals = Renewals::default();
+    loop {
+        ticks.tick().await;
+        renewals.run(&gate, clock::now()).await;
     }
 }

@@ -1,5 +1,5 @@
 //! The command line, as a person or a script uses it: what it prints and which code it ends with.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on says where")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;

@@ -110,6 +110,21 @@ fn sign_in_asks_at_once_for_what_is_known_to_be_needed() {
 }
 
 #[test]
+fn what_is_settled_before_sign_in_does_not_wait_for_it() {
+    let abroad = || Condition::CountryNotIn(vec![Country::parse("DE").unwrap()]);
+    let hr = || Condition::Groups(vec![at(21, "hr")]);
+    let tier = |when: Condition, code: &str| {
+        let policy = m6_with("wiki", |row| row.raise = vec![raise(21, "up", when, "mfa")]);
+        outcome(&decide(&policy, &Facts { country: country(code), ..request("wiki", OUTSIDE) }))
+    };
+    // Abroad, whoever it is; at home it depends on the person.
+    assert_eq!(tier(Condition::Any(vec![abroad(), hr()]), "FR"), "login mfa");
+    assert_eq!(tier(Condition::Any(vec![abroad(), hr()]), "DE"), "login standard");
+    let neither = Condition::Not(Box::new(Condition::All(vec![Condition::Not(Box::new(abroad())), hr()])));
+    assert_eq!(tier(neither, "FR"), "login mfa");
+}
+
+#[test]
 fn a_condition_on_the_person_refuses_nobody_before_sign_in() {
     let policy = m6_with("wiki", |row| {
         row.deny = vec![guard(21, "not-dana", Condition::Users(vec![at(21, "dana")]))];

@@ -18,9 +18,12 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use torhaus_authz::{Name, Timestamp};
 use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Config, HostPattern, ListenerKind};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// TLS 1.2 sessions kept for resumption, per group. (TLS 1.3 resumes from tickets and keeps nothing here.)
 const KEPT_SESSIONS: usize = 4096;
@@ -55,6 +58,14 @@ impl Groups {
             };
         }
         Self { exact, wildcard, auth }
+    }
+
+    /// These hosts, all with the same client authentication.
+    pub fn all_alike(hosts: &[String], wanted: &ClientAuth) -> Self {
+        let mut auth = vec![(ClientAuthMode::None, Arc::from([]))];
+        let id = group_of(&mut auth, wanted);
+        let exact = hosts.iter().map(|host| (host.clone(), id)).collect();
+        Self { exact, wildcard: HashMap::new(), auth }
     }
 
     /// The group of a host that has routes (or is the portal's).
@@ -282,6 +293,23 @@ fn alert_of(refusal: CertificateRefusal) -> rustls::Error {
         CertificateRefusal::WrongPurpose => CertificateError::InvalidPurpose,
         CertificateRefusal::AmbiguousName | CertificateRefusal::Invalid => CertificateError::BadEncoding,
     })
+}
+
+/// DNS names of the first certificate of a file, lower case.
+///
+/// # Errors
+/// The file holds no certificate that can be read.
+pub fn names_of(cert_file: &Path) -> Result<Vec<String>, TrustError> {
+    let fail = || TrustError::File { path: cert_file.to_owned(), why: "no certificate with names".into() };
+    let chain = read_pem::<CertificateDer<'static>>(cert_file)?;
+    let leaf = chain.first().ok_or_else(fail)?;
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| fail())?;
+    let names = leaf.subject_alternative_name().ok().flatten().ok_or_else(fail)?;
+    let dns = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    });
+    Ok(dns.collect())
 }
 
 /// SHA-256 of a DER certificate, lower-case hex.

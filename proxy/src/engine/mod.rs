@@ -142,8 +142,7 @@ impl ProxyHttp for Engine {
                 let head = session.req_header();
                 let view = View { head, host: &ctx.host, port: target.port, connection: &connection };
                 let response = refusal::keep_form(&snapshot, &view.request(&body), &sign_in);
-                let response = cookie.iter().fold(response, |response, cookie| response.with_cookie(cookie));
-                answer::send(session, response.closing()).await
+                answer::send(session, response.with_cookie(&cookie).closing()).await
             }
             Action::Forward(forward) => {
                 if ctx.upgrade.as_ref().is_some_and(|token| !upgrade_allowed(&forward, token)) {

@@ -85,11 +85,7 @@ fn browser(
     if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Action::KeepForm { sign_in: url, cookie };
     }
-    let response = Response::redirect(&url);
-    Action::Respond(match cookie {
-        Some(cookie) => response.with_cookie(&cookie),
-        None => response,
-    })
+    Action::Respond(Response::redirect(&url).with_cookie(&cookie))
 }
 
 /// Why a certificate was not believed, in the words of the reasons.

@@ -19,6 +19,7 @@ pub mod proofs;
 pub mod provider;
 pub mod providers;
 pub mod refresh;
+pub mod renewal;
 pub mod return_to;
 pub mod revoke;
 pub mod seal;

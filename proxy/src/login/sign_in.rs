@@ -160,9 +160,13 @@ async fn begin(
     now: Timestamp,
 ) -> Result<Response, Reason> {
     let tier = host.as_ref().and_then(|wish| wish.tier.clone());
-    let own_max_age = || snapshot.policy.tiers().find(|t| Some(&t.name) == tier.as_ref()).map(|t| t.max_age);
+    let step_up = host.as_ref().and_then(|wish| wish.max_age.map(Duration::from_secs));
+    // An `acr` or `amr` of unknown age proves nothing, so the age is asked for with it. A plain login is new by itself,
+    // and some providers never say when it was: asked for the age, they could prove nothing at all.
+    let plain = tier.as_ref().is_none_or(|tier| provider.config().tiers.get(tier).is_none_or(|t| t.is_plain_login()));
+    let own_max_age = snapshot.policy.tiers().find(|t| Some(&t.name) == tier.as_ref()).map(|t| t.max_age);
     let wish = Wish {
-        max_age: host.as_ref().and_then(|wish| wish.max_age.map(Duration::from_secs)).or_else(own_max_age),
+        max_age: step_up.or(own_max_age.filter(|_| !plain)),
         tier,
         force: attempt > 1,
         login_hint: None,
@@ -174,22 +178,18 @@ async fn begin(
         tracing::warn!(provider = %provider.config().name, %error, "a login could not begin");
         reason_of(error.page())
     })?;
-    let (browser, known) = match request.cookie(cookie::BROWSER).and_then(Ticket::parse) {
-        Some(browser) => (browser, true),
-        None => (Ticket::new().map_err(|_| Reason::StoreUnavailable)?, false),
+    // One for all tabs, and set again, so that it lives as long as this login may take.
+    let browser = match request.cookie(cookie::BROWSER).and_then(Ticket::parse) {
+        Some(browser) => browser,
+        None => Ticket::new().map_err(|_| Reason::StoreUnavailable)?,
     };
     let under_way = UnderWay { started, host, browser: browser.hash().0, attempt };
     let value = serde_json::to_vec(&under_way).unwrap_or_default();
     let sealed = gate.sealer.seal(SEAL_PURPOSE, &value).map_err(|_| Reason::StoreUnavailable)?;
     let put = gate.sessions.store.put_once(Purpose::LoginState, state.hash(), &sealed, now.plus(LOGIN_LIFETIME));
     put.await.map_err(|_| Reason::StoreUnavailable)?;
-    let response = Response::redirect(url.as_str());
     let seconds = u32::try_from(LOGIN_LIFETIME.as_secs()).unwrap_or(u32::MAX);
-    Ok(if known {
-        response
-    } else {
-        response.with_cookie(&cookie::set_for(cookie::BROWSER, browser.expose(), seconds))
-    })
+    Ok(Response::redirect(url.as_str()).with_cookie(&cookie::set_for(cookie::BROWSER, browser.expose(), seconds)))
 }
 
 /// The login that a callback belongs to: known, not used, begun by this very browser.

@@ -1,0 +1,32 @@
+# Thin: each target is one or two commands. Everything that a fresh Debian machine with Rust lacks is installed by them.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: demo test lint bench bench-quick bench-build
+
+# Torhaus with its demo identity provider and sample applications; prints URLs and logins; Ctrl-C stops it all.
+demo:
+	cargo build --locked -p torhaus -p torhaus-demo
+	$(TARGET)/debug/torhaus-demo --torhaus $(TARGET)/debug/torhaus
+
+# Unit, property and listener tests; then the demo's own lines; then software that others wrote (tests/run).
+test:
+	cargo test --locked --workspace
+	$(TARGET)/debug/torhaus-demo --torhaus $(TARGET)/debug/torhaus --base-port 18443 --folder $(TARGET)/demo-check --check
+	tests/run
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/imports
+	scripts/deny
+
+bench-build:
+	cargo build --locked --release -p torhaus -p torhaus-loadtest --bins
+	cargo build --locked --release -p torhaus --example bare-edge
+	cargo bench --locked -p torhaus-authz --bench decide --no-run
+
+bench-quick: bench-build
+	$(TARGET)/release/torhaus-loadtest bench quick --torhaus-arg=--access-log=off
+
+bench: bench-build
+	$(TARGET)/release/torhaus-loadtest bench full --torhaus-arg=--access-log=off

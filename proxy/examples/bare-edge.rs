@@ -1,0 +1,88 @@
+//! The same connection layer and engine as Torhaus, with no gate behind them: what `make bench` measures the gate
+//! against. Terminates mTLS and forwards everything to one upstream.
+use async_trait::async_trait;
+use clap::Parser;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_proxy::{HttpProxy, ProxyHttp, Session};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use torhaus::audit::access::{AccessLog, Target};
+use torhaus::edge::accept::{Edge, EdgeSettings, Listeners};
+use torhaus::edge::tls::{Groups, ListenerTls};
+use torhaus::edge::trust::TrustDomains;
+use torhaus::metrics::Metrics;
+use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Listener, ListenerKind, TrustDomain};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+struct Args {
+    #[arg(long)]
+    listen: SocketAddr,
+    #[arg(long)]
+    upstream: SocketAddr,
+    #[arg(long)]
+    cert: PathBuf,
+    #[arg(long)]
+    key: PathBuf,
+    #[arg(long)]
+    client_ca: PathBuf,
+}
+
+struct Bare(SocketAddr);
+
+#[async_trait]
+impl ProxyHttp for Bare {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
+
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> pingora_core::Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.0, false, String::new())))
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let args = Args::parse();
+    let name: Arc<str> = "bench".into();
+    let domain = TrustDomain { name: name.clone(), ca_file: args.client_ca, crl_file: None, proves: None };
+    let trust = Arc::new(TrustDomains::load(&BTreeMap::from([("bench".to_owned(), domain)]))?);
+    let auth = ClientAuth { mode: ClientAuthMode::Required, trust_domains: vec![name.clone()] };
+    let names = torhaus::edge::tls::names_of(&args.cert)?;
+    let groups = Arc::new(Groups::all_alike(&names, &auth));
+    let certificates = vec![CertificateFiles { cert_file: args.cert, key_file: args.key, names }];
+    let tls = ListenerTls::build(&certificates, &groups, &trust)?;
+    let settings = EdgeSettings {
+        tls: [(name.clone(), Arc::new(tls))].into(),
+        trusted_proxies: Vec::new(),
+        handshake_timeout: Duration::from_secs(10),
+        max_connections: 100_000,
+    };
+    let (access, _writer) = AccessLog::start(Target::Off)?;
+    let metrics = Arc::new(Metrics::new(&torhaus::audit::Counters::default(), access.dropped()));
+    let conf = ServerConf { upstream_keepalive_pool_size: 1024, ..ServerConf::default() };
+    let mut engine = HttpProxy::new(Bare(args.upstream), Arc::new(conf));
+    engine.handle_init_modules();
+    let edge = Edge::new(Arc::new(engine), settings, metrics);
+    let listener = Listener {
+        name,
+        address: args.listen,
+        kind: ListenerKind::Tls { certificates },
+        proxy_protocol: false,
+        mesh: None,
+    };
+    let mut listeners = Listeners::default();
+    edge.listen(&mut listeners, &[listener]).await?;
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?.recv().await;
+    Ok(())
+}

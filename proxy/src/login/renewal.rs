@@ -1,0 +1,95 @@
+//! Asks the identity providers about live sessions now and then, with their refresh tokens: whoever was disabled or
+//! signed out there is out here, and a change of groups arrives without a new login.
+use crate::gate::Gate;
+use crate::login::refresh::{RefreshError, Refreshed};
+use crate::login::revoke;
+use crate::login::session::{Session, SessionId, Which};
+use futures::StreamExt as _;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use torhaus_authz::{Timestamp, User};
+
+/// How often one session is asked about: access tokens of the providers we know live 5 minutes.
+const EVERY: Duration = Duration::from_secs(5 * 60);
+/// Requests to providers at once; 2,000 sessions are through in a few seconds.
+const AT_ONCE: usize = 8;
+
+/// When each session was asked about last.
+#[derive(Default)]
+pub struct Renewals(HashMap<SessionId, Timestamp>);
+
+impl Renewals {
+    /// Asks about every session that is due.
+    pub async fn run(&mut self, gate: &Arc<Gate>, now: Timestamp) {
+        let sessions = match gate.sessions.store.list(&Which::All).await {
+            Ok(sessions) => sessions,
+            Err(error) => return tracing::error!(%error, "sessions could not be renewed"),
+        };
+        self.0.retain(|id, _| sessions.iter().any(|session| session.id == *id));
+        let due: Vec<Session> = sessions
+            .into_iter()
+            .filter(|session| session.tokens.refresh_token.is_some())
+            .filter(|session| {
+                let last = self.0.get(&session.id).copied().unwrap_or(session.created);
+                now.since(last) >= EVERY
+            })
+            .collect();
+        for session in &due {
+            self.0.insert(session.id.clone(), now);
+        }
+        futures::stream::iter(due).for_each_concurrent(AT_ONCE, |session| renew(gate, session, now)).await;
+    }
+}
+
+async fn renew(gate: &Arc<Gate>, session: Session, now: Timestamp) {
+    let snapshot = gate.snapshot.load_full();
+    let Some(provider) = snapshot.providers.named(&session.user.provider) else {
+        end(gate, &session, "its identity provider is not configured any more", now).await;
+        return;
+    };
+    match provider.refresh(&session.id, &session.user.subject, &session.tokens, now).await {
+        Ok(refreshed) => keep(gate, &session, refreshed).await,
+        Err(RefreshError::Ended(why)) => {
+            tracing::info!(session = %session.id, %why, "the provider does not continue a session");
+            end(gate, &session, "the identity provider ended it", now).await;
+        }
+        // The session goes on as its own lifetime says.
+        Err(error @ RefreshError::Unavailable(_)) => tracing::warn!(session = %session.id, %error, "not renewed"),
+        Err(RefreshError::NoRefreshToken) => {}
+    }
+}
+
+async fn keep(gate: &Gate, asked: &Session, refreshed: Refreshed) {
+    // Read again: a step-up may have added a proof while the provider was asked.
+    let now = gate.sessions.store.list(&Which::Session(asked.id.clone())).await;
+    let kept = match now.map(|mut sessions| sessions.pop()) {
+        Ok(Some(session)) => gate.sessions.update(&renewed(session, refreshed)).await.map(drop),
+        // It has ended meanwhile, and stays so.
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = kept {
+        tracing::error!(session = %asked.id, %error, "a renewed session could not be kept");
+    }
+}
+
+fn renewed(session: Session, refreshed: Refreshed) -> Session {
+    let session = Session { tokens: refreshed.tokens, ..session };
+    match refreshed.profile {
+        None => session,
+        Some(profile) => Session {
+            user: Arc::new(User { name: profile.name, ..(*session.user).clone() }),
+            display_name: profile.display_name,
+            email: profile.email,
+            groups: profile.groups,
+            ..session
+        },
+    }
+}
+
+async fn end(gate: &Gate, session: &Session, why: &str, now: Timestamp) {
+    if revoke::end_sessions(gate, &Which::Session(session.id.clone()), why, now).await.is_err() {
+        tracing::error!(session = %session.id, "a session could not be ended");
+    }
+}
