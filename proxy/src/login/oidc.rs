@@ -133,7 +133,10 @@ impl OidcProvider {
             .append_pair("nonce", &started.nonce)
             .append_pair("code_challenge", &sha256(&started.pkce_verifier))
             .append_pair("code_challenge_method", "S256");
-        if let Some(values) = needs.map(wanted_acr).filter(|values| !values.is_empty()) {
+        // Core 1.0 s5.5.1.1: what a provider makes of a wish beside a demand is unspecified, and to some the wish is the
+        // last word. One that does not read demands gets the wish as well.
+        let demand_is_read = claims.is_some() && metadata.claims_parameter;
+        if let Some(values) = needs.map(wanted_acr).filter(|values| !values.is_empty() && !demand_is_read) {
             query.append_pair("acr_values", &values.join(" "));
         }
         if let Some(claims) = &claims {
