@@ -30,8 +30,9 @@ export const byAcr = {
 /**
  * @param upstream of every route, or of each by name
  * @param tiers how the provider proves them
+ * @param partner a second provider, so that people have a choice; nobody answers there
  */
-export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd' }) {
+export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -40,6 +41,10 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
   const route = (resource, more = {}) => ({ name: resource, host: `${resource}.gate.test`, resource,
     upstream: upstream[resource] ?? upstream.all, title: resource[0].toUpperCase() + resource.slice(1), ...more });
   const clients = { client_auth: { mode: 'optional', trust_domains: ['clients'] } };
+
+  const corp = { name: 'corp', title: 'Corporate sign-in', issuer: idp.issuer, ca_file: file('ca.crt'), client_id: 'torhaus',
+    client_secret_file: secret, user_claim: 'preferred_username', groups_claim: 'groups', tiers: withSecrets(tiers, secret) };
+  const other = { ...corp, name: 'partner', title: 'Partner AG', issuer: 'https://login.partner.test', tiers: { standard: {} } };
 
   const config = {
     version: 1, state_dir: 'state', policy_file: 'policy.yaml',
@@ -52,8 +57,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
     limits: { drain: '1s' },
     trust_domains: { clients: { ca_file: file('clients-ca.crt'), proves: 'standard' } },
     identity: {
-      providers: [{ name: 'corp', title: 'Corporate sign-in', issuer: idp.issuer, ca_file: file('ca.crt'), client_id: 'torhaus',
-        client_secret_file: secret, user_claim: 'preferred_username', groups_claim: 'groups', tiers: withSecrets(tiers, secret) }],
+      providers: partner ? [corp, other] : [corp],
       bearer: [{ issuer: idp.issuer, ca_file: file('ca.crt'), audience: API, user_claim: 'sub', tiers: { standard: {}, mfa: { acr: [MFA] } } }],
     },
     routes: [
