@@ -13,6 +13,7 @@
 use crate::assertion::Assertions;
 use crate::audit::access::AccessLog;
 use crate::audit::{Audit, Recorded};
+use crate::cors;
 use crate::forward::Forward;
 use crate::identify::session::Sessions;
 use crate::identify::{Caller, NotIdentified, identify};
@@ -85,6 +86,9 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return refuse(snapshot, request, note, Reason::NoRoute, now);
     };
     note.route = Some(route.name.clone());
+    if let Some(answer) = cors::preflight(route, request) {
+        return note.respond(answer);
+    }
 
     let caller = match identify(gate, snapshot, request, now).await {
         Ok(caller) => caller,
@@ -102,8 +106,10 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     };
     note.decision = recorded.decision().cloned();
 
-    let action = act(gate, snapshot, request, &caller, route, &facts, decision, recorded);
-    Outcome { action, note }
+    match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {
+        Action::Respond(response) => note.respond(cors::readable(route, request, response)),
+        action => Outcome { action, note },
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the end of the one path: everything that was found on the way")]

@@ -79,7 +79,7 @@ impl Reserved {
             Some(_) => name.starts_with(*entry),
             None => name == **entry,
         };
-        RESERVED.iter().any(|entry| listed(&entry)) || self.configured.contains(&*name)
+        RESERVED.iter().any(listed) || self.configured.contains(&*name)
     }
 
     /// What has to go before an application sees it: every reserved header, and our cookies.

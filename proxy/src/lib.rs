@@ -6,6 +6,7 @@ pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod control;
+pub mod cors;
 pub mod edge;
 pub mod engine;
 pub mod forward;

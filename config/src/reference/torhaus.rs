@@ -162,8 +162,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].headers.assertion", "true/false", "`true`", "send `X-Torhaus-Assertion`, a signed statement of who it is"),
             key("routes[].headers.client_certificate", "true/false", "`false`", "send the client certificate as `Client-Cert` (RFC 9440)"),
             key("routes[].preserve_host", "true/false", "`true`", "send `Host` as the browser did; `false`: the upstream's own"),
-            key("routes[].cors_preflight", "`decide`, `pass`", "`decide`", "`pass`: preflights go to the application, without identity")
-                .because("a preflight carries no credentials, so `decide` refuses it unless the row is anonymous"),
+            key("routes[].cors_origins", "list of origins", "`[]`", "`https://host[:port]` whose scripts may call this route; the gate answers their preflights")
+                .because("a preflight carries no identity, so it never reaches the application"),
             key("routes[].title", "text", "its name", "what people read in the portal"),
             key("routes[].description", "text", "", "a sentence below it"),
             key("routes[].listed", "true/false", "`true`", "show it in the portal"),

@@ -64,7 +64,8 @@ pub struct VerifiedCertificate {
 
 pub struct TrustDomains {
     domains: BTreeMap<Name, TrustDomain>,
-    judgements: Cache<(Arc<str>, Arc<[Name]>), Result<VerifiedCertificate, CertificateRefusal>>,
+    /// Chains that were believed, by fingerprint of the leaf and the trust domains that were asked.
+    believed: Cache<(Arc<str>, Arc<[Name]>), VerifiedCertificate>,
 }
 
 struct TrustDomain {
@@ -84,8 +85,7 @@ impl TrustDomains {
             TrustDomain::load(domain).map(|loaded| (loaded.name.clone(), loaded))
         };
         let domains = config.iter().map(load).collect::<Result<_, _>>()?;
-        let judgements = Cache::builder().max_capacity(KEPT_JUDGEMENTS).build();
-        Ok(Self { domains, judgements })
+        Ok(Self { domains, believed: Cache::new(KEPT_JUDGEMENTS) })
     }
 
     /// Judges a chain against the trust domains of a host. `sha256` is that of the leaf.
@@ -101,16 +101,14 @@ impl TrustDomains {
     ) -> Result<VerifiedCertificate, CertificateRefusal> {
         let key = (sha256.clone(), allowed.clone());
         // A refusal may end too (a certificate becomes valid), so only belief is kept.
-        if let Some(Ok(kept)) = self.judgements.get(&key)
+        if let Some(kept) = self.believed.get(&key)
             && now < kept.good_until
         {
             return Ok(kept);
         }
-        let judged = self.judge_anew(allowed, chain, sha256, now);
-        if judged.is_ok() {
-            self.judgements.insert(key, judged.clone());
-        }
-        judged
+        let judged = self.judge_anew(allowed, chain, sha256, now)?;
+        self.believed.insert(key, judged.clone());
+        Ok(judged)
     }
 
     pub fn judge_anew(

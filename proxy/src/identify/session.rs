@@ -29,9 +29,12 @@ impl fmt::Debug for LiveSession {
     }
 }
 
+/// A session and the host that the handle is for.
+type AtHost = (Arc<str>, Arc<LiveSession>);
+
 pub struct Sessions {
     pub store: Arc<dyn SessionStore>,
-    live: Cache<TicketHash, Option<(Arc<str>, Arc<LiveSession>)>>,
+    live: Cache<TicketHash, Option<AtHost>>,
     /// Ended a moment ago: a read that began before must not bring it back.
     ended: moka::sync::Cache<SessionId, ()>,
 }
