@@ -111,6 +111,10 @@ impl ProxyHttp for Engine {
         };
         // From here on there is one path: this one is routed, decided on, and forwarded.
         if head.uri.path() != target.path || head.uri.authority().is_some() {
+            // ... and one host: `:authority` (HTTP/2) is lost with the old address, and applications read `Host`.
+            if let Some(authority) = head.uri.authority().map(ToString::to_string) {
+                head.insert_header(HOST, authority)?;
+            }
             let query = head.uri.query();
             let rewritten = query.map_or_else(|| target.path.clone(), |query| format!("{}?{query}", target.path));
             let uri = rewritten.parse::<Uri>().map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?;

@@ -1,5 +1,6 @@
 //! What a caller is told who has to sign in or step up: a browser is sent on its way, everybody else gets a 401 that
-//! says what is missing. A redirect is for navigations only: a script, a socket or a tool would follow it into a form.
+//! says what is missing, or the 403 of a certificate that does not count. A redirect is for navigations only: a
+//! script, a socket or a tool would follow it into a form.
 use crate::gate::{Action, Gate};
 use crate::identify::challenge::Challenge;
 use crate::login::handover;
@@ -34,9 +35,10 @@ pub fn login(
         },
         None => refused.reason,
     };
-    let mut response = refusal::respond(snapshot, request, &Refused { reason, ..refused.clone() }, now);
-    response.status = StatusCode::UNAUTHORIZED;
-    Action::Respond(with(response, Some(&Challenge::Missing.header())))
+    let response = refusal::respond(snapshot, request, &Refused { reason, ..refused.clone() }, now);
+    // A certificate that does not count is a 403: the body says so, and no token is asked for.
+    let challenge = (response.status == StatusCode::UNAUTHORIZED).then(|| Challenge::Missing.header());
+    Action::Respond(with(response, challenge.as_deref()))
 }
 
 /// The person is known and has to prove more.
@@ -52,8 +54,7 @@ pub fn step_up(
     if pages::prefers_html(request.headers) {
         return browser(gate, snapshot, request, refused, tier, Some(max_age), now);
     }
-    let mut response = refusal::respond(snapshot, request, refused, now);
-    response.status = StatusCode::UNAUTHORIZED;
+    let response = refusal::respond(snapshot, request, refused, now);
     let token = refused.caller.and_then(|caller| caller.bearer.as_ref());
     let challenge = token.map(|token| token.step_up_challenge(tier, Some(max_age)));
     Action::Respond(with(response, challenge.as_deref()))
