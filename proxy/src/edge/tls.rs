@@ -21,9 +21,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use torhaus_authz::{Name, Timestamp};
+use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Config, HostPattern, ListenerKind};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
-use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Config, HostPattern, ListenerKind};
 
 /// TLS 1.2 sessions kept for resumption, per group. (TLS 1.3 resumes from tickets and keeps nothing here.)
 const KEPT_SESSIONS: usize = 4096;
@@ -291,6 +291,7 @@ fn alert_of(refusal: CertificateRefusal) -> rustls::Error {
         CertificateRefusal::Revoked => CertificateError::Revoked,
         CertificateRefusal::RevocationUnknown => CertificateError::UnknownRevocationStatus,
         CertificateRefusal::WrongPurpose => CertificateError::InvalidPurpose,
+        CertificateRefusal::NotVouchedFor => CertificateError::ApplicationVerificationFailure,
         CertificateRefusal::AmbiguousName | CertificateRefusal::Invalid => CertificateError::BadEncoding,
     })
 }

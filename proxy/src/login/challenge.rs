@@ -102,6 +102,7 @@ pub fn reason_of(refusal: CertificateRefusal) -> Reason {
         | CertificateRefusal::NotYetValid
         | CertificateRefusal::WrongPurpose
         | CertificateRefusal::AmbiguousName
+        | CertificateRefusal::NotVouchedFor
         | CertificateRefusal::Invalid => Reason::CertificateInvalid,
     }
 }
