@@ -25,7 +25,7 @@ use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use crate::streams::{Account, Allowed, Streams};
+use crate::streams::{Account, Allowed, Registration, Streams};
 use crate::told::Told;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -134,6 +134,11 @@ fn act(
     match decision.verdict {
         Verdict::Allow(permit) => {
             let open = gate.streams.enter(Account::of(caller, route), Allowed::by(facts, request));
+            // From here on a revocation or a reload finds it. What came between the first look and now, while the
+            // record was written, did not: look again.
+            if let Some(reason) = gate.overtaken(snapshot, caller, &open, now) {
+                return Action::Respond(refusal::respond(snapshot, request, &Refused { reason, ..refused }, now));
+            }
             let identity = gate.told.about(caller, route, decision.tier.as_ref(), now);
             let forward = Forward::new(permit, recorded, open, request, caller, route, identity);
             Action::Forward(Box::new(forward))
@@ -168,6 +173,18 @@ async fn refuse_identity(
 fn refuse(snapshot: &Snapshot, request: &Request<'_>, mut note: Note, reason: Reason, now: Timestamp) -> Outcome {
     note.reason = Some(reason);
     note.respond(refusal::respond(snapshot, request, &Refused::because(reason), now))
+}
+
+impl Gate {
+    /// Why a request that was just allowed is not any more: its session ended, or a new configuration says no.
+    fn overtaken(&self, snapshot: &Snapshot, caller: &Caller, open: &Registration, now: Timestamp) -> Option<Reason> {
+        if caller.session.as_ref().is_some_and(|live| self.sessions.has_ended(&live.session.id)) {
+            return Some(Reason::SessionRevoked);
+        }
+        let current = self.snapshot.load();
+        let same = std::ptr::eq(Arc::as_ptr(&current), snapshot);
+        (!same && !open.is_still_allowed(&current, now)).then_some(Reason::NotAllowed)
+    }
 }
 
 impl Note {

@@ -94,23 +94,32 @@ struct Entry {
 
 #[derive(Default)]
 pub struct Streams {
-    shards: [Mutex<HashMap<u64, Entry>>; SHARDS],
+    shards: [Mutex<HashMap<u64, Arc<Entry>>>; SHARDS],
     next: AtomicU64,
     open: AtomicUsize,
 }
 
-/// While it lives, the stream is registered.
+/// While it lives, the stream is registered, and whatever ends its account ends it.
 pub struct Registration {
     streams: Arc<Streams>,
     id: u64,
+    entry: Arc<Entry>,
+}
+
+impl Registration {
+    /// By a configuration that came since.
+    pub fn is_still_allowed(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+        self.entry.allowed.still(snapshot, &self.entry.account.resource, now)
+    }
 }
 
 impl Streams {
     pub fn enter(self: &Arc<Self>, account: Account, allowed: Allowed) -> Registration {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.shard(id, |entries| entries.insert(id, Entry { account, allowed }));
+        let entry = Arc::new(Entry { account, allowed });
+        self.shard(id, |entries| entries.insert(id, entry.clone()));
         self.open.fetch_add(1, Ordering::Relaxed);
-        Registration { streams: self.clone(), id }
+        Registration { streams: self.clone(), id, entry }
     }
 
     /// Cuts what runs on this account; how many streams that were.
@@ -149,7 +158,7 @@ impl Streams {
         count
     }
 
-    fn shard<T>(&self, id: u64, act: impl FnOnce(&mut HashMap<u64, Entry>) -> T) -> Option<T> {
+    fn shard<T>(&self, id: u64, act: impl FnOnce(&mut HashMap<u64, Arc<Entry>>) -> T) -> Option<T> {
         let index = usize::try_from(id).unwrap_or(0) % SHARDS;
         let shard = self.shards.get(index)?;
         Some(act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))

@@ -50,6 +50,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key("trust_domains.*.ca_file", "file", "required", "PEM: the certificates of those who may sign"),
             key("trust_domains.*.crl_file", "file", "", "PEM: revoked certificates; once it is out of date all are refused"),
             key("trust_domains.*.proves", "tier", "none", "the tier that a certificate proves for a service; services cannot step up"),
+            key("trust_domains.*.spiffe_trust_domains", "list of names", "any, if it is the only authority; else `[]`", "the trust domains of the services it may name: `[example.test]` for `spiffe://example.test/backup`")
+                .because("otherwise the authority of a partner could sign a certificate of your own backup service; required with several authorities and a policy that names services"),
             key("trust_domains.*.own_ca", "true/false", "", "certificates issued by torhaus itself"),
         ],
     },

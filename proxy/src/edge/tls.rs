@@ -295,6 +295,7 @@ fn alert_of(refusal: CertificateRefusal) -> rustls::Error {
         CertificateRefusal::Revoked => CertificateError::Revoked,
         CertificateRefusal::RevocationUnknown => CertificateError::UnknownRevocationStatus,
         CertificateRefusal::WrongPurpose => CertificateError::InvalidPurpose,
+        CertificateRefusal::NotVouchedFor => CertificateError::ApplicationVerificationFailure,
         CertificateRefusal::AmbiguousName | CertificateRefusal::Invalid => CertificateError::BadEncoding,
     })
 }
