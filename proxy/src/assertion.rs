@@ -7,7 +7,7 @@ use http::HeaderValue;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use sha2::{Digest, Sha256};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 use torhaus_authz::{Name, Timestamp};
@@ -55,6 +55,9 @@ impl Assertions {
     /// 1. the file cannot be read or written; 2. it holds no P-256 key.
     pub fn open(path: &Path, issuer: &str) -> Result<Self, AssertionKeyError> {
         let fail = |why: String| AssertionKeyError { path: path.display().to_string(), why };
+        if std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
+            return Err(fail("may be read by others than its owner; `chmod 600` it, and consider it known".into()));
+        }
         let pkcs8 = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -10,7 +10,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("state_dir", "folder", "`state`", "database, audit log, admin socket; of torhaus alone"),
             key("store", "mapping", "", "another place for the state than `state_dir`"),
             key("policy_file", "file", "`policy.yaml`", "the policy table"),
-            key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY lines and `X-Forwarded-*` count")
+            key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY headers are read; `X-Forwarded-*` of anybody are overwritten")
                 .because("whoever may write them can say to be anywhere, so nobody may by default"),
         ],
     },
@@ -121,7 +121,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("lookups.headscale", "mapping", "", "devices of the mesh"),
             key("lookups.posture", "mapping", "", "the state of devices"),
             key("lookups.geoip", "mapping", "", "countries of addresses"),
-            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format"),
+            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format (not built yet)"),
             key("lookups.geoip.named_networks", "names", "`{}`", "places you know yourself; they count before the database"),
             key("lookups.geoip.named_networks.*", "mapping", "", "one place"),
             key("lookups.geoip.named_networks.*.networks", "list of networks", "required", "`[10.0.0.0/8]`"),

@@ -10,6 +10,7 @@ use crate::login::oidc::{LOGIN_LIFETIME, SignedIn, Started, Wish};
 use crate::login::provider::OidcProvider;
 use crate::login::revoke;
 use crate::login::session::{Purpose, Session, Ticket, TicketHash, Tokens, Which};
+use crate::metrics::LoginResult;
 use crate::portal::pages;
 use crate::recording;
 use crate::refusal::{self, Refused};
@@ -89,6 +90,7 @@ pub async fn callback(
         Ok(signed_in) => signed_in,
         Err(error) => {
             tracing::warn!(provider = %provider.config().name, %error, "a login failed");
+            gate.metrics.login(&provider.config().name, result_of(error.page()));
             let entry = Entry {
                 detail: Some(error.to_string().into()),
                 ..recording::of_request(request, Kind::LoginFailed, now)
@@ -98,6 +100,8 @@ pub async fn callback(
         }
     };
     let not_proven = signed_in.not_proven.is_some();
+    let result = if not_proven { LoginResult::NotProven } else { LoginResult::Done };
+    gate.metrics.login(&provider.config().name, result);
     let before = browser_session(gate, request, now).await?;
     let (session, handle) = establish(gate, snapshot, request, before, signed_in, now).await?;
 
@@ -274,6 +278,14 @@ async fn record_login(
         ..recording::of_request(request, kind, now)
     };
     gate.audit.event(entry).await.map(|_| ()).map_err(|_| Reason::RecordUnavailable)
+}
+
+fn result_of(page: LoginPage) -> LoginResult {
+    match page {
+        LoginPage::TierNotProven => LoginResult::NotProven,
+        LoginPage::ProviderDown => LoginResult::Unavailable,
+        LoginPage::Declined | LoginPage::Expired | LoginPage::Misconfigured => LoginResult::Failed,
+    }
 }
 
 fn reason_of(page: LoginPage) -> Reason {
