@@ -230,7 +230,7 @@ impl Suite {
 
     /// Every test that does not hold.
     pub fn problems(&self) -> Vec<Problem> {
-        self.tests.iter().filter(|test| !test.passed).map(TestResult::problem).collect()
+        self.tests.iter().filter_map(TestResult::problem).collect()
     }
 
     /// What no test would notice. Nothing for a policy without tests: it has not begun to promise.
@@ -246,14 +246,20 @@ impl Suite {
 }
 
 impl TestResult {
-    fn problem(&self) -> Problem {
+    /// Nothing for a test that holds.
+    pub fn problem(&self) -> Option<Problem> {
+        if self.passed {
+            return None;
+        }
         let differs = |d: &Difference| format!("{} is `{}`, not `{}`", d.of, d.found, d.expected);
         let differences: Vec<String> = self.differences.iter().map(differs).collect();
         let (what, hint) = match (&self.depends_on_time, differences.is_empty()) {
             (Some(why), true) => (why.clone(), "say when it is: `now: 2027-01-31T10:00:00Z`".to_owned()),
-            _ => (differences.join(", "), format!("{}; `torhaus policy test` shows each step", self.explanation.summary)),
+            _ => {
+                (differences.join(", "), format!("{}; `torhaus policy test` shows each step", self.explanation.summary))
+            }
         };
-        Problem { line: self.line, message: format!("test `{}` fails: {what}", self.name), hint: Some(hint) }
+        Some(Problem { line: self.line, message: format!("test `{}` fails: {what}", self.name), hint: Some(hint) })
     }
 }
 

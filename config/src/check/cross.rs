@@ -1,6 +1,7 @@
 //! What one file says about the other: tiers, resources, listeners and trust domains must exist where they are named.
 //! Looks at what was typed, so that a mistake elsewhere hides none of these.
 use super::Cx;
+use super::suite::NO_CERTIFICATE;
 use crate::at::{At, Keyed, List};
 use crate::file;
 use crate::file::policy::{Condition, Policy, Row};
@@ -155,7 +156,7 @@ fn trust_domains(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
     }
     for (_, test) in policy.tests.iter() {
         let Some(at) = &test.client_certificate else { continue };
-        if let Some(name) = at.text() {
+        if let Some(name) = at.text().filter(|name| *name != NO_CERTIFICATE) {
             known.refer("trust domain", name, &at.place, cx);
         }
     }

@@ -1,5 +1,5 @@
 //! Trust domains: the authorities of client certificates.
-use super::{Cx, certificate};
+use super::{Cx, certificate, suite};
 use crate::at::{At, Keyed, List};
 use crate::config::{TrustDomain, Vouches};
 use crate::file;
@@ -19,10 +19,20 @@ pub(crate) struct TrustDomains {
     pub whole: bool,
 }
 
+/// Words of the policy: whether there is a certificate at all.
+const RESERVED: [&str; 2] = ["any", suite::NO_CERTIFICATE];
+
 pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> TrustDomains {
     let mut found = TrustDomains { checked: BTreeMap::new(), names: BTreeSet::new(), whole: domains.whole };
     for (name, place, at) in domains.iter() {
         found.names.insert(name.to_owned());
+        if RESERVED.contains(&name) {
+            cx.error(
+                place,
+                format!("a trust domain cannot be called `{name}`"),
+                "the policy uses this word for itself: `client_certificate: any`, `client_certificate: none`",
+            );
+        }
         let Some(domain) = at.get() else { continue };
         let Some(ca_at) = &domain.ca_file else {
             if !cx.is_reported(place) {
