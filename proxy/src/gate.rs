@@ -17,19 +17,20 @@ use crate::forward::Forward;
 use crate::identify::session::Sessions;
 use crate::identify::{Caller, NotIdentified, identify};
 use crate::login::seal::SealKey;
+use crate::login::sign_in::UsedLogins;
 use crate::login::{challenge, own_pages};
 use crate::lookup::gather;
 use crate::metrics::{Metrics, RouteHandles};
+use crate::outcome::{Action, Note, Outcome};
 use crate::recording;
 use crate::refusal::{self, Refused};
 use crate::request::Request;
-use crate::response::Response;
 use crate::snapshot::Snapshot;
 use crate::streams::{Account, Allowed, Registration, Streams};
 use crate::told::Told;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use torhaus_authz::{Decision, Facts, Identity, Name, Reason, Timestamp, Verdict, VerdictKind};
+use torhaus_authz::{Decision, Facts, Reason, Timestamp, Verdict, VerdictKind};
 use torhaus_config::Route;
 
 /// What outlives a configuration: the stores, the streams, the keys.
@@ -40,34 +41,10 @@ pub struct Gate {
     pub streams: Arc<Streams>,
     pub told: Told,
     pub sealer: SealKey,
+    pub used_logins: UsedLogins,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,
-}
-
-/// What to do with a request, and what the access log says about it.
-pub struct Outcome {
-    pub action: Action,
-    pub note: Note,
-}
-
-pub enum Action {
-    Forward(Box<Forward>),
-    Respond(Response),
-    /// A form met an ended session: read it, and answer with a page that keeps its fields.
-    KeepForm {
-        sign_in: String,
-        cookie: String,
-    },
-}
-
-#[derive(Debug)]
-pub struct Note {
-    pub route: Option<Name>,
-    pub identity: Identity,
-    /// The number of the decision's line in the audit log.
-    pub decision: Option<Name>,
-    pub reason: Option<Reason>,
 }
 
 /// One request, from arrival to answer. `now` and the snapshot are read once, by the caller.
@@ -184,15 +161,5 @@ impl Gate {
         let current = self.snapshot.load();
         let same = std::ptr::eq(Arc::as_ptr(&current), snapshot);
         (!same && !open.is_still_allowed(&current, now)).then_some(Reason::NotAllowed)
-    }
-}
-
-impl Note {
-    pub fn empty() -> Self {
-        Self { route: None, identity: Identity::Anonymous, decision: None, reason: None }
-    }
-
-    fn respond(self, response: Response) -> Outcome {
-        Outcome { action: Action::Respond(response), note: self }
     }
 }

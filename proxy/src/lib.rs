@@ -17,6 +17,7 @@ pub mod logging;
 pub mod login;
 pub mod lookup;
 pub mod metrics;
+pub mod outcome;
 pub mod path;
 pub mod portal;
 pub mod recording;

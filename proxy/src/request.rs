@@ -58,6 +58,13 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Names of the cookies that begin so.
+    pub fn cookie_names(&self, prefix: &str) -> Vec<&'a str> {
+        let values = self.headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let names = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.split_once('='));
+        names.map(|(name, _)| name.trim()).filter(|name| name.starts_with(prefix)).collect()
+    }
+
     /// Host and port, as a browser has to write them to come back here.
     pub fn authority(&self) -> String {
         match self.port {

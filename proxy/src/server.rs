@@ -13,6 +13,7 @@ use crate::login::renewal::Renewals;
 use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
 use crate::login::session::{SessionStore as _, Which};
+use crate::login::sign_in::used_logins;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, SnapshotError};
@@ -180,6 +181,7 @@ fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Res
         streams: Arc::new(Streams::default()),
         told: Told::new(assertions),
         sealer,
+        used_logins: used_logins(),
         metrics,
         route_metrics: RouteHandles::default(),
         access,
@@ -221,7 +223,9 @@ async fn sweep(gate: Arc<Gate>) {
         ticks.tick().await;
         let idle = gate.snapshot.load().config.sessions.idle;
         let now = clock::now();
-        gate.metrics.sessions_live.set(gate.sessions.store.count().await.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
+        gate.metrics
+            .sessions_live
+            .set(gate.sessions.store.count().await.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
         match gate.sessions.sweep(now, idle).await {
             Ok(ended) => revoke::note_ended(&gate, &ended, "idle, or over", now).await,
             Err(error) => tracing::error!(%error, "sessions could not be swept"),

@@ -60,9 +60,12 @@ impl CertificateRefusal {
             Self::Expired => Reason::CertificateExpired,
             Self::Revoked => Reason::CertificateRevoked,
             Self::RevocationUnknown => Reason::RevocationUnknown,
-            Self::UnknownAuthority | Self::NotYetValid | Self::WrongPurpose | Self::AmbiguousName | Self::NotVouchedFor | Self::Invalid => {
-                Reason::CertificateInvalid
-            }
+            Self::UnknownAuthority
+            | Self::NotYetValid
+            | Self::WrongPurpose
+            | Self::AmbiguousName
+            | Self::NotVouchedFor
+            | Self::Invalid => Reason::CertificateInvalid,
         }
     }
 }
@@ -347,10 +350,7 @@ mod tests {
         // A certificate that names no service is not asked for any.
         let device = two.partner.issue(&LeafRequest::device("laptop"), now()).unwrap();
         assert_eq!(judge(&two.trust, &device), Ok(None));
-        assert_eq!(
-            CertificateRefusal::NotVouchedFor.reason(),
-            torhaus_authz::Reason::CertificateInvalid
-        );
+        assert_eq!(CertificateRefusal::NotVouchedFor.reason(), torhaus_authz::Reason::CertificateInvalid);
     }
 
     #[test]

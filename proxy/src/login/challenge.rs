@@ -1,9 +1,10 @@
 //! What a caller is told who has to sign in or step up: a browser is sent on its way, everybody else gets a 401 that
 //! says what is missing, or the 403 of a certificate that does not count. A redirect is for navigations only: a
 //! script, a socket or a tool would follow it into a form.
-use crate::gate::{Action, Gate};
+use crate::gate::Gate;
 use crate::identify::challenge::Challenge;
 use crate::login::handover;
+use crate::outcome::Action;
 use crate::portal::pages;
 use crate::refusal::{self, Refused};
 use crate::request::Request;
