@@ -29,3 +29,4 @@ pub mod server;
 pub mod snapshot;
 pub mod store;
 pub mod streams;
+pub mod strict;
