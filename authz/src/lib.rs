@@ -10,6 +10,7 @@
 mod chain;
 mod check;
 mod condition;
+mod continent;
 mod decision;
 mod draft;
 mod exception;
@@ -32,14 +33,16 @@ mod tier;
 mod time;
 mod trace;
 mod warnings;
+mod window;
 mod zone;
 
 pub use chain::{Broken, BrokenAt, Chain, Line, LineHash, MAX_VALUE_BYTES, Record, Summary, verify};
 pub use condition::Holds;
+pub use continent::Continent;
 pub use decision::{Decision, Permit, RowRef, Verdict, VerdictKind};
 pub use draft::{
-    CellDraft, Condition, ExceptionDraft, GuardDraft, Located, PolicyDraft, Problem, RaiseDraft, RowDraft, TierDraft,
-    ZoneDraft,
+    CellDraft, Condition, ExceptionDraft, GuardDraft, Located, NetworkDraft, PolicyDraft, Problem, RaiseDraft,
+    RowDraft, TierDraft, ZoneDraft,
 };
 pub use exception::Exception;
 pub use explain::{Answer, ExplainedStep, Explanation, explain};
@@ -58,4 +61,5 @@ pub use tier::Tier;
 pub use time::Timestamp;
 pub use trace::Trace;
 pub use warnings::{EXPIRES_SOON, LONGEST_EXCEPTION};
+pub use window::{DAYS, InvalidWindow, Window};
 pub use zone::EXTERNAL;

@@ -7,6 +7,7 @@
 )]
 mod audit;
 mod check;
+mod conditions;
 mod explained;
 mod fixture;
 mod m6;
