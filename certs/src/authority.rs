@@ -55,10 +55,7 @@ impl Authority {
             let loopback = loopback.map(|(address, prefix)| CidrSubnet::from_addr_prefix(address, prefix));
             let names = dns.iter().map(|name| GeneralSubtree::DnsName((*name).to_owned()));
             let permitted_subtrees = names.chain(loopback.map(GeneralSubtree::IpAddress)).collect();
-            params.name_constraints = Some(NameConstraints {
-                permitted_subtrees,
-                excluded_subtrees: vec![],
-            });
+            params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
         }
         let root = params.self_signed(&key)?.pem();
         Self::from_parts(root, key)
@@ -94,9 +91,7 @@ impl Authority {
         let serial = Serial::random()?;
         let params = request.params(&serial, now)?;
         if params.not_after > self.ends {
-            return Err(Error::OutlivesAuthority {
-                authority_ends: self.ends,
-            });
+            return Err(Error::OutlivesAuthority { authority_ends: self.ends });
         }
         self.sign(&params, serial)
     }
@@ -118,32 +113,21 @@ impl Authority {
     fn from_parts(root_pem: String, key: KeyPair) -> Result<Self, Error> {
         let (_, pem) = x509_parser::pem::parse_x509_pem(root_pem.as_bytes()).map_err(|_| Error::Pem)?;
         let (_, root) = X509Certificate::from_der(&pem.contents).map_err(|_| Error::Pem)?;
-        let signs = root
-            .key_usage()
-            .ok()
-            .flatten()
-            .is_some_and(|usage| usage.value.key_cert_sign() && usage.value.crl_sign());
+        let signs =
+            root.key_usage().ok().flatten().is_some_and(|usage| usage.value.key_cert_sign() && usage.value.crl_sign());
         if !root.is_ca() || !signs {
             return Err(Error::NotAnAuthority);
         }
         if root.public_key().raw != key.subject_public_key_info() {
             return Err(Error::KeyMismatch);
         }
-        let key_id = root
-            .iter_extensions()
-            .find_map(|extension| match extension.parsed_extension() {
-                ParsedExtension::SubjectKeyIdentifier(id) => Some(KeyIdMethod::PreSpecified(id.0.to_vec())),
-                _ => None,
-            });
+        let key_id = root.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(KeyIdMethod::PreSpecified(id.0.to_vec())),
+            _ => None,
+        });
         let ends = root.validity().not_after.to_datetime();
         let issuer = Issuer::from_ca_cert_pem(&root_pem, key)?;
         let root_der = pem.contents.clone();
-        Ok(Self {
-            root_der,
-            ends,
-            key_id: key_id.unwrap_or(KeyIdMethod::Sha256),
-            issuer,
-            root_pem,
-        })
+        Ok(Self { root_der, ends, key_id: key_id.unwrap_or(KeyIdMethod::Sha256), issuer, root_pem })
     }
 }

@@ -55,10 +55,7 @@ impl Authority {
             key_identifier_method: self.key_id(),
         }
         .signed_by(self.issuer())?;
-        Ok(Crl {
-            pem: signed.pem()?,
-            der: signed.der().to_vec(),
-        })
+        Ok(Crl { pem: signed.pem()?, der: signed.der().to_vec() })
     }
 }
 

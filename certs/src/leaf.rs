@@ -53,10 +53,7 @@ impl LeafRequest {
     pub fn server<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
         let dns: Vec<String> = names.into_iter().map(Into::into).collect();
         let common_name = dns.first().cloned().unwrap_or_else(|| "server".to_owned());
-        Self {
-            dns,
-            ..Self::new(Profile::Server, common_name, Duration::days(90))
-        }
+        Self { dns, ..Self::new(Profile::Server, common_name, Duration::days(90)) }
     }
 
     /// A person, named by the common name. Twelve hours.
@@ -73,10 +70,7 @@ impl LeafRequest {
     pub fn service(spiffe_id: impl Into<String>) -> Self {
         let spiffe = spiffe_id.into();
         let common_name = spiffe.rsplit('/').next().unwrap_or_default().to_owned();
-        Self {
-            spiffe: Some(spiffe),
-            ..Self::new(Profile::Service, common_name, Duration::days(1))
-        }
+        Self { spiffe: Some(spiffe), ..Self::new(Profile::Service, common_name, Duration::days(1)) }
     }
 
     /// The same program also answers TLS under these DNS names.
@@ -112,15 +106,7 @@ impl LeafRequest {
     }
 
     fn new(profile: Profile, common_name: String, life: Duration) -> Self {
-        Self {
-            profile,
-            common_name,
-            dns: vec![],
-            addresses: vec![],
-            emails: vec![],
-            spiffe: None,
-            life,
-        }
+        Self { profile, common_name, dns: vec![], addresses: vec![], emails: vec![], spiffe: None, life }
     }
 
     /// The certificate's content, built fresh from the profile.
@@ -177,13 +163,7 @@ impl LeafRequest {
 
 impl Issued {
     pub(crate) fn new(certificate: rcgen::Certificate, key: KeyPair, serial: Serial, p: &CertificateParams) -> Self {
-        Self {
-            certificate,
-            key,
-            serial,
-            not_before: p.not_before,
-            not_after: p.not_after,
-        }
+        Self { certificate, key, serial, not_before: p.not_before, not_after: p.not_after }
     }
 
     pub fn cert_pem(&self) -> String {

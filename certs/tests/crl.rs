@@ -21,16 +21,8 @@ fn setting() -> Result<Setting, Error> {
     let good = authority.issue(&LeafRequest::device("good").valid_for(Duration::days(30)), NOW)?;
     let bad = authority.issue(&LeafRequest::device("bad").valid_for(Duration::days(30)), NOW)?;
     let revoked = [
-        Revoked {
-            serial: bad.serial.clone(),
-            at: NOW,
-            reason: Reason::KeyCompromise,
-        },
-        Revoked {
-            serial: Serial::from_bytes(&[0x9a, 1]),
-            at: NOW,
-            reason: Reason::Unspecified,
-        },
+        Revoked { serial: bad.serial.clone(), at: NOW, reason: Reason::KeyCompromise },
+        Revoked { serial: Serial::from_bytes(&[0x9a, 1]), at: NOW, reason: Reason::Unspecified },
     ];
     let crl = authority.crl(&CrlRequest {
         number: 7,
@@ -38,12 +30,7 @@ fn setting() -> Result<Setting, Error> {
         next_update: NOW + Duration::days(1),
         revoked: &revoked,
     })?;
-    Ok(Setting {
-        authority,
-        good,
-        bad,
-        crl,
-    })
+    Ok(Setting { authority, good, bad, crl })
 }
 
 #[test]
@@ -58,30 +45,17 @@ fn a_list_names_its_number_its_times_and_the_revoked() {
     assert_eq!(crl.crl_number().unwrap().to_string(), "7");
     let listed: Vec<_> = crl
         .iter_revoked_certificates()
-        .map(|entry| {
-            (
-                Serial::from_bytes(entry.raw_serial()),
-                entry.reason_code().map(|(_, code)| code.0),
-            )
-        })
+        .map(|entry| (Serial::from_bytes(entry.raw_serial()), entry.reason_code().map(|(_, code)| code.0)))
         .collect();
-    assert_eq!(
-        listed,
-        [(setting.bad.serial, Some(1)), (Serial::from_bytes(&[0x9a, 1]), None)]
-    );
-    let authority_key = crl
-        .extensions()
-        .iter()
-        .find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
-            _ => None,
-        });
-    let subject_key = root
-        .iter_extensions()
-        .find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-            _ => None,
-        });
+    assert_eq!(listed, [(setting.bad.serial, Some(1)), (Serial::from_bytes(&[0x9a, 1]), None)]);
+    let authority_key = crl.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
+        _ => None,
+    });
+    let subject_key = root.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    });
     assert_eq!(authority_key, subject_key);
     assert!(setting.crl.pem().starts_with("-----BEGIN X509 CRL-----"));
 }
@@ -114,27 +88,16 @@ fn webpki_refuses_the_revoked_and_an_expired_list() {
     };
     assert!(verify(&setting.good, NOW).is_ok());
     assert!(matches!(verify(&setting.bad, NOW), Err(webpki::Error::CertRevoked)));
-    assert!(matches!(
-        verify(&setting.good, NOW + Duration::days(2)),
-        Err(webpki::Error::CrlExpired { .. })
-    ));
+    assert!(matches!(verify(&setting.good, NOW + Duration::days(2)), Err(webpki::Error::CrlExpired { .. })));
 }
 
 #[test]
 fn an_empty_list_is_a_list_and_one_without_life_is_not() {
     let authority = Authority::new("Test CA", NOW, Duration::days(1)).unwrap();
-    let request = CrlRequest {
-        number: 1,
-        this_update: NOW,
-        next_update: NOW + Duration::hours(1),
-        revoked: &[],
-    };
+    let request = CrlRequest { number: 1, this_update: NOW, next_update: NOW + Duration::hours(1), revoked: &[] };
     let crl = authority.crl(&request).unwrap();
     let (_, parsed) = CertificateRevocationList::from_der(crl.der()).unwrap();
     assert_eq!(parsed.iter_revoked_certificates().count(), 0);
-    let dead = CrlRequest {
-        next_update: NOW,
-        ..request
-    };
+    let dead = CrlRequest { next_update: NOW, ..request };
     assert!(matches!(authority.crl(&dead), Err(Error::Lifetime)));
 }

@@ -1,9 +1,5 @@
 //! What an authority issues, read back with x509-parser and verified with webpki, which others wrote.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests, outside #[test] functions"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside #[test] functions")]
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -52,10 +48,7 @@ fn facts(der: &[u8], root: &[u8]) -> BTreeSet<String> {
             other => panic!("unexpected extension {other:?}"),
         }
     }
-    assert_eq!(
-        leaf.extensions().len(),
-        6 - usize::from(leaf.subject_alternative_name().unwrap().is_none())
-    );
+    assert_eq!(leaf.extensions().len(), 6 - usize::from(leaf.subject_alternative_name().unwrap().is_none()));
     facts
 }
 
@@ -99,10 +92,7 @@ fn each_profile_says_what_it_is_for_and_nothing_else() {
             LeafRequest::device("laptop-7").dns("laptop-7.example.test"),
             &["subject CN=laptop-7", "DNSName(laptop-7.example.test)", "clientAuth"],
         ),
-        (
-            LeafRequest::service(BACKUP),
-            &["subject CN=backup", "URI(spiffe://example.test/backup)", "clientAuth"],
-        ),
+        (LeafRequest::service(BACKUP), &["subject CN=backup", "URI(spiffe://example.test/backup)", "clientAuth"]),
         (
             LeafRequest::service(BACKUP).and_server(["backup.example.test"]),
             &[
@@ -116,11 +106,8 @@ fn each_profile_says_what_it_is_for_and_nothing_else() {
     ];
     for (request, expected) in rows {
         let issued = authority.issue(&request, NOW).unwrap();
-        let expected: BTreeSet<String> = expected
-            .iter()
-            .map(|fact| (*fact).to_owned())
-            .chain(["Digital Signature".to_owned()])
-            .collect();
+        let expected: BTreeSet<String> =
+            expected.iter().map(|fact| (*fact).to_owned()).chain(["Digital Signature".to_owned()]).collect();
         assert_eq!(facts(issued.cert_der(), authority.root_der()), expected, "{request:?}");
     }
 }
@@ -128,30 +115,20 @@ fn each_profile_says_what_it_is_for_and_nothing_else() {
 #[test]
 fn a_certificate_is_valid_from_a_minute_ago_to_its_end_and_no_longer() {
     let authority = authority();
-    let issued = authority
-        .issue(&LeafRequest::device("d").valid_for(Duration::hours(24)), NOW)
-        .unwrap();
+    let issued = authority.issue(&LeafRequest::device("d").valid_for(Duration::hours(24)), NOW).unwrap();
     assert_eq!(issued.not_before, NOW - Duration::minutes(1));
     assert_eq!(issued.not_after, NOW + Duration::hours(24));
     let at = |now| verify(issued.cert_der(), authority.root_der(), KeyUsage::client_auth(), now);
     assert!(at(NOW - Duration::minutes(1)).is_ok());
     assert!(at(NOW + Duration::hours(24)).is_ok());
-    assert!(matches!(
-        at(NOW - Duration::minutes(2)),
-        Err(webpki::Error::CertNotValidYet { .. })
-    ));
-    assert!(matches!(
-        at(NOW + Duration::hours(25)),
-        Err(webpki::Error::CertExpired { .. })
-    ));
+    assert!(matches!(at(NOW - Duration::minutes(2)), Err(webpki::Error::CertNotValidYet { .. })));
+    assert!(matches!(at(NOW + Duration::hours(25)), Err(webpki::Error::CertExpired { .. })));
 }
 
 #[test]
 fn webpki_accepts_a_server_for_its_names_only() {
     let authority = authority();
-    let issued = authority
-        .issue(&LeafRequest::server(["*.apps.test"]).address(Ipv4Addr::LOCALHOST), NOW)
-        .unwrap();
+    let issued = authority.issue(&LeafRequest::server(["*.apps.test"]).address(Ipv4Addr::LOCALHOST), NOW).unwrap();
     verify(issued.cert_der(), authority.root_der(), KeyUsage::server_auth(), NOW).unwrap();
     let der = CertificateDer::from(issued.cert_der());
     let leaf = EndEntityCert::try_from(&der).unwrap();
@@ -178,14 +155,8 @@ fn an_authority_is_not_made_of_a_leaf_or_of_anothers_key() {
     let ours = authority();
     let leaf = ours.issue(&LeafRequest::user("alice"), NOW).unwrap();
     let load = |cert: &str, key: &str| Authority::from_pem(cert, key).map(|_| ());
-    assert!(matches!(
-        load(&leaf.cert_pem(), &leaf.key_pem()),
-        Err(Error::NotAnAuthority)
-    ));
-    assert!(matches!(
-        load(ours.root_pem(), &authority().key_pem()),
-        Err(Error::KeyMismatch)
-    ));
+    assert!(matches!(load(&leaf.cert_pem(), &leaf.key_pem()), Err(Error::NotAnAuthority)));
+    assert!(matches!(load(ours.root_pem(), &authority().key_pem()), Err(Error::KeyMismatch)));
     assert!(matches!(load("nonsense", &ours.key_pem()), Err(Error::Pem)));
 }
 
@@ -223,31 +194,14 @@ fn a_limited_root_is_believed_for_its_names_and_loopback_only() {
 fn a_request_that_cannot_be_kept_is_refused_with_its_reason() {
     let authority = Authority::new("short", NOW, Duration::days(30)).unwrap();
     let reason = |request: LeafRequest| authority.issue(&request, NOW).map(|_| ()).unwrap_err();
-    assert!(matches!(
-        reason(LeafRequest::server(["a.test"])),
-        Error::OutlivesAuthority { .. }
-    ));
-    assert!(matches!(
-        reason(LeafRequest::user("a").valid_for(Duration::ZERO)),
-        Error::Lifetime
-    ));
-    assert!(matches!(
-        reason(LeafRequest::server(Vec::<String>::new())),
-        Error::NoServerName
-    ));
-    for id in [
-        "https://example.test/x",
-        "spiffe://example.test",
-        "spiffe:///x",
-        "spiffe://example.test/",
-    ] {
+    assert!(matches!(reason(LeafRequest::server(["a.test"])), Error::OutlivesAuthority { .. }));
+    assert!(matches!(reason(LeafRequest::user("a").valid_for(Duration::ZERO)), Error::Lifetime));
+    assert!(matches!(reason(LeafRequest::server(Vec::<String>::new())), Error::NoServerName));
+    for id in ["https://example.test/x", "spiffe://example.test", "spiffe:///x", "spiffe://example.test/"] {
         assert!(matches!(reason(LeafRequest::service(id)), Error::NotSpiffe(_)), "{id}");
     }
     for name in ["", "a b", "a\0.test", "b\u{fc}cher.test"] {
-        assert!(
-            matches!(reason(LeafRequest::user("a").dns(name)), Error::Name(_)),
-            "{name:?}"
-        );
+        assert!(matches!(reason(LeafRequest::user("a").dns(name)), Error::Name(_)), "{name:?}");
     }
     assert!(matches!(reason(LeafRequest::user("")), Error::Name(_)));
 }
@@ -259,34 +213,18 @@ fn each_odd_leaf_is_refused_for_its_own_oddity() {
     let check = |der: &[u8]| verify(der, authority.root_der(), KeyUsage::client_auth(), NOW);
 
     let expired = odd::expired(&authority, &service, NOW).unwrap();
-    assert!(matches!(
-        check(expired.cert_der()),
-        Err(webpki::Error::CertExpired { .. })
-    ));
+    assert!(matches!(check(expired.cert_der()), Err(webpki::Error::CertExpired { .. })));
     let early = odd::not_yet_valid(&authority, &service, NOW).unwrap();
-    assert!(matches!(
-        check(early.cert_der()),
-        Err(webpki::Error::CertNotValidYet { .. })
-    ));
+    assert!(matches!(check(early.cert_der()), Err(webpki::Error::CertNotValidYet { .. })));
     let server = odd::server_auth_only(&authority, &service, NOW).unwrap();
-    assert!(matches!(
-        check(server.cert_der()),
-        Err(webpki::Error::RequiredEkuNotFoundContext(_))
-    ));
+    assert!(matches!(check(server.cert_der()), Err(webpki::Error::RequiredEkuNotFoundContext(_))));
     let ca = odd::authority_leaf(&authority, &service, NOW).unwrap();
     assert!(matches!(check(ca.cert_der()), Err(webpki::Error::CaUsedAsEndEntity)));
     let stranger = odd::wrong_authority("Test CA", &service, NOW).unwrap();
-    assert!(matches!(
-        check(stranger.cert_der()),
-        Err(webpki::Error::InvalidSignatureForPublicKey)
-    ));
+    assert!(matches!(check(stranger.cert_der()), Err(webpki::Error::InvalidSignatureForPublicKey)));
 
     // Valid chains, wrong identities: only a reader of the SANs can refuse them.
-    for uris in [
-        &[BACKUP, "spiffe://example.test/other"][..],
-        &[],
-        &["https://example.test/backup"],
-    ] {
+    for uris in [&[BACKUP, "spiffe://example.test/other"][..], &[], &["https://example.test/backup"]] {
         let leaf = odd::with_uris(&authority, &service, uris, NOW).unwrap();
         check(leaf.cert_der()).unwrap();
         let said = facts(leaf.cert_der(), authority.root_der());
@@ -298,12 +236,7 @@ fn each_odd_leaf_is_refused_for_its_own_oddity() {
 #[test]
 fn a_leaf_key_is_its_own_and_comes_as_pem_and_der() {
     let authority = authority();
-    let one = authority
-        .issue(
-            &LeafRequest::server(["a.test"]).address(IpAddr::from([10, 0, 0, 1])),
-            NOW,
-        )
-        .unwrap();
+    let one = authority.issue(&LeafRequest::server(["a.test"]).address(IpAddr::from([10, 0, 0, 1])), NOW).unwrap();
     let two = authority.issue(&LeafRequest::server(["a.test"]), NOW).unwrap();
     assert_ne!(one.key_der(), two.key_der());
     assert_ne!(one.serial, two.serial);

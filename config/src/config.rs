@@ -198,8 +198,9 @@ pub struct Route {
     pub headers: IdentityHeaders,
     /// `Host` as the browser sent it (default), or the upstream's own.
     pub preserve_host: bool,
-    /// CORS preflights are answered by the application (no credentials in them), else refused like any other request.
-    pub cors_preflight: Preflight,
+    /// Origins (`https://app.example.test`) whose scripts may call this route with credentials. Their preflights are
+    /// answered by the gate: they carry no identity, so nothing of them may reach the application.
+    pub cors_origins: Vec<String>,
     /// Name, description and icon for the portal's list; hidden if `listed` is false.
     pub title: String,
     pub description: Option<String>,
@@ -207,14 +208,6 @@ pub struct Route {
     /// Upgrade tokens beside `websocket`, lower case.
     pub upgrades: Vec<String>,
     pub line: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preflight {
-    /// Decided like every other request.
-    Decide,
-    /// `OPTIONS` with `Access-Control-Request-Method` passes to the application without identity.
-    Pass,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

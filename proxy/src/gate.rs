@@ -10,9 +10,9 @@
 //!
 //! Knows no HTTP engine: the request is our own view of one, and what comes back is an action. Forward authentication,
 //! `explain` and the tests come the same way.
-use crate::assertion::Assertions;
 use crate::audit::access::AccessLog;
 use crate::audit::{Audit, Recorded};
+use crate::cors;
 use crate::forward::Forward;
 use crate::identify::session::Sessions;
 use crate::identify::{Caller, NotIdentified, identify};
@@ -25,7 +25,8 @@ use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use crate::streams::{Account, Streams};
+use crate::streams::{Account, Allowed, Registration, Streams};
+use crate::told::Told;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use torhaus_authz::{Decision, Facts, Identity, Name, Reason, Timestamp, Verdict, VerdictKind};
@@ -37,7 +38,7 @@ pub struct Gate {
     pub sessions: Sessions,
     pub audit: Audit,
     pub streams: Arc<Streams>,
-    pub assertions: Assertions,
+    pub told: Told,
     pub sealer: SealKey,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
@@ -56,7 +57,7 @@ pub enum Action {
     /// A form met an ended session: read it, and answer with a page that keeps its fields.
     KeepForm {
         sign_in: String,
-        cookie: Option<String>,
+        cookie: String,
     },
 }
 
@@ -85,6 +86,9 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return refuse(snapshot, request, note, Reason::NoRoute, now);
     };
     note.route = Some(route.name.clone());
+    if let Some(answer) = cors::preflight(route, request) {
+        return note.respond(answer);
+    }
 
     let caller = match identify(gate, snapshot, request, now).await {
         Ok(caller) => caller,
@@ -102,8 +106,10 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     };
     note.decision = recorded.decision().cloned();
 
-    let action = act(gate, snapshot, request, &caller, route, &facts, decision, recorded);
-    Outcome { action, note }
+    match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {
+        Action::Respond(response) => note.respond(cors::readable(route, request, response)),
+        action => Outcome { action, note },
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the end of the one path: everything that was found on the way")]
@@ -127,11 +133,14 @@ fn act(
     let now = facts.now;
     match decision.verdict {
         Verdict::Allow(permit) => {
-            let cutter = request.connection.cutter.clone();
-            let account = Account::of(caller, route);
-            let open = gate.streams.enter(account, cutter, refusal::still_allowed(facts));
-            let forward = Forward::new(permit, recorded, open, route);
-            let forward = forward.telling(&gate.assertions, request, caller, decision.tier.as_ref(), now);
+            let open = gate.streams.enter(Account::of(caller, route), Allowed::by(facts, request));
+            // From here on a revocation or a reload finds it. What came between the first look and now, while the
+            // record was written, did not: look again.
+            if let Some(reason) = gate.overtaken(snapshot, caller, &open, now) {
+                return Action::Respond(refusal::respond(snapshot, request, &Refused { reason, ..refused }, now));
+            }
+            let identity = gate.told.about(caller, route, decision.tier.as_ref(), now);
+            let forward = Forward::new(permit, recorded, open, request, caller, route, identity);
             Action::Forward(Box::new(forward))
         }
         Verdict::Login { tier } => challenge::login(gate, snapshot, request, &refused, &tier, now),
@@ -164,6 +173,18 @@ async fn refuse_identity(
 fn refuse(snapshot: &Snapshot, request: &Request<'_>, mut note: Note, reason: Reason, now: Timestamp) -> Outcome {
     note.reason = Some(reason);
     note.respond(refusal::respond(snapshot, request, &Refused::because(reason), now))
+}
+
+impl Gate {
+    /// Why a request that was just allowed is not any more: its session ended, or a new configuration says no.
+    fn overtaken(&self, snapshot: &Snapshot, caller: &Caller, open: &Registration, now: Timestamp) -> Option<Reason> {
+        if caller.session.as_ref().is_some_and(|live| self.sessions.has_ended(&live.session.id)) {
+            return Some(Reason::SessionRevoked);
+        }
+        let current = self.snapshot.load();
+        let same = std::ptr::eq(Arc::as_ptr(&current), snapshot);
+        (!same && !open.is_still_allowed(&current, now)).then_some(Reason::NotAllowed)
+    }
 }
 
 impl Note {

@@ -3,6 +3,7 @@ use crate::edge::connection::ConnectionInfo;
 use http::header::{AsHeaderName, HeaderMap};
 use http::{Method, Uri, Version};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::path::{self, InvalidPath};
 
@@ -18,7 +19,7 @@ pub struct Request<'a> {
     pub path: &'a str,
     pub query: Option<&'a str>,
     pub headers: &'a HeaderMap,
-    pub connection: &'a ConnectionInfo,
+    pub connection: &'a Arc<ConnectionInfo>,
     /// Of requests to our own pages only; what is forwarded streams past the gate.
     pub body: &'a [u8],
 }

@@ -2,7 +2,7 @@
 use super::trust::TrustDomains;
 use super::{Cx, client_auth, headers, host, upstream};
 use crate::at::{At, List};
-use crate::config::{Preflight, Route};
+use crate::config::Route;
 use crate::file::route as typed;
 use crate::place::Place;
 use crate::units::Mistake;
@@ -14,6 +14,7 @@ pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains,
     let client_auth = client_auth::check(route.client_auth.as_ref(), domains, cx);
     let headers = headers::check(route.headers.as_ref(), cx);
     let upgrades = upgrades(&route.upgrades, cx);
+    let cors_origins = cors_origins(&route.cors_origins, cx);
     let name = route.name.text()?;
     Some(Route {
         name: name.into(),
@@ -24,13 +25,7 @@ pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains,
         client_auth: client_auth?,
         headers: headers?,
         preserve_host: flag(route.preserve_host.as_ref(), true)?,
-        cors_preflight: match &route.cors_preflight {
-            None => Preflight::Decide,
-            Some(at) => match at.get()? {
-                typed::Preflight::Decide => Preflight::Decide,
-                typed::Preflight::Pass => Preflight::Pass,
-            },
-        },
+        cors_origins: cors_origins?,
         title: route.title.as_ref().and_then(At::text).unwrap_or(name).to_owned(),
         description: route.description.as_ref().and_then(At::text).map(str::to_owned),
         listed: flag(route.listed.as_ref(), true)?,
@@ -80,15 +75,38 @@ fn path(text: &str) -> Result<String, Mistake> {
 }
 
 fn upgrades(list: &List<String>, cx: &mut Cx<'_>) -> Option<Vec<String>> {
+    each(list, upgrade, cx)
+}
+
+fn cors_origins(list: &List<String>, cx: &mut Cx<'_>) -> Option<Vec<String>> {
+    each(list, cors_origin, cx)
+}
+
+/// Every item, or none of them if one is wrong; all that are wrong are reported.
+fn each(list: &List<String>, parse: impl Fn(&str) -> Result<String, Mistake>, cx: &mut Cx<'_>) -> Option<Vec<String>> {
     let mut whole = list.whole;
     let mut found = Vec::new();
     for item in &list.items {
-        match cx.parse(item, upgrade) {
-            Some(token) => found.push(token),
+        match cx.parse(item, &parse) {
+            Some(value) => found.push(value),
             None => whole = false,
         }
     }
     whole.then_some(found)
+}
+
+/// As a browser writes it in `Origin` (RFC 6454 section 7): scheme, host, and the port unless it is 443.
+fn cors_origin(text: &str) -> Result<String, Mistake> {
+    let wrong = || Mistake::new(format!("`{text}` is not an https origin"));
+    if text == "*" || text == "null" {
+        return Err(wrong().hint("name each origin; scripts of any site could act as whoever is signed in"));
+    }
+    let url = url::Url::parse(text).map_err(|_| wrong().hint("as in `https://dash.example.test`"))?;
+    let origin = url.origin().ascii_serialization();
+    if url.scheme() != "https" || origin != text {
+        return Err(wrong().hint(format!("write `{}`", origin.replacen("http://", "https://", 1))));
+    }
+    Ok(origin)
 }
 
 fn upgrade(text: &str) -> Result<String, Mistake> {

@@ -18,7 +18,7 @@ pub(crate) struct Route {
     pub client_auth: Option<At<ClientAuth>>,
     pub headers: Option<At<Headers>>,
     pub preserve_host: Option<At<bool>>,
-    pub cors_preflight: Option<At<Preflight>>,
+    pub cors_origins: List<String>,
     pub title: Option<At<String>>,
     pub description: Option<At<String>>,
     pub listed: Option<At<bool>>,
@@ -78,11 +78,4 @@ pub(crate) struct Headers {
     pub groups_limited_to: Option<At<Vec<At<String>>>>,
     pub assertion: Option<At<bool>>,
     pub client_certificate: Option<At<bool>>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Preflight {
-    Decide,
-    Pass,
 }

@@ -8,7 +8,7 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key("version", "number", "required", "version of the file format: `1`"),
             key("zones", "names", "`{}`", "where people can be; everything else is `external`"),
-            key("zones.*", "mapping", "", "one zone; networks and listeners must both fit where both are given"),
+            key("zones.*", "mapping", "", "one zone: whoever comes by one of its listeners, else by the longest network that fits"),
             key("zones.*.networks", "list of networks", "`[]`", "addresses of it"),
             key("zones.*.listeners", "list of names", "`[]`", "listeners of it"),
             key("tiers", "list", "required", "the ladder of how strongly somebody is proven, lowest first"),

@@ -10,7 +10,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("state_dir", "folder", "`state`", "database, audit log, admin socket; of torhaus alone"),
             key("store", "mapping", "", "another place for the state than `state_dir`"),
             key("policy_file", "file", "`policy.yaml`", "the policy table"),
-            key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY lines and `X-Forwarded-*` count")
+            key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY headers are read; `X-Forwarded-*` of anybody are overwritten")
                 .because("whoever may write them can say to be anywhere, so nobody may by default"),
         ],
     },
@@ -121,7 +121,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("lookups.headscale", "mapping", "", "devices of the mesh"),
             key("lookups.posture", "mapping", "", "the state of devices"),
             key("lookups.geoip", "mapping", "", "countries of addresses"),
-            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format"),
+            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format (not built yet)"),
             key("lookups.geoip.named_networks", "names", "`{}`", "places you know yourself; they count before the database"),
             key("lookups.geoip.named_networks.*", "mapping", "", "one place"),
             key("lookups.geoip.named_networks.*.networks", "list of networks", "required", "`[10.0.0.0/8]`"),
@@ -164,8 +164,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].headers.assertion", "true/false", "`true`", "send `X-Torhaus-Assertion`, a signed statement of who it is"),
             key("routes[].headers.client_certificate", "true/false", "`false`", "send the client certificate as `Client-Cert` (RFC 9440)"),
             key("routes[].preserve_host", "true/false", "`true`", "send `Host` as the browser did; `false`: the upstream's own"),
-            key("routes[].cors_preflight", "`decide`, `pass`", "`decide`", "`pass`: preflights go to the application, without identity")
-                .because("a preflight carries no credentials, so `decide` refuses it unless the row is anonymous"),
+            key("routes[].cors_origins", "list of origins", "`[]`", "`https://host[:port]` whose scripts may call this route; the gate answers their preflights")
+                .because("a preflight carries no identity, so it never reaches the application"),
             key("routes[].title", "text", "its name", "what people read in the portal"),
             key("routes[].description", "text", "", "a sentence below it"),
             key("routes[].listed", "true/false", "`true`", "show it in the portal"),

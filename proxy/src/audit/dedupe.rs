@@ -108,11 +108,12 @@ fn make_room<K: Copy + Eq + Hash>(shard: &mut HashMap<K, Slot>, now: Timestamp) 
         let middle = times.len() / 2;
         let (_, median, _) = times.select_nth_unstable(middle);
         let median = *median;
-        let mut room = before - middle;
-        // Many may share the median's millisecond, so the count decides.
+        shard.retain(|_, slot| slot.at >= median);
+        // Many may share the median's millisecond: of those, as many as it takes.
+        let mut too_many = shard.len().saturating_sub(before - middle);
         shard.retain(|_, slot| {
-            let drop = slot.at <= median && room > 0;
-            room -= usize::from(drop);
+            let drop = slot.at == median && too_many > 0;
+            too_many -= usize::from(drop);
             !drop
         });
     }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Certificate, Name, SpiffeId, Timestamp};
+use torhaus_authz::{Certificate, Name, Reason, SpiffeId, Timestamp};
 use torhaus_config::Vouches;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -53,6 +53,20 @@ pub enum CertificateRefusal {
     Invalid,
 }
 
+impl CertificateRefusal {
+    /// In the words of the reasons.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Expired => Reason::CertificateExpired,
+            Self::Revoked => Reason::CertificateRevoked,
+            Self::RevocationUnknown => Reason::RevocationUnknown,
+            Self::UnknownAuthority | Self::NotYetValid | Self::WrongPurpose | Self::AmbiguousName | Self::NotVouchedFor | Self::Invalid => {
+                Reason::CertificateInvalid
+            }
+        }
+    }
+}
+
 /// A chain that was judged and believed.
 #[derive(Clone, Debug)]
 pub struct VerifiedCertificate {
@@ -65,9 +79,12 @@ pub struct VerifiedCertificate {
     good_until: Timestamp,
 }
 
+/// Fingerprint of a leaf, and the trust domains that were asked about it.
+type Judged = (Arc<str>, Arc<[Name]>);
+
 pub struct TrustDomains {
     domains: BTreeMap<Name, TrustDomain>,
-    judgements: Cache<(Arc<str>, Arc<[Name]>), Result<VerifiedCertificate, CertificateRefusal>>,
+    believed: Cache<Judged, Arc<VerifiedCertificate>>,
 }
 
 struct TrustDomain {
@@ -88,8 +105,7 @@ impl TrustDomains {
             TrustDomain::load(domain).map(|loaded| (loaded.name.clone(), loaded))
         };
         let domains = config.iter().map(load).collect::<Result<_, _>>()?;
-        let judgements = Cache::builder().max_capacity(KEPT_JUDGEMENTS).build();
-        Ok(Self { domains, judgements })
+        Ok(Self { domains, believed: Cache::new(KEPT_JUDGEMENTS) })
     }
 
     /// Judges a chain against the trust domains of a host. `sha256` is that of the leaf.
@@ -102,19 +118,17 @@ impl TrustDomains {
         chain: &[CertificateDer<'_>],
         sha256: &Arc<str>,
         now: Timestamp,
-    ) -> Result<VerifiedCertificate, CertificateRefusal> {
+    ) -> Result<Arc<VerifiedCertificate>, CertificateRefusal> {
         let key = (sha256.clone(), allowed.clone());
         // A refusal may end too (a certificate becomes valid), so only belief is kept.
-        if let Some(Ok(kept)) = self.judgements.get(&key)
+        if let Some(kept) = self.believed.get(&key)
             && now < kept.good_until
         {
             return Ok(kept);
         }
-        let judged = self.judge_anew(allowed, chain, sha256, now);
-        if judged.is_ok() {
-            self.judgements.insert(key, judged.clone());
-        }
-        judged
+        let judged = Arc::new(self.judge_anew(allowed, chain, sha256, now)?);
+        self.believed.insert(key, judged.clone());
+        Ok(judged)
     }
 
     pub fn judge_anew(
@@ -314,7 +328,7 @@ mod tests {
         let leaf = CertificateDer::from(issued.cert_der().to_vec());
         let allowed: Arc<[Name]> = ["ours".into(), "partner".into()].into();
         let sha256 = fingerprint(&leaf);
-        trust.judge(&allowed, &[leaf], &sha256, crate::clock::now()).map(|found| found.spiffe)
+        trust.judge(&allowed, &[leaf], &sha256, crate::clock::now()).map(|found| found.spiffe.clone())
     }
 
     #[test]
@@ -334,7 +348,7 @@ mod tests {
         let device = two.partner.issue(&LeafRequest::device("laptop"), now()).unwrap();
         assert_eq!(judge(&two.trust, &device), Ok(None));
         assert_eq!(
-            crate::login::challenge::reason_of(CertificateRefusal::NotVouchedFor),
+            CertificateRefusal::NotVouchedFor.reason(),
             torhaus_authz::Reason::CertificateInvalid
         );
     }

@@ -111,6 +111,10 @@ impl ProxyHttp for Engine {
         };
         // From here on there is one path: this one is routed, decided on, and forwarded.
         if head.uri.path() != target.path || head.uri.authority().is_some() {
+            // ... and one host: `:authority` (HTTP/2) is lost with the old address, and applications read `Host`.
+            if let Some(authority) = head.uri.authority().map(ToString::to_string) {
+                head.insert_header(HOST, authority)?;
+            }
             let query = head.uri.query();
             let rewritten = query.map_or_else(|| target.path.clone(), |query| format!("{}?{query}", target.path));
             let uri = rewritten.parse::<Uri>().map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?;
@@ -142,8 +146,7 @@ impl ProxyHttp for Engine {
                 let head = session.req_header();
                 let view = View { head, host: &ctx.host, port: target.port, connection: &connection };
                 let response = refusal::keep_form(&snapshot, &view.request(&body), &sign_in);
-                let response = cookie.iter().fold(response, |response, cookie| response.with_cookie(cookie));
-                answer::send(session, response.closing()).await
+                answer::send(session, response.with_cookie(&cookie).closing()).await
             }
             Action::Forward(forward) => {
                 if ctx.upgrade.as_ref().is_some_and(|token| !upgrade_allowed(&forward, token)) {
@@ -328,7 +331,7 @@ struct View<'a> {
     head: &'a RequestHeader,
     host: &'a str,
     port: Option<u16>,
-    connection: &'a ConnectionInfo,
+    connection: &'a Arc<ConnectionInfo>,
 }
 
 impl<'a> View<'a> {

@@ -105,10 +105,7 @@ pub enum BearerError {
 impl BearerError {
     /// The issuer could not be asked: 503, not 401.
     pub fn is_unavailable(&self) -> bool {
-        matches!(
-            self,
-            Self::Metadata(MetadataError::Fetch(_)) | Self::Key(KeyError::Fetch(_))
-        )
+        matches!(self, Self::Metadata(MetadataError::Fetch(_)) | Self::Key(KeyError::Fetch(_)))
     }
 
     /// What the caller is told: of the issuer's troubles only that there are some.
@@ -166,24 +163,12 @@ impl BearerVerifier {
             };
             let prefix = (!config.first).then(|| Arc::clone(&config.provider));
             let names = Names::new(prefix, Arc::clone(others), &config.user_claim, &config.groups_claim);
-            let acr_values = config
-                .tiers
-                .iter()
-                .map(|(tier, needs)| (Arc::clone(tier), needs.acr.clone()));
+            let acr_values = config.tiers.iter().map(|(tier, needs)| (Arc::clone(tier), needs.acr.clone()));
             let acr_values = Arc::new(acr_values.collect());
-            of_issuer.push(Issuer {
-                config: config.clone(),
-                metadata,
-                keys,
-                names,
-                acr_values,
-            });
+            of_issuer.push(Issuer { config: config.clone(), metadata, keys, names, acr_values });
         }
         // Never taken over: what a token means depends on names and tiers of the configuration.
-        let cache = Cache::builder()
-            .max_capacity(MAX_CACHED)
-            .time_to_live(CACHED_FOR)
-            .build();
+        let cache = Cache::builder().max_capacity(MAX_CACHED).time_to_live(CACHED_FOR).build();
         Ok(Self { issuers, cache })
     }
 
@@ -194,10 +179,7 @@ impl BearerVerifier {
             return Bearer::NotOurs;
         }
         let key: [u8; 32] = Sha256::digest(token).into();
-        let cached = self
-            .cache
-            .get(&key)
-            .filter(|cached| cached.generation == cached.keys.generation());
+        let cached = self.cache.get(&key).filter(|cached| cached.generation == cached.keys.generation());
         let identity = match cached {
             Some(cached) => Arc::clone(&cached.identity),
             None => match self.verify_anew(token, key, now).await {
@@ -210,10 +192,7 @@ impl BearerVerifier {
         if identity.expires.plus(LEEWAY) <= now {
             return Bearer::Refused(BearerError::Expired);
         }
-        match identity
-            .bound_to
-            .is_none_or(|thumbprint| is_thumbprint(certificate, thumbprint))
-        {
+        match identity.bound_to.is_none_or(|thumbprint| is_thumbprint(certificate, thumbprint)) {
             true => Bearer::Identified(identity),
             false => Bearer::Refused(BearerError::WrongCertificate),
         }
@@ -230,22 +209,13 @@ impl BearerVerifier {
         };
         let unverified = Unverified::parse(token)?;
         let audiences = owned(texts(unverified.unverified_claims(), "aud")?);
-        let ours = of_issuer
-            .iter()
-            .find(|issuer| audiences.contains(&issuer.config.audience));
+        let ours = of_issuer.iter().find(|issuer| audiences.contains(&issuer.config.audience));
         let issuer = ours.ok_or(BearerError::Audience)?;
         let metadata = issuer.metadata.get(now).await?;
         let (verified, generation) = issuer.keys.verify(&metadata.jwks_uri, unverified, now).await?;
         let identity = Arc::new(issuer.check(verified, now)?);
         let keys = Arc::clone(&issuer.keys);
-        self.cache.insert(
-            key,
-            Arc::new(Cached {
-                identity: Arc::clone(&identity),
-                keys,
-                generation,
-            }),
-        );
+        self.cache.insert(key, Arc::new(Cached { identity: Arc::clone(&identity), keys, generation }));
         Ok(Some(identity))
     }
 }
@@ -261,26 +231,15 @@ impl Issuer {
         if expires.plus(LEEWAY) <= now {
             return Err(BearerError::Expired);
         }
-        let (issued, not_before, auth_time) = (
-            time(&claims, "iat")?,
-            time(&claims, "nbf")?,
-            time(&claims, "auth_time")?,
-        );
-        if [issued, not_before, auth_time]
-            .into_iter()
-            .flatten()
-            .any(|at| at > now.plus(LEEWAY))
-        {
+        let (issued, not_before, auth_time) =
+            (time(&claims, "iat")?, time(&claims, "nbf")?, time(&claims, "auth_time")?);
+        if [issued, not_before, auth_time].into_iter().flatten().any(|at| at > now.plus(LEEWAY)) {
             return Err(BearerError::NotYetValid);
         }
-        let subject = text(&claims, "sub")?
-            .filter(|sub| is_subject(sub))
-            .ok_or(BearerError::Subject)?;
+        let subject = text(&claims, "sub")?.filter(|sub| is_subject(sub)).ok_or(BearerError::Subject)?;
         let amr = owned(texts(&claims, "amr")?);
         // RFC 9068 names the client `client_id`; Keycloak and authentik `azp`.
-        let client_id = text(&claims, "client_id")?
-            .or(text(&claims, "azp")?)
-            .unwrap_or_default();
+        let client_id = text(&claims, "client_id")?.or(text(&claims, "azp")?).unwrap_or_default();
         let evidence = Evidence {
             client_id,
             acr: text(&claims, "acr")?,
@@ -299,10 +258,7 @@ impl Issuer {
             }),
             display_name: display_name(&claims),
             email: email(&claims),
-            groups: self
-                .names
-                .groups(&claims)?
-                .map_or(Fact::Unknown(Why::NotGiven), Fact::Known),
+            groups: self.names.groups(&claims)?.map_or(Fact::Unknown(Why::NotGiven), Fact::Known),
             proofs: proofs::proofs(&self.config.tiers, &evidence, provider).into(),
             expires,
             bound_to: bound_to(&claims)?,
@@ -331,13 +287,10 @@ fn is_access_token(header: &Header, claims: &Claims) -> bool {
         Some(_) => return false,
     }
     // Keycloak: `Bearer` in access tokens, `ID`, `Refresh`, `Offline`, `Logout` in the others.
-    let payload_kind = claims
-        .get("typ")
-        .is_none_or(|kind| kind.as_str().is_some_and(|k| k.eq_ignore_ascii_case("bearer")));
+    let payload_kind =
+        claims.get("typ").is_none_or(|kind| kind.as_str().is_some_and(|k| k.eq_ignore_ascii_case("bearer")));
     // AWS Cognito.
-    let token_use = claims
-        .get("token_use")
-        .is_none_or(|kind| kind.as_str() == Some("access"));
+    let token_use = claims.get("token_use").is_none_or(|kind| kind.as_str() == Some("access"));
     let of_others = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
     payload_kind && token_use && !of_others.iter().any(|claim| claims.contains_key(*claim))
 }
@@ -347,13 +300,8 @@ fn bound_to(claims: &Claims) -> Result<Option<[u8; 32]>, BearerError> {
     let Some(confirmation) = claims.get("cnf") else {
         return Ok(None);
     };
-    let thumbprint = confirmation
-        .as_object()
-        .filter(|members| members.len() == 1)
-        .and_then(|m| m.get("x5t#S256"));
-    let bytes = thumbprint
-        .and_then(Value::as_str)
-        .and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok());
+    let thumbprint = confirmation.as_object().filter(|members| members.len() == 1).and_then(|m| m.get("x5t#S256"));
+    let bytes = thumbprint.and_then(Value::as_str).and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok());
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
     bytes.map(Some).ok_or(BearerError::UnknownBinding)
 }

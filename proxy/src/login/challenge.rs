@@ -1,6 +1,6 @@
 //! What a caller is told who has to sign in or step up: a browser is sent on its way, everybody else gets a 401 that
-//! says what is missing. A redirect is for navigations only: a script, a socket or a tool would follow it into a form.
-use crate::edge::trust::CertificateRefusal;
+//! says what is missing, or the 403 of a certificate that does not count. A redirect is for navigations only: a
+//! script, a socket or a tool would follow it into a form.
 use crate::gate::{Action, Gate};
 use crate::identify::challenge::Challenge;
 use crate::login::handover;
@@ -29,15 +29,16 @@ pub fn login(
     // Somebody tried with a certificate that does not count: say that, not "sign in".
     let reason = match refused.caller {
         Some(caller) => match caller.certificate_refusal {
-            Some(refusal) => reason_of(refusal),
+            Some(refusal) => refusal.reason(),
             None if caller.session_ended => Reason::SessionExpired,
             None => refused.reason,
         },
         None => refused.reason,
     };
-    let mut response = refusal::respond(snapshot, request, &Refused { reason, ..refused.clone() }, now);
-    response.status = StatusCode::UNAUTHORIZED;
-    Action::Respond(with(response, Some(&Challenge::Missing.header())))
+    let response = refusal::respond(snapshot, request, &Refused { reason, ..refused.clone() }, now);
+    // A certificate that does not count is a 403: the body says so, and no token is asked for.
+    let challenge = (response.status == StatusCode::UNAUTHORIZED).then(|| Challenge::Missing.header());
+    Action::Respond(with(response, challenge.as_deref()))
 }
 
 /// The person is known and has to prove more.
@@ -53,8 +54,7 @@ pub fn step_up(
     if pages::prefers_html(request.headers) {
         return browser(gate, snapshot, request, refused, tier, Some(max_age), now);
     }
-    let mut response = refusal::respond(snapshot, request, refused, now);
-    response.status = StatusCode::UNAUTHORIZED;
+    let response = refusal::respond(snapshot, request, refused, now);
     let token = refused.caller.and_then(|caller| caller.bearer.as_ref());
     let challenge = token.map(|token| token.step_up_challenge(tier, Some(max_age)));
     Action::Respond(with(response, challenge.as_deref()))
@@ -85,24 +85,5 @@ fn browser(
     if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Action::KeepForm { sign_in: url, cookie };
     }
-    let response = Response::redirect(&url);
-    Action::Respond(match cookie {
-        Some(cookie) => response.with_cookie(&cookie),
-        None => response,
-    })
-}
-
-/// Why a certificate was not believed, in the words of the reasons.
-pub fn reason_of(refusal: CertificateRefusal) -> Reason {
-    match refusal {
-        CertificateRefusal::Expired => Reason::CertificateExpired,
-        CertificateRefusal::Revoked => Reason::CertificateRevoked,
-        CertificateRefusal::RevocationUnknown => Reason::RevocationUnknown,
-        CertificateRefusal::UnknownAuthority
-        | CertificateRefusal::NotYetValid
-        | CertificateRefusal::WrongPurpose
-        | CertificateRefusal::AmbiguousName
-        | CertificateRefusal::NotVouchedFor
-        | CertificateRefusal::Invalid => Reason::CertificateInvalid,
-    }
+    Action::Respond(Response::redirect(&url).with_cookie(&cookie))
 }

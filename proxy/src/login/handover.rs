@@ -54,7 +54,7 @@ struct Code {
 }
 
 /// The portal's address for signing in (or stepping up) for a host, and the nonce cookie that the host has to set for
-/// the way back, unless this browser has one.
+/// the way back.
 ///
 /// # Errors
 /// No randomness, or the seal failed.
@@ -65,11 +65,12 @@ pub fn to_portal(
     tier: Option<&Name>,
     max_age: Option<Duration>,
     now: Timestamp,
-) -> Result<(String, Option<String>), Unavailable> {
-    // A nonce that is there already serves other tabs of this browser that wait for their code.
-    let (nonce, known) = match request.cookie(cookie::NONCE).and_then(Ticket::parse) {
-        Some(nonce) => (nonce, true),
-        None => (Ticket::new()?, false),
+) -> Result<(String, String), Unavailable> {
+    // A nonce that is there already serves other tabs of this browser that wait for their code. It is set again, so
+    // that it lives as long as this wish.
+    let nonce = match request.cookie(cookie::NONCE).and_then(Ticket::parse) {
+        Some(nonce) => nonce,
+        None => Ticket::new()?,
     };
     // After a form the way back is the front page: its address may only make sense as a POST.
     let navigation = matches!(*request.method, Method::GET | Method::HEAD);
@@ -86,7 +87,7 @@ pub fn to_portal(
         gate.sealer.seal_text(SEAL_PURPOSE, &serde_json::to_vec(&wish).unwrap_or_default(), now.plus(WISH_LIFE));
     let sealed = sealed.map_err(|error| Unavailable(error.to_string()))?;
     let url = format!("{}/login?to={sealed}", portal_origin(snapshot));
-    Ok((url, (!known).then(|| cookie::set_for(cookie::NONCE, nonce.expose(), NONCE_SECONDS))))
+    Ok((url, cookie::set_for(cookie::NONCE, nonce.expose(), NONCE_SECONDS)))
 }
 
 /// The wish in the portal's `to` parameter; none if it is not ours, too old, or for a host that is gone.
@@ -133,9 +134,8 @@ pub async fn accept(gate: &Gate, request: &Request<'_>, now: Timestamp) -> Resul
     if !added.map_err(|_| Reason::StoreUnavailable)? {
         return Err(Reason::SessionRevoked);
     }
-    Ok(Response::redirect(&code.return_to)
-        .with_cookie(&cookie::set(cookie::SESSION, handle.expose()))
-        .with_cookie(&cookie::clear(cookie::NONCE)))
+    // The nonce stays: another tab of this browser may still be on its way with a code of its own.
+    Ok(Response::redirect(&code.return_to).with_cookie(&cookie::set(cookie::SESSION, handle.expose())))
 }
 
 /// Whether a session needs no further proof for what a host asks.

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use torhaus_authz::Timestamp;
 use url::Url;
 
-/// Contract section 2, rule 3: unknown key ids cause one fetch, this far apart.
+/// Unknown key ids cause one fetch, this far apart.
 const UNKNOWN_KID_INTERVAL: Duration = Duration::from_secs(60);
 /// Older than this, the set is asked for again in the background, so that a key withdrawn there goes here too.
 const REFRESH_AFTER: Duration = Duration::from_secs(900);
@@ -84,11 +84,7 @@ enum Fits {
 
 impl KeySource {
     pub fn new(http: Arc<HttpClient>) -> Arc<Self> {
-        Arc::new(Self {
-            http,
-            current: ArcSwapOption::empty(),
-            flight: Mutex::new(LastAttempt::default()),
-        })
+        Arc::new(Self { http, current: ArcSwapOption::empty(), flight: Mutex::new(LastAttempt::default()) })
     }
 
     /// Checks the signature of a token with the key that its `kid` names. Also tells the generation of the keys.
@@ -146,10 +142,7 @@ impl KeySource {
 
     /// Without making the caller wait; at most once a minute, also while the provider is down.
     fn refresh_behind(self: &Arc<Self>, jwks_uri: &Url, now: Timestamp) {
-        let due = self
-            .flight
-            .try_lock()
-            .is_ok_and(|last| !last.within(UNKNOWN_KID_INTERVAL, now));
+        let due = self.flight.try_lock().is_ok_and(|last| !last.within(UNKNOWN_KID_INTERVAL, now));
         if !due {
             return;
         }
@@ -187,9 +180,8 @@ impl KeySource {
         match result {
             Ok(mut loaded) => {
                 let before = self.current.load_full();
-                loaded.generation = before.map_or(1, |before| {
-                    before.generation + u64::from(before.fingerprint != loaded.fingerprint)
-                });
+                loaded.generation =
+                    before.map_or(1, |before| before.generation + u64::from(before.fingerprint != loaded.fingerprint));
                 let loaded = Arc::new(loaded);
                 self.current.store(Some(Arc::clone(&loaded)));
                 Ok(loaded)
@@ -241,28 +233,17 @@ impl Loaded {
             hash.update(key.to_string());
         }
         // RFC 7517 s5: keys of an unknown type, or that miss a member, are ignored.
-        let keys: Vec<Key> = set
-            .keys
-            .into_iter()
-            .filter_map(|value| Key::parse(serde_json::from_value(value).ok()?))
-            .collect();
+        let keys: Vec<Key> =
+            set.keys.into_iter().filter_map(|value| Key::parse(serde_json::from_value(value).ok()?)).collect();
         if keys.is_empty() {
             return Err(KeyError::NoUsableKeys);
         }
-        Ok(Self {
-            from,
-            keys,
-            fingerprint: hash.finalize().into(),
-            generation: 0,
-            at,
-        })
+        Ok(Self { from, keys, fingerprint: hash.finalize().into(), generation: 0, at })
     }
 
     fn select(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Key, KeyError> {
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| key.serves(algorithm) && (id.is_none() || key.id.as_deref() == id));
+        let mut fitting =
+            self.keys.iter().filter(|key| key.serves(algorithm) && (id.is_none() || key.id.as_deref() == id));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Ok(key),
             (None, _) => Err(KeyError::UnknownKey),
@@ -297,12 +278,7 @@ impl Key {
             Some(name) => Some(signature_algorithm(&name)?),
             None => None,
         };
-        Some(Self {
-            id: jwk.kid,
-            fits,
-            only,
-            key,
-        })
+        Some(Self { id: jwk.kid, fits, only, key })
     }
 
     fn serves(&self, algorithm: Algorithm) -> bool {

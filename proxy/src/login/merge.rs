@@ -31,10 +31,7 @@ fn newer(before: &Tokens, now: Tokens) -> Tokens {
 fn newest(before: &[Proof], now: Vec<Proof>) -> Vec<Proof> {
     let mut all = now;
     for proof in before {
-        match all
-            .iter_mut()
-            .find(|p| p.tier == proof.tier && p.provider == proof.provider)
-        {
+        match all.iter_mut().find(|p| p.tier == proof.tier && p.provider == proof.provider) {
             Some(known) => known.proven_at = known.proven_at.max(proof.proven_at),
             None => all.push(proof.clone()),
         }
@@ -54,10 +51,7 @@ mod tests {
             proven_at: Timestamp::from_seconds(at),
             provider: "corp".into(),
         };
-        let all = newest(
-            &[proof("mfa", 10), proof("hardware", 20)],
-            vec![proof("mfa", 30), proof("standard", 30)],
-        );
+        let all = newest(&[proof("mfa", 10), proof("hardware", 20)], vec![proof("mfa", 30), proof("standard", 30)]);
         assert_eq!(all, [proof("mfa", 30), proof("standard", 30), proof("hardware", 20)]);
         assert_eq!(newest(&[proof("mfa", 50)], vec![proof("mfa", 30)]), [proof("mfa", 50)]);
     }

@@ -15,6 +15,11 @@ use super::provider::OidcProvider;
 use super::session::{Ticket, Tokens};
 use super::token_endpoint::{self, TokenResponse};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow, CoreClient, CoreJsonWebKeySet};
+use openidconnect::{
+    AuthUrl, AuthenticationContextClass, ClientId, CsrfToken, IssuerUrl, LoginHint, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, Scope,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -26,7 +31,7 @@ use torhaus_config::TierProof;
 use url::Url;
 use zeroize::Zeroize as _;
 
-/// Contract section 6: a login under way is kept at most this long. It is also how long `put_once` should keep it.
+/// A login under way is kept at most this long. It is also how long `put_once` should keep it.
 pub const LOGIN_LIFETIME: Duration = Duration::from_secs(600);
 
 /// What a login asks for. Asking proves nothing.
@@ -107,7 +112,7 @@ impl OidcProvider {
         };
         let metadata = self.metadata(now).await?;
         let endpoint = metadata.authorization_endpoint.clone();
-        let mut url = endpoint.ok_or(LoginError::NoEndpoint("authorization_endpoint"))?;
+        let endpoint = endpoint.ok_or(LoginError::NoEndpoint("authorization_endpoint"))?;
         let secret = || Ticket::new().map(|t| t.expose().to_owned()).map_err(|_| LoginError::NoRandomness);
         let client = needs.and_then(|needs| needs.client.as_ref()).unwrap_or(&self.config.client);
         let claims = needs.filter(|needs| needs.request_essential).and_then(essential_claims);
@@ -123,37 +128,61 @@ impl OidcProvider {
             wish,
             at: now,
         };
-        let mut query = url.query_pairs_mut();
-        query
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &started.client_id)
-            .append_pair("redirect_uri", &self.redirect_uri)
-            .append_pair("scope", &self.scope())
-            .append_pair("state", state)
-            .append_pair("nonce", &started.nonce)
-            .append_pair("code_challenge", &sha256(&started.pkce_verifier))
-            .append_pair("code_challenge_method", "S256");
-        if let Some(values) = needs.map(wanted_acr).filter(|values| !values.is_empty()) {
-            query.append_pair("acr_values", &values.join(" "));
-        }
-        if let Some(claims) = &claims {
-            query.append_pair("claims", claims);
-        }
-        if let Some(max_age) = started.wish.max_age {
-            // authentik takes 0 for "not given"; the caller's `force` says "again" without a number.
-            query.append_pair("max_age", &max_age.as_secs().max(1).to_string());
-        }
-        if started.wish.force {
-            query.append_pair("prompt", "login");
-        }
-        if let Some(hint) = &started.wish.login_hint {
-            query.append_pair("login_hint", hint);
-        }
-        if let Some(language) = &started.wish.ui_language {
-            query.append_pair("ui_locales", language);
-        }
-        drop(query);
+        // Core 1.0 s5.5.1.1: what a provider makes of a wish beside a demand is unspecified, and to some the wish is the
+        // last word. One that does not read demands gets the wish as well.
+        let demand_is_read = claims.is_some() && metadata.claims_parameter;
+        let acr_values = needs.filter(|_| !demand_is_read).map(wanted_acr).unwrap_or_default();
+        let url = self.authorization_url(endpoint, &started, state, acr_values, claims)?;
         Ok((url, started))
+    }
+
+    /// The authentication request (OpenID Connect Core 1.0 s3.1.2.1), with PKCE S256 always (RFC 9700 s2.1.1).
+    fn authorization_url(
+        &self,
+        endpoint: Url,
+        started: &Started,
+        state: &str,
+        acr_values: &[String],
+        claims: Option<String>,
+    ) -> Result<Url, LoginError> {
+        let issuer = IssuerUrl::from_url(self.config.issuer.clone());
+        let redirect =
+            RedirectUrl::new(self.redirect_uri.clone()).map_err(|_| LoginError::NoEndpoint("redirect_uri"))?;
+        let verifier = PkceCodeVerifier::new(started.pkce_verifier.to_string());
+        let wish = &started.wish;
+        let client = CoreClient::new(ClientId::new(started.client_id.clone()), issuer, CoreJsonWebKeySet::default())
+            .set_auth_uri(AuthUrl::from_url(endpoint))
+            .set_redirect_uri(redirect);
+        let (state, nonce) = (state.to_owned(), started.nonce.to_string());
+        let mut request = client
+            .authorize_url(
+                CoreAuthenticationFlow::AuthorizationCode,
+                move || CsrfToken::new(state),
+                move || openidconnect::Nonce::new(nonce),
+            )
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
+            // The crate names `openid` itself.
+            .add_scopes(self.config.scopes.iter().filter(|s| *s != "openid").cloned().map(Scope::new));
+        for value in acr_values {
+            request = request.add_auth_context_value(AuthenticationContextClass::new(value.to_owned()));
+        }
+        if let Some(claims) = claims {
+            request = request.add_extra_param("claims", claims);
+        }
+        if let Some(max_age) = wish.max_age {
+            // authentik takes 0 for "not given"; the caller's `force` says "again" without a number.
+            request = request.set_max_age(max_age.max(Duration::from_secs(1)));
+        }
+        if wish.force {
+            request = request.add_prompt(CoreAuthPrompt::Login);
+        }
+        if let Some(hint) = &wish.login_hint {
+            request = request.set_login_hint(LoginHint::new(hint.clone()));
+        }
+        if let Some(language) = &wish.ui_language {
+            request = request.add_extra_param("ui_locales", language.clone());
+        }
+        Ok(request.url().0)
     }
 
     /// Takes the browser's answer to a login that [`Self::start`] began. The caller has taken `started` out of the
@@ -273,14 +302,6 @@ impl OidcProvider {
             }
         }
         Profile::read(&self.names, &claims, without_groups)
-    }
-
-    fn scope(&self) -> String {
-        let mut scopes: Vec<&str> = self.config.scopes.iter().map(String::as_str).collect();
-        if !scopes.contains(&"openid") {
-            scopes.insert(0, "openid");
-        }
-        scopes.join(" ")
     }
 }
 

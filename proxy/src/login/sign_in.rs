@@ -10,6 +10,7 @@ use crate::login::oidc::{LOGIN_LIFETIME, SignedIn, Started, Wish};
 use crate::login::provider::OidcProvider;
 use crate::login::revoke;
 use crate::login::session::{Purpose, Session, Ticket, TicketHash, Tokens, Which};
+use crate::metrics::LoginResult;
 use crate::portal::pages;
 use crate::recording;
 use crate::refusal::{self, Refused};
@@ -89,6 +90,7 @@ pub async fn callback(
         Ok(signed_in) => signed_in,
         Err(error) => {
             tracing::warn!(provider = %provider.config().name, %error, "a login failed");
+            gate.metrics.login(&provider.config().name, result_of(error.page()));
             let entry = Entry {
                 detail: Some(error.to_string().into()),
                 ..recording::of_request(request, Kind::LoginFailed, now)
@@ -98,6 +100,8 @@ pub async fn callback(
         }
     };
     let not_proven = signed_in.not_proven.is_some();
+    let result = if not_proven { LoginResult::NotProven } else { LoginResult::Done };
+    gate.metrics.login(&provider.config().name, result);
     let before = browser_session(gate, request, now).await?;
     let (session, handle) = establish(gate, snapshot, request, before, signed_in, now).await?;
 
@@ -178,22 +182,18 @@ async fn begin(
         tracing::warn!(provider = %provider.config().name, %error, "a login could not begin");
         reason_of(error.page())
     })?;
-    let (browser, known) = match request.cookie(cookie::BROWSER).and_then(Ticket::parse) {
-        Some(browser) => (browser, true),
-        None => (Ticket::new().map_err(|_| Reason::StoreUnavailable)?, false),
+    // One for all tabs, and set again, so that it lives as long as this login may take.
+    let browser = match request.cookie(cookie::BROWSER).and_then(Ticket::parse) {
+        Some(browser) => browser,
+        None => Ticket::new().map_err(|_| Reason::StoreUnavailable)?,
     };
     let under_way = UnderWay { started, host, browser: browser.hash().0, attempt };
     let value = serde_json::to_vec(&under_way).unwrap_or_default();
     let sealed = gate.sealer.seal(SEAL_PURPOSE, &value).map_err(|_| Reason::StoreUnavailable)?;
     let put = gate.sessions.store.put_once(Purpose::LoginState, state.hash(), &sealed, now.plus(LOGIN_LIFETIME));
     put.await.map_err(|_| Reason::StoreUnavailable)?;
-    let response = Response::redirect(url.as_str());
     let seconds = u32::try_from(LOGIN_LIFETIME.as_secs()).unwrap_or(u32::MAX);
-    Ok(if known {
-        response
-    } else {
-        response.with_cookie(&cookie::set_for(cookie::BROWSER, browser.expose(), seconds))
-    })
+    Ok(Response::redirect(url.as_str()).with_cookie(&cookie::set_for(cookie::BROWSER, browser.expose(), seconds)))
 }
 
 /// The login that a callback belongs to: known, not used, begun by this very browser.
@@ -278,6 +278,14 @@ async fn record_login(
         ..recording::of_request(request, kind, now)
     };
     gate.audit.event(entry).await.map(|_| ()).map_err(|_| Reason::RecordUnavailable)
+}
+
+fn result_of(page: LoginPage) -> LoginResult {
+    match page {
+        LoginPage::TierNotProven => LoginResult::NotProven,
+        LoginPage::ProviderDown => LoginResult::Unavailable,
+        LoginPage::Declined | LoginPage::Expired | LoginPage::Misconfigured => LoginResult::Failed,
+    }
 }
 
 fn reason_of(page: LoginPage) -> Reason {

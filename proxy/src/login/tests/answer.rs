@@ -1,4 +1,4 @@
-//! attacks.md 22: answers that belong to another login, another browser, another provider.
+//! Answers that belong to another login, another browser, another provider.
 use super::fake::{Fake, NOW, Reply};
 use super::*;
 use crate::login::error::{LoginPage, Refusal};
@@ -20,33 +20,17 @@ async fn answered(change: impl FnOnce(&mut CallbackParams)) -> (Fake, Result<Sig
 async fn an_answer_that_is_not_for_this_login_is_refused_before_the_code_is_used() {
     type Change = fn(&mut CallbackParams);
     let cases: [(&str, Change, LoginError); 7] = [
-        (
-            "another state",
-            |c| c.state = Some(Zeroizing::new("A".repeat(43))),
-            LoginError::State,
-        ),
+        ("another state", |c| c.state = Some(Zeroizing::new("A".repeat(43))), LoginError::State),
         ("no state", |c| c.state = None, LoginError::State),
-        (
-            "an empty state",
-            |c| c.state = Some(Zeroizing::default()),
-            LoginError::State,
-        ),
-        (
-            "another issuer",
-            |c| c.iss = Some("https://evil.test".to_owned()),
-            LoginError::MixUp,
-        ),
+        ("an empty state", |c| c.state = Some(Zeroizing::default()), LoginError::State),
+        ("another issuer", |c| c.iss = Some("https://evil.test".to_owned()), LoginError::MixUp),
         (
             "another issuer's error",
             |c| (c.iss, c.error) = (Some("https://evil.test".to_owned()), Some("access_denied".to_owned())),
             LoginError::MixUp,
         ),
         ("no code", |c| c.code = None, LoginError::NoCode),
-        (
-            "an empty code",
-            |c| c.code = Some(Zeroizing::default()),
-            LoginError::NoCode,
-        ),
+        ("an empty code", |c| c.code = Some(Zeroizing::default()), LoginError::NoCode),
     ];
     for (name, change, expected) in cases {
         let (fake, result) = answered(change).await;
@@ -62,48 +46,24 @@ async fn the_issuer_parameter_is_demanded_where_the_provider_promises_it() {
     let provider = build(config(&fake));
     let (started, claims) = begin(&provider, &fake, Wish::default()).await;
     fake.answer_with(&fake.sign(&claims));
-    assert_eq!(
-        provider.finish(&started, &good_callback(), NOW).await.err(),
-        Some(LoginError::NoIssuer)
-    );
-    let slash = CallbackParams {
-        iss: Some(format!("{}/", fake.issuer())),
-        ..good_callback()
-    };
-    assert_eq!(
-        provider.finish(&started, &slash, NOW).await.err(),
-        Some(LoginError::MixUp)
-    );
-    let exact = CallbackParams {
-        iss: Some(fake.issuer()),
-        ..good_callback()
-    };
+    assert_eq!(provider.finish(&started, &good_callback(), NOW).await.err(), Some(LoginError::NoIssuer));
+    let slash = CallbackParams { iss: Some(format!("{}/", fake.issuer())), ..good_callback() };
+    assert_eq!(provider.finish(&started, &slash, NOW).await.err(), Some(LoginError::MixUp));
+    let exact = CallbackParams { iss: Some(fake.issuer()), ..good_callback() };
     provider.finish(&started, &exact, NOW).await.expect("the right issuer");
 }
 
 #[tokio::test]
 async fn two_providers_do_not_share_an_answer() {
     let (one, other) = (Fake::start().await, Fake::start().await);
-    let (corp, partner) = (
-        build(config(&one)),
-        build(Provider {
-            name: "partner".into(),
-            first: false,
-            ..config(&other)
-        }),
-    );
+    let (corp, partner) =
+        (build(config(&one)), build(Provider { name: "partner".into(), first: false, ..config(&other) }));
     let (started, claims) = begin(&corp, &one, Wish::default()).await;
     other.answer_with(&other.sign(&claims));
-    assert_eq!(
-        partner.finish(&started, &good_callback(), NOW).await.err(),
-        Some(LoginError::OtherProvider)
-    );
+    assert_eq!(partner.finish(&started, &good_callback(), NOW).await.err(), Some(LoginError::OtherProvider));
     // The same name with another issuer: the configuration was changed during the login.
     let moved = build(config(&other));
-    assert_eq!(
-        moved.finish(&started, &good_callback(), NOW).await.err(),
-        Some(LoginError::OtherProvider)
-    );
+    assert_eq!(moved.finish(&started, &good_callback(), NOW).await.err(), Some(LoginError::OtherProvider));
     assert_eq!(other.asked("/token"), 0);
 }
 
@@ -114,10 +74,7 @@ async fn a_login_ends_after_ten_minutes() {
     let (started, claims) = begin(&provider, &fake, Wish::default()).await;
     fake.answer_with(&fake.sign(&claims));
     let late = NOW.plus(Duration::from_secs(601));
-    assert_eq!(
-        provider.finish(&started, &good_callback(), late).await.err(),
-        Some(LoginError::TooSlow)
-    );
+    assert_eq!(provider.finish(&started, &good_callback(), late).await.err(), Some(LoginError::TooSlow));
 }
 
 #[tokio::test]
@@ -145,31 +102,13 @@ async fn the_code_is_exchanged_with_the_verifier_of_this_login() {
 async fn the_client_secret_goes_where_the_provider_wants_it() {
     let fake = Fake::start().await;
     fake.discovery(|document| document["token_endpoint_auth_methods_supported"] = json!(["client_secret_post"]));
-    login(&build(config(&fake)), &fake, Wish::default(), |_| {})
-        .await
-        .unwrap();
+    login(&build(config(&fake)), &fake, Wish::default(), |_| {}).await.unwrap();
     let seen = fake.seen("/token").remove(0);
-    assert_eq!(
-        (seen.authorization, &*seen.form["client_secret"]),
-        (None, "s+cret & more")
-    );
+    assert_eq!((seen.authorization, &*seen.form["client_secret"]), (None, "s+cret & more"));
 
-    let public = OidcClient {
-        id: "torhaus".to_owned(),
-        secret: Secret::new(String::new()),
-    };
+    let public = OidcClient { id: "torhaus".to_owned(), secret: Secret::new(String::new()) };
     let fake = Fake::start().await;
-    login(
-        &build(Provider {
-            client: public,
-            ..config(&fake)
-        }),
-        &fake,
-        Wish::default(),
-        |_| {},
-    )
-    .await
-    .unwrap();
+    login(&build(Provider { client: public, ..config(&fake) }), &fake, Wish::default(), |_| {}).await.unwrap();
     let seen = fake.seen("/token").remove(0);
     assert_eq!((seen.authorization, &*seen.form["client_id"]), (None, "torhaus"));
 }
@@ -181,11 +120,7 @@ async fn what_the_provider_says_becomes_a_page() {
         ("access_denied", Refusal::AccessDenied, LoginPage::Declined),
         ("login_required", Refusal::LoginRequired, LoginPage::Expired),
         ("interaction_required", Refusal::InteractionRequired, LoginPage::Expired),
-        (
-            "unmet_authentication_requirements",
-            Refusal::TierNotMet,
-            LoginPage::TierNotProven,
-        ),
+        ("unmet_authentication_requirements", Refusal::TierNotMet, LoginPage::TierNotProven),
         (
             "temporarily_unavailable",
             Refusal::Unavailable("temporarily_unavailable".to_owned()),
@@ -193,11 +128,7 @@ async fn what_the_provider_says_becomes_a_page() {
         ),
         ("invalid_scope", other("invalid_scope"), LoginPage::Misconfigured),
         // Into a log goes a word, never a line break or a page.
-        (
-            "a\r\nb<script>\u{1b}[31m",
-            other("abscript31m"),
-            LoginPage::Misconfigured,
-        ),
+        ("a\r\nb<script>\u{1b}[31m", other("abscript31m"), LoginPage::Misconfigured),
         (&"x".repeat(5000), other(&"x".repeat(64)), LoginPage::Misconfigured),
     ] {
         let (_, result) = answered(|callback| callback.error = Some(code.to_owned())).await;
@@ -211,10 +142,7 @@ async fn what_the_provider_says_becomes_a_page() {
 async fn a_token_endpoint_that_refuses_or_answers_nonsense_is_named() {
     let tokens = |extra: Value| {
         let mut answer = json!({"access_token": "a", "token_type": "Bearer", "id_token": "x"});
-        answer
-            .as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
+        answer.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         Reply::json(&answer)
     };
     let fake = Fake::start().await;
@@ -234,54 +162,19 @@ async fn a_token_endpoint_that_refuses_or_answers_nonsense_is_named() {
             token(TokenError::Refused("invalid_client".to_owned())),
             LoginPage::Misconfigured,
         ),
-        (
-            "busy",
-            Reply::text(429, ""),
-            token(TokenError::Unavailable(429)),
-            LoginPage::ProviderDown,
-        ),
-        (
-            "broken",
-            Reply::text(500, "x"),
-            token(TokenError::Unavailable(500)),
-            LoginPage::ProviderDown,
-        ),
-        (
-            "a page",
-            Reply::text(200, "<html>"),
-            token(TokenError::Malformed),
-            LoginPage::Misconfigured,
-        ),
-        (
-            "a page with 400",
-            Reply::text(400, "<html>"),
-            token(TokenError::Malformed),
-            LoginPage::Misconfigured,
-        ),
-        (
-            "201",
-            Reply::text(201, "{}"),
-            token(TokenError::Malformed),
-            LoginPage::Misconfigured,
-        ),
-        (
-            "DPoP",
-            tokens(json!({"token_type": "DPoP"})),
-            token(TokenError::Malformed),
-            LoginPage::Misconfigured,
-        ),
+        ("busy", Reply::text(429, ""), token(TokenError::Unavailable(429)), LoginPage::ProviderDown),
+        ("broken", Reply::text(500, "x"), token(TokenError::Unavailable(500)), LoginPage::ProviderDown),
+        ("a page", Reply::text(200, "<html>"), token(TokenError::Malformed), LoginPage::Misconfigured),
+        ("a page with 400", Reply::text(400, "<html>"), token(TokenError::Malformed), LoginPage::Misconfigured),
+        ("201", Reply::text(201, "{}"), token(TokenError::Malformed), LoginPage::Misconfigured),
+        ("DPoP", tokens(json!({"token_type": "DPoP"})), token(TokenError::Malformed), LoginPage::Misconfigured),
         (
             "no access token",
             tokens(json!({"access_token": ""})),
             token(TokenError::Malformed),
             LoginPage::Misconfigured,
         ),
-        (
-            "no ID token",
-            tokens(json!({"id_token": null})),
-            LoginError::NoIdToken,
-            LoginPage::Misconfigured,
-        ),
+        ("no ID token", tokens(json!({"id_token": null})), LoginError::NoIdToken, LoginPage::Misconfigured),
     ] {
         fake.reply("/token", reply);
         let error = provider.finish(&started, &good_callback(), NOW).await.expect_err(name);

@@ -33,12 +33,7 @@ impl Reply {
     }
 
     pub(crate) fn text(status: u16, body: &str) -> Self {
-        Self {
-            status,
-            location: None,
-            body: body.to_owned(),
-            delay: Duration::ZERO,
-        }
+        Self { status, location: None, body: body.to_owned(), delay: Duration::ZERO }
     }
 
     pub(crate) fn after(self, delay: Duration) -> Self {
@@ -73,11 +68,7 @@ impl Fake {
         let inner = Arc::new(Mutex::new(Inner::default()));
         let app = axum::Router::new().fallback(serve).with_state(Arc::clone(&inner));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let fake = Self {
-            base,
-            inner,
-            key: FakeKey::es256("k1"),
-        };
+        let fake = Self { base, inner, key: FakeKey::es256("k1") };
         fake.discovery(|_| {});
         fake.publish(&[&fake.key]);
         fake
@@ -129,8 +120,7 @@ impl Fake {
 
     /// Signs with the provider's key, honestly.
     pub(crate) fn sign(&self, claims: &Value) -> String {
-        self.key
-            .sign(&json!({"alg": "ES256", "kid": "k1", "typ": "JWT"}), claims)
+        self.key.sign(&json!({"alg": "ES256", "kid": "k1", "typ": "JWT"}), claims)
     }
 
     /// What the token endpoint answers next, and from then on.
@@ -148,20 +138,10 @@ impl Fake {
 async fn serve(State(inner): State<Arc<Mutex<Inner>>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let reply = {
         let mut inner = inner.lock().unwrap();
-        let authorization = headers
-            .get("authorization")
-            .map(|value| value.to_str().unwrap().to_owned());
+        let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
         let form = url::form_urlencoded::parse(&body).into_owned().collect();
-        inner
-            .seen
-            .entry(uri.path().to_owned())
-            .or_default()
-            .push(Seen { authorization, form });
-        inner
-            .replies
-            .get(uri.path())
-            .cloned()
-            .unwrap_or_else(|| Reply::text(404, "no such page"))
+        inner.seen.entry(uri.path().to_owned()).or_default().push(Seen { authorization, form });
+        inner.replies.get(uri.path()).cloned().unwrap_or_else(|| Reply::text(404, "no such page"))
     };
     tokio::time::sleep(reply.delay).await;
     let mut response = Response::builder().status(reply.status);
@@ -187,10 +167,7 @@ impl FakeKey {
         let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
         let jwk =
             json!({"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": kid, "x": b64(x), "y": b64(y)});
-        Self {
-            signer: Signer::Ec(Box::new(pair)),
-            jwk,
-        }
+        Self { signer: Signer::Ec(Box::new(pair)), jwk }
     }
 
     pub(crate) fn rs256(kid: &str) -> Self {
@@ -199,25 +176,17 @@ impl FakeKey {
         let n = b64(public.modulus().big_endian_without_leading_zero());
         let e = b64(public.exponent().big_endian_without_leading_zero());
         let jwk = json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e});
-        Self {
-            signer: Signer::Rsa(Box::new(pair)),
-            jwk,
-        }
+        Self { signer: Signer::Rsa(Box::new(pair)), jwk }
     }
 
     pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
-        let message = format!(
-            "{}.{}",
-            b64(header.to_string().as_bytes()),
-            b64(claims.to_string().as_bytes())
-        );
+        let message = format!("{}.{}", b64(header.to_string().as_bytes()), b64(claims.to_string().as_bytes()));
         let random = SystemRandom::new();
         let signature = match &self.signer {
             Signer::Ec(pair) => pair.sign(&random, message.as_bytes()).unwrap().as_ref().to_vec(),
             Signer::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature)
-                    .unwrap();
+                pair.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature).unwrap();
                 signature
             }
         };
@@ -231,37 +200,22 @@ impl FakeKey {
             Signer::Rsa(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
         };
         let base64 = base64::prelude::BASE64_STANDARD.encode(&der);
-        let lines: Vec<&str> = base64
-            .as_bytes()
-            .chunks(64)
-            .map(|line| std::str::from_utf8(line).unwrap())
-            .collect();
-        let pem = format!(
-            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-            lines.join("\n")
-        );
+        let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"));
         vec![pem.into_bytes(), der, self.jwk.to_string().into_bytes()]
     }
 }
 
 /// A token "signed" with HMAC.
 pub(crate) fn sign_hs256(header: &Value, claims: &Value, secret: &[u8]) -> String {
-    let message = format!(
-        "{}.{}",
-        b64(header.to_string().as_bytes()),
-        b64(claims.to_string().as_bytes())
-    );
+    let message = format!("{}.{}", b64(header.to_string().as_bytes()), b64(claims.to_string().as_bytes()));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
     format!("{message}.{}", b64(tag.as_ref()))
 }
 
 /// A token without a signature.
 pub(crate) fn unsigned(header: &Value, claims: &Value) -> String {
-    format!(
-        "{}.{}.",
-        b64(header.to_string().as_bytes()),
-        b64(claims.to_string().as_bytes())
-    )
+    format!("{}.{}.", b64(header.to_string().as_bytes()), b64(claims.to_string().as_bytes()))
 }
 
 pub(crate) fn half_sha256(text: &str) -> String {

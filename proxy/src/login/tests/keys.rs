@@ -28,10 +28,7 @@ async fn a_new_key_is_looked_up_once_a_minute_and_an_old_one_stops_counting() {
     let second = Duration::from_secs;
     let new = FakeKey::es256("k2");
     assert_eq!(login_with(&provider, &fake, &fake.key, second(0)).await, Ok(()));
-    assert_eq!(
-        login_with(&provider, &fake, &new, second(61)).await,
-        key_error(KeyError::UnknownKey)
-    );
+    assert_eq!(login_with(&provider, &fake, &new, second(61)).await, key_error(KeyError::UnknownKey));
     assert_eq!(fake.asked("/jwks"), 2);
     fake.publish(&[&new]);
     assert_eq!(
@@ -54,10 +51,7 @@ async fn a_clock_set_back_does_not_stop_the_lookup() {
     let fake = Fake::start().await;
     let provider = build(config(&fake));
     let new = FakeKey::es256("k2");
-    assert_eq!(
-        login_with(&provider, &fake, &fake.key, Duration::from_secs(86_400)).await,
-        Ok(())
-    );
+    assert_eq!(login_with(&provider, &fake, &fake.key, Duration::from_secs(86_400)).await, Ok(()));
     fake.publish(&[&new]);
     assert_eq!(login_with(&provider, &fake, &new, Duration::ZERO).await, Ok(()));
 }
@@ -81,14 +75,8 @@ async fn the_last_good_keys_are_kept_while_the_provider_is_down() {
     let provider = build(config(&fake));
     assert_eq!(login_with(&provider, &fake, &fake.key, Duration::ZERO).await, Ok(()));
     fake.reply("/jwks", Reply::text(500, "down"));
-    fake.reply(
-        "/realms/corp/.well-known/openid-configuration",
-        Reply::text(500, "down"),
-    );
-    assert_eq!(
-        login_with(&provider, &fake, &fake.key, Duration::from_secs(7200)).await,
-        Ok(())
-    );
+    fake.reply("/realms/corp/.well-known/openid-configuration", Reply::text(500, "down"));
+    assert_eq!(login_with(&provider, &fake, &fake.key, Duration::from_secs(7200)).await, Ok(()));
     // What was refreshed behind that login failed, and changed nothing.
     for _ in 0..100 {
         if fake.asked("/jwks") == 2 && fake.asked("/realms/corp/.well-known/openid-configuration") == 2 {
@@ -97,10 +85,7 @@ async fn the_last_good_keys_are_kept_while_the_provider_is_down() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(fake.asked("/jwks"), 2);
-    assert_eq!(
-        login_with(&provider, &fake, &fake.key, Duration::from_secs(7201)).await,
-        Ok(())
-    );
+    assert_eq!(login_with(&provider, &fake, &fake.key, Duration::from_secs(7201)).await, Ok(()));
 }
 
 #[tokio::test]
@@ -120,11 +105,7 @@ async fn a_key_set_that_is_none_is_named() {
         ("no keys", r#"{"keys":[]}"#.to_owned(), none.clone()),
         ("a list", "[]".to_owned(), none.clone()),
         ("for encryption", key(json!({"use": "enc"})), none.clone()),
-        (
-            "for other operations",
-            key(json!({"key_ops": ["encrypt"]})),
-            none.clone(),
-        ),
+        ("for other operations", key(json!({"key_ops": ["encrypt"]})), none.clone()),
         ("another curve's name", key(json!({"crv": "P-384"})), none.clone()),
         ("a short coordinate", key(json!({"x": "AAAA"})), none.clone()),
         ("an HMAC algorithm", key(json!({"alg": "HS256"})), none.clone()),
@@ -139,25 +120,12 @@ async fn a_key_set_that_is_none_is_named() {
     }
     for (name, reply, expected) in [
         ("garbage", Reply::text(200, "<html>marked-secret"), None),
-        (
-            "10 MiB",
-            Reply::text(200, &" ".repeat(10 * 1024 * 1024)),
-            Some(FetchError::TooLarge { host: host() }),
-        ),
-        (
-            "an error",
-            Reply::text(503, ""),
-            Some(FetchError::Status {
-                host: host(),
-                status: 503,
-            }),
-        ),
+        ("10 MiB", Reply::text(200, &" ".repeat(10 * 1024 * 1024)), Some(FetchError::TooLarge { host: host() })),
+        ("an error", Reply::text(503, ""), Some(FetchError::Status { host: host(), status: 503 })),
     ] {
         let fake = Fake::start().await;
         fake.reply("/jwks", reply);
-        let error = login_with(&build(config(&fake)), &fake, &fake.key, Duration::ZERO)
-            .await
-            .expect_err(name);
+        let error = login_with(&build(config(&fake)), &fake, &fake.key, Duration::ZERO).await.expect_err(name);
         match expected {
             Some(expected) => assert_eq!(Err(error), key_error(KeyError::Fetch(expected)), "{name}"),
             None => {
@@ -168,10 +136,7 @@ async fn a_key_set_that_is_none_is_named() {
                     ),
                     "{name}: {error:?}"
                 );
-                assert!(
-                    !format!("{error} {error:?}").contains("marked"),
-                    "the body is not quoted"
-                );
+                assert!(!format!("{error} {error:?}").contains("marked"), "the body is not quoted");
             }
         }
     }
@@ -185,10 +150,7 @@ async fn a_token_without_key_id_counts_only_if_one_key_fits() {
     let provider = build(config(&fake));
     let (started, claims) = begin(&provider, &fake, Wish::default()).await;
     fake.answer_with(&fake.key.sign(&json!({"alg": "ES256"}), &claims));
-    provider
-        .finish(&started, &good_callback(), NOW)
-        .await
-        .expect("one ES256 key fits");
+    provider.finish(&started, &good_callback(), NOW).await.expect("one ES256 key fits");
 
     let fake = Fake::start().await;
     fake.publish(&[&fake.key, &FakeKey::es256("k2")]);

@@ -27,37 +27,19 @@ pub(crate) const STATE: &str = "c3RhdGUtc3RhdGUtc3RhdGUtc3RhdGUtc3RhdGUtcw0";
 pub(crate) const CODE: &str = "the-code";
 
 pub(crate) fn client(id: &str) -> OidcClient {
-    OidcClient {
-        id: id.to_owned(),
-        secret: Secret::new("s+cret & more".to_owned()),
-    }
+    OidcClient { id: id.to_owned(), secret: Secret::new("s+cret & more".to_owned()) }
 }
 
 pub(crate) fn acr(values: &[&str]) -> TierProof {
-    TierProof {
-        acr: values.iter().map(|v| (*v).to_owned()).collect(),
-        ..TierProof::default()
-    }
+    TierProof { acr: values.iter().map(|v| (*v).to_owned()).collect(), ..TierProof::default() }
 }
 
 /// Tiers: `standard` by any login, `mfa` by `acr` gold (essential), `hardware` by a client of its own, `otp` by `amr`.
 pub(crate) fn config(fake: &Fake) -> Provider {
     let tiers = [
         ("standard", TierProof::default()),
-        (
-            "mfa",
-            TierProof {
-                request_essential: true,
-                ..acr(&["gold", "platinum"])
-            },
-        ),
-        (
-            "hardware",
-            TierProof {
-                client: Some(client("torhaus-hw")),
-                ..TierProof::default()
-            },
-        ),
+        ("mfa", TierProof { request_essential: true, ..acr(&["gold", "platinum"]) }),
+        ("hardware", TierProof { client: Some(client("torhaus-hw")), ..TierProof::default() }),
         (
             "otp",
             TierProof {
@@ -79,10 +61,7 @@ pub(crate) fn config(fake: &Fake) -> Provider {
         scopes: vec!["openid".to_owned(), "groups".to_owned()],
         user_claim: "preferred_username".to_owned(),
         groups_claim: "groups".to_owned(),
-        tiers: tiers
-            .into_iter()
-            .map(|(name, proof)| (name.into(), proof))
-            .collect::<BTreeMap<_, _>>(),
+        tiers: tiers.into_iter().map(|(name, proof)| (name.into(), proof)).collect::<BTreeMap<_, _>>(),
     }
 }
 
@@ -93,10 +72,7 @@ pub(crate) fn build(config: Provider) -> Arc<OidcProvider> {
 }
 
 pub(crate) fn wish(tier: &str) -> Wish {
-    Wish {
-        tier: Some(tier.into()),
-        ..Wish::default()
-    }
+    Wish { tier: Some(tier.into()), ..Wish::default() }
 }
 
 pub(crate) fn query_of(url: &Url) -> HashMap<String, String> {

@@ -18,23 +18,10 @@ fn groups(signed_in: &SignedIn) -> Vec<&str> {
 #[tokio::test]
 async fn names_of_the_first_provider_are_bare_and_of_others_prefixed() {
     let fake = Fake::start().await;
-    let signed_in = login(&build(config(&fake)), &fake, Wish::default(), |_| {})
-        .await
-        .unwrap();
-    assert_eq!(
-        (
-            &*signed_in.user.name,
-            &*signed_in.user.subject,
-            &*signed_in.user.provider
-        ),
-        ("alice", "a-1", "corp")
-    );
+    let signed_in = login(&build(config(&fake)), &fake, Wish::default(), |_| {}).await.unwrap();
+    assert_eq!((&*signed_in.user.name, &*signed_in.user.subject, &*signed_in.user.provider), ("alice", "a-1", "corp"));
     assert_eq!(*signed_in.user.issuer, *fake.issuer());
-    assert_eq!(
-        groups(&signed_in),
-        ["/it-admins", "all-employees"],
-        "Keycloak's paths stay as they are"
-    );
+    assert_eq!(groups(&signed_in), ["/it-admins", "all-employees"], "Keycloak's paths stay as they are");
     assert_eq!(
         (signed_in.display_name.as_deref(), signed_in.email.as_deref()),
         (Some("Alice"), Some("alice@example.test"))
@@ -58,70 +45,25 @@ async fn a_name_that_could_be_someone_elses_is_refused() {
     let fake = Fake::start().await;
     let provider = build(config(&fake));
     let claim = |name: &str| name.to_owned();
-    let reserved = |name: &str| NameError::Reserved {
-        claim: claim(name),
-        prefix: "partner".into(),
-    };
+    let reserved = |name: &str| NameError::Reserved { claim: claim(name), prefix: "partner".into() };
     let many: Vec<String> = (0..5001).map(|n| n.to_string()).collect();
     for (name, value, expected) in [
-        (
-            "preferred_username",
-            json!("partner/bob"),
-            reserved("preferred_username"),
-        ),
-        (
-            "preferred_username",
-            json!(""),
-            NameError::Malformed(claim("preferred_username")),
-        ),
-        (
-            "preferred_username",
-            json!("a\nb"),
-            NameError::Malformed(claim("preferred_username")),
-        ),
-        (
-            "preferred_username",
-            json!("x".repeat(513)),
-            NameError::Malformed(claim("preferred_username")),
-        ),
-        (
-            "preferred_username",
-            json!(["alice"]),
-            NameError::Odd(odd("preferred_username", "a string")),
-        ),
-        (
-            "preferred_username",
-            Value::Null,
-            NameError::NoUser(claim("preferred_username")),
-        ),
+        ("preferred_username", json!("partner/bob"), reserved("preferred_username")),
+        ("preferred_username", json!(""), NameError::Malformed(claim("preferred_username"))),
+        ("preferred_username", json!("a\nb"), NameError::Malformed(claim("preferred_username"))),
+        ("preferred_username", json!("x".repeat(513)), NameError::Malformed(claim("preferred_username"))),
+        ("preferred_username", json!(["alice"]), NameError::Odd(odd("preferred_username", "a string"))),
+        ("preferred_username", Value::Null, NameError::NoUser(claim("preferred_username"))),
         ("groups", json!(["partner/admins"]), reserved("groups")),
-        (
-            "groups",
-            json!({"it-admins": true}),
-            NameError::Odd(odd("groups", "a list of strings")),
-        ),
-        (
-            "groups",
-            json!([["it-admins"]]),
-            NameError::Odd(odd("groups", "a list of strings")),
-        ),
-        (
-            "groups",
-            json!(["ok", 7]),
-            NameError::Odd(odd("groups", "a list of strings")),
-        ),
+        ("groups", json!({"it-admins": true}), NameError::Odd(odd("groups", "a list of strings"))),
+        ("groups", json!([["it-admins"]]), NameError::Odd(odd("groups", "a list of strings"))),
+        ("groups", json!(["ok", 7]), NameError::Odd(odd("groups", "a list of strings"))),
         ("groups", json!(["ok", ""]), NameError::Malformed(claim("groups"))),
-        (
-            "groups",
-            json!(true),
-            NameError::Odd(odd("groups", "a list of strings")),
-        ),
+        ("groups", json!(true), NameError::Odd(odd("groups", "a list of strings"))),
         ("groups", json!(many), NameError::TooManyGroups(claim("groups"))),
     ] {
         let shown = format!("{name} {:.40}", value.to_string());
-        let error = login(&provider, &fake, Wish::default(), |claims| claims[name] = value)
-            .await
-            .err();
+        let error = login(&provider, &fake, Wish::default(), |claims| claims[name] = value).await.err();
         assert_eq!(error, Some(LoginError::Name(expected)), "{shown}");
     }
 }
@@ -130,21 +72,13 @@ async fn a_name_that_could_be_someone_elses_is_refused() {
 async fn a_missing_groups_claim_is_unknown_and_an_empty_one_is_no_group() {
     let fake = Fake::start().await;
     let provider = build(config(&fake));
-    let signed_in = login(&provider, &fake, Wish::default(), |claims| {
-        drop(claims.as_object_mut().unwrap().remove("groups"))
-    })
-    .await;
+    let signed_in =
+        login(&provider, &fake, Wish::default(), |claims| drop(claims.as_object_mut().unwrap().remove("groups"))).await;
     assert_eq!(signed_in.unwrap().groups, Fact::Unknown(Why::NotGiven));
-    let signed_in = login(&provider, &fake, Wish::default(), |claims| claims["groups"] = json!([]))
-        .await
-        .unwrap();
+    let signed_in = login(&provider, &fake, Wish::default(), |claims| claims["groups"] = json!([])).await.unwrap();
     assert_eq!(signed_in.groups, Fact::Known(Arc::new(Groups::default())));
     // One string is one group, never a list in disguise.
-    let signed_in = login(&provider, &fake, Wish::default(), |claims| {
-        claims["groups"] = json!("a,b c")
-    })
-    .await
-    .unwrap();
+    let signed_in = login(&provider, &fake, Wish::default(), |claims| claims["groups"] = json!("a,b c")).await.unwrap();
     assert_eq!(groups(&signed_in), ["a,b c"]);
 }
 
@@ -152,22 +86,12 @@ async fn a_missing_groups_claim_is_unknown_and_an_empty_one_is_no_group() {
 async fn an_address_that_is_not_verified_names_nobody() {
     let fake = Fake::start().await;
     let unverified = |claims: &mut Value| claims["email_verified"] = json!(false);
-    let signed_in = login(&build(config(&fake)), &fake, Wish::default(), unverified)
-        .await
-        .unwrap();
+    let signed_in = login(&build(config(&fake)), &fake, Wish::default(), unverified).await.unwrap();
     assert_eq!(signed_in.email, None, "applications take it for an identity");
-    let by_email = || {
-        build(Provider {
-            user_claim: "email".to_owned(),
-            ..config(&fake)
-        })
-    };
+    let by_email = || build(Provider { user_claim: "email".to_owned(), ..config(&fake) });
     let error = login(&by_email(), &fake, Wish::default(), unverified).await.err();
     assert_eq!(error, Some(LoginError::Name(NameError::UnverifiedEmail)));
-    let signed_in = login(&by_email(), &fake, Wish::default(), |claims| {
-        claims["email_verified"] = json!("true")
-    })
-    .await;
+    let signed_in = login(&by_email(), &fake, Wish::default(), |claims| claims["email_verified"] = json!("true")).await;
     assert_eq!(&*signed_in.unwrap().user.name, "alice@example.test");
 }
 
@@ -194,15 +118,9 @@ async fn user_info_fills_what_the_id_token_lacks_and_changes_nothing_else() {
     let (fake, result) = with_user_info(Reply::json(&more), false).await;
     let signed_in = result.unwrap();
     assert_eq!(groups(&signed_in), ["hr"]);
-    assert_eq!(
-        (&*signed_in.user.name, signed_in.display_name.as_deref()),
-        ("alice", Some("Alice"))
-    );
+    assert_eq!((&*signed_in.user.name, signed_in.display_name.as_deref()), ("alice", Some("Alice")));
     assert_eq!(signed_in.proofs.len(), 1, "UserInfo proves no tier");
-    assert_eq!(
-        fake.seen("/userinfo").remove(0).authorization,
-        Some(format!("Bearer {ACCESS_TOKEN}"))
-    );
+    assert_eq!(fake.seen("/userinfo").remove(0).authorization, Some(format!("Bearer {ACCESS_TOKEN}")));
 }
 
 #[tokio::test]
@@ -215,11 +133,7 @@ async fn user_info_of_another_person_is_refused() {
 
 #[tokio::test]
 async fn without_user_info_groups_are_unknown_and_a_missing_name_is_no_login() {
-    for reply in [
-        Reply::text(500, ""),
-        Reply::text(401, ""),
-        Reply::text(200, "eyJ.not.json"),
-    ] {
+    for reply in [Reply::text(500, ""), Reply::text(401, ""), Reply::text(200, "eyJ.not.json")] {
         let (_, result) = with_user_info(reply.clone(), false).await;
         assert_eq!(result.unwrap().groups, Fact::Unknown(Why::SourceDown));
         let (_, result) = with_user_info(reply, true).await;
@@ -231,8 +145,6 @@ async fn without_user_info_groups_are_unknown_and_a_missing_name_is_no_login() {
 async fn user_info_is_not_asked_for_what_is_there() {
     let fake = Fake::start().await;
     fake.discovery(|document| document["userinfo_endpoint"] = json!(fake.url("/userinfo")));
-    login(&build(config(&fake)), &fake, Wish::default(), |_| {})
-        .await
-        .unwrap();
+    login(&build(config(&fake)), &fake, Wish::default(), |_| {}).await.unwrap();
     assert_eq!(fake.asked("/userinfo"), 0);
 }

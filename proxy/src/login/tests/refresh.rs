@@ -18,9 +18,7 @@ fn tokens(id_token: Option<String>) -> Tokens {
 
 async fn refresh(fake: &Fake, provider: &Arc<OidcProvider>) -> Result<Refreshed, RefreshError> {
     let old = fake.sign(&alice(fake, "torhaus-hw", "n"));
-    provider
-        .refresh(&SessionId::from("sess"), "a-1", &tokens(Some(old)), NOW)
-        .await
+    provider.refresh(&SessionId::from("sess"), "a-1", &tokens(Some(old)), NOW).await
 }
 
 fn claims(fake: &Fake) -> Value {
@@ -43,37 +41,23 @@ async fn a_refresh_brings_new_groups_and_tokens() {
     assert_eq!(refreshed.tokens.refresh_token.unwrap().as_str(), "marked-refresh-2");
     assert_eq!(refreshed.tokens.id_token.unwrap().as_str(), id_token);
     let seen = fake.seen("/token").remove(0);
-    assert_eq!(
-        (&*seen.form["grant_type"], &*seen.form["refresh_token"]),
-        ("refresh_token", "marked-refresh-1")
-    );
+    assert_eq!((&*seen.form["grant_type"], &*seen.form["refresh_token"]), ("refresh_token", "marked-refresh-1"));
     let basic = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, "torhaus-hw:s%2Bcret+%26+more");
-    assert_eq!(
-        seen.authorization,
-        Some(format!("Basic {basic}")),
-        "as the client that the tokens were issued to"
-    );
+    assert_eq!(seen.authorization, Some(format!("Basic {basic}")), "as the client that the tokens were issued to");
 }
 
 #[tokio::test]
 async fn an_answer_without_id_token_keeps_what_is_known() {
     let fake = Fake::start().await;
     let provider = build(config(&fake));
-    fake.reply(
-        "/token",
-        Reply::json(&json!({"access_token": "a", "token_type": "Bearer"})),
-    );
+    fake.reply("/token", Reply::json(&json!({"access_token": "a", "token_type": "Bearer"})));
     let refreshed = refresh(&fake, &provider).await.unwrap();
     assert!(refreshed.profile.is_none());
-    assert_eq!(
-        refreshed.tokens.refresh_token.unwrap().as_str(),
-        "marked-refresh-1",
-        "RFC 6749 s6"
-    );
+    assert_eq!(refreshed.tokens.refresh_token.unwrap().as_str(), "marked-refresh-1", "RFC 6749 s6");
     assert!(refreshed.tokens.id_token.is_some());
 }
 
-/// attacks.md 26: a disabled person is out, although the refresh token lives.
+/// A disabled person is out, although the refresh token lives.
 #[tokio::test]
 async fn what_the_provider_refuses_ends_the_session_and_what_is_down_does_not() {
     let fake = Fake::start().await;
@@ -95,9 +79,7 @@ async fn what_the_provider_refuses_ends_the_session_and_what_is_down_does_not() 
         assert_eq!(matches!(error, RefreshError::Ended(_)), ends, "{name}: {error}");
         assert_eq!(matches!(error, RefreshError::Unavailable(_)), !ends, "{name}: {error}");
     }
-    let none = provider
-        .refresh(&SessionId::from("sess"), "a-1", &Tokens::default(), NOW)
-        .await;
+    let none = provider.refresh(&SessionId::from("sess"), "a-1", &Tokens::default(), NOW).await;
     assert!(matches!(none, Err(RefreshError::NoRefreshToken)));
 }
 
@@ -139,27 +121,14 @@ async fn a_new_refresh_token_is_not_lost_because_user_info_is_down() {
     assert_eq!(refreshed.tokens.refresh_token.unwrap().as_str(), "marked-new");
     let ask = |session: &'static str| {
         let provider = Arc::clone(&provider);
-        async move {
-            provider
-                .refresh(&SessionId::from(session), "a-1", &tokens(None), NOW)
-                .await
-        }
+        async move { provider.refresh(&SessionId::from(session), "a-1", &tokens(None), NOW).await }
     };
     fake.reply("/userinfo", Reply::text(401, ""));
     assert!(
         matches!(ask("s2").await, Err(RefreshError::Ended(e)) if *e == LoginError::UserInfo(UserInfoError::Refused))
     );
-    fake.reply(
-        "/userinfo",
-        Reply::json(&json!({"sub": "a-1", "preferred_username": "alice", "groups": ["hr"]})),
-    );
-    assert!(
-        ask("s3")
-            .await
-            .unwrap()
-            .profile
-            .is_some_and(|profile| &*profile.name == "alice")
-    );
+    fake.reply("/userinfo", Reply::json(&json!({"sub": "a-1", "preferred_username": "alice", "groups": ["hr"]})));
+    assert!(ask("s3").await.unwrap().profile.is_some_and(|profile| &*profile.name == "alice"));
 }
 
 #[tokio::test]
@@ -169,14 +138,12 @@ async fn many_requests_of_one_session_refresh_once() {
     let answer = json!({"access_token": fake::ACCESS_TOKEN, "token_type": "Bearer", "id_token": fake.sign(&claims(&fake)), "refresh_token": "marked-2"});
     fake.reply("/token", Reply::json(&answer).after(Duration::from_millis(100)));
     let all = futures::future::join_all((0..20).map(|_| refresh(&fake, &provider))).await;
-    assert!(all.iter().all(|one| {
-        one.as_ref()
-            .is_ok_and(|r| r.tokens.refresh_token.as_ref().unwrap().as_str() == "marked-2")
-    }));
+    assert!(
+        all.iter()
+            .all(|one| { one.as_ref().is_ok_and(|r| r.tokens.refresh_token.as_ref().unwrap().as_str() == "marked-2") })
+    );
     assert_eq!(fake.asked("/token"), 1);
-    refresh(&fake, &provider)
-        .await
-        .expect("who comes a little later with the old token gets the same answer");
+    refresh(&fake, &provider).await.expect("who comes a little later with the old token gets the same answer");
     assert_eq!(fake.asked("/token"), 1);
 }
 

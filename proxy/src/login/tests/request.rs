@@ -7,10 +7,7 @@ use std::time::Duration;
 async fn asked(wish: Wish) -> HashMap<String, String> {
     let fake = Fake::start().await;
     let (url, _) = build(config(&fake)).start(wish, STATE, NOW).await.unwrap();
-    assert!(
-        url.as_str().starts_with(&fake.url("/auth?realm=corp&")),
-        "the endpoint's own query stays: {url}"
-    );
+    assert!(url.as_str().starts_with(&fake.url("/auth?realm=corp&")), "the endpoint's own query stays: {url}");
     query_of(&url)
 }
 
@@ -28,15 +25,7 @@ async fn a_login_asks_for_a_code_with_pkce_state_and_nonce() {
         assert_eq!(query[name], value, "{name}");
     }
     assert_eq!((query["nonce"].len(), query["code_challenge"].len()), (43, 43));
-    for absent in [
-        "acr_values",
-        "claims",
-        "max_age",
-        "prompt",
-        "login_hint",
-        "ui_locales",
-        "client_secret",
-    ] {
+    for absent in ["acr_values", "claims", "max_age", "prompt", "login_hint", "ui_locales", "client_secret"] {
         assert!(!query.contains_key(absent), "{absent}");
     }
     let again = asked(Wish::default()).await;
@@ -57,28 +46,25 @@ async fn a_step_up_asks_for_the_level_and_its_age() {
     assert_eq!(query["acr_values"], "gold platinum");
     let claims: Value = serde_json::from_str(&query["claims"]).unwrap();
     let acr = json!({"essential": true, "values": ["gold", "platinum"]});
-    assert_eq!(
-        claims,
-        json!({"id_token": {"acr": acr, "auth_time": {"essential": true}}})
-    );
-    for (name, value) in [
-        ("max_age", "300"),
-        ("prompt", "login"),
-        ("login_hint", "alice"),
-        ("ui_locales", "de"),
-    ] {
+    assert_eq!(claims, json!({"id_token": {"acr": acr, "auth_time": {"essential": true}}}));
+    for (name, value) in [("max_age", "300"), ("prompt", "login"), ("login_hint", "alice"), ("ui_locales", "de")] {
         assert_eq!(query[name], value);
     }
     // authentik reads 0 as "not given".
-    assert_eq!(
-        asked(Wish {
-            max_age: Some(Duration::ZERO),
-            ..Wish::default()
-        })
-        .await["max_age"],
-        "1"
-    );
+    assert_eq!(asked(Wish { max_age: Some(Duration::ZERO), ..Wish::default() }).await["max_age"], "1");
     assert_eq!(asked(wish("hardware")).await["client_id"], "torhaus-hw");
+}
+
+#[tokio::test]
+async fn a_provider_that_reads_demands_gets_no_wish_beside_them() {
+    for (reads, wish_too) in [(true, false), (false, true)] {
+        let fake = Fake::start().await;
+        fake.discovery(|document| document["claims_parameter_supported"] = json!(reads));
+        let (url, _) = build(config(&fake)).start(wish("mfa"), STATE, NOW).await.unwrap();
+        let query = query_of(&url);
+        assert!(query.contains_key("claims"));
+        assert_eq!(query.contains_key("acr_values"), wish_too);
+    }
 }
 
 #[tokio::test]
@@ -100,10 +86,7 @@ async fn what_is_kept_survives_the_store_and_shows_no_secret() {
     let stored = serde_json::to_vec(&started).unwrap();
     let started: Started = serde_json::from_slice(&stored).unwrap();
     fake.answer_with(&fake.sign(&claims));
-    let signed_in = provider
-        .finish(&started, &good_callback(), NOW)
-        .await
-        .expect("goes on after the store");
+    let signed_in = provider.finish(&started, &good_callback(), NOW).await.expect("goes on after the store");
     let shown = format!("{signed_in:?} {provider:?}");
     for secret in [nonce.as_str(), "marked", "s+cret"] {
         assert!(!shown.contains(secret), "{secret}");
@@ -113,33 +96,14 @@ async fn what_is_kept_survives_the_store_and_shows_no_secret() {
 #[tokio::test]
 async fn a_discovery_document_of_someone_else_is_refused() {
     let fake = Fake::start().await;
-    let issuer = |found: &str| MetadataError::Issuer {
-        expected: fake.issuer(),
-        found: found.to_owned(),
-    };
+    let issuer = |found: &str| MetadataError::Issuer { expected: fake.issuer(), found: found.to_owned() };
     type Lie<'a> = Box<dyn FnOnce(&mut Value) + 'a>;
     let set = |name: &'static str, value: Value| -> Lie<'_> { Box::new(move |document| document[name] = value) };
     for (name, lie, expected) in [
-        (
-            "a slash more",
-            set("issuer", json!(format!("{}/", fake.issuer()))),
-            issuer(&format!("{}/", fake.issuer())),
-        ),
-        (
-            "another issuer",
-            set("issuer", json!("https://evil.test\n\u{1b}")),
-            issuer("https://evil.test"),
-        ),
-        (
-            "no keys",
-            set("jwks_uri", Value::Null),
-            MetadataError::Endpoint("jwks_uri"),
-        ),
-        (
-            "a file",
-            set("jwks_uri", json!("file:///etc/passwd")),
-            MetadataError::Endpoint("jwks_uri"),
-        ),
+        ("a slash more", set("issuer", json!(format!("{}/", fake.issuer()))), issuer(&format!("{}/", fake.issuer()))),
+        ("another issuer", set("issuer", json!("https://evil.test\n\u{1b}")), issuer("https://evil.test")),
+        ("no keys", set("jwks_uri", Value::Null), MetadataError::Endpoint("jwks_uri")),
+        ("a file", set("jwks_uri", json!("file:///etc/passwd")), MetadataError::Endpoint("jwks_uri")),
         (
             "a script",
             set("authorization_endpoint", json!("javascript:alert(1)")),
@@ -155,11 +119,7 @@ async fn a_discovery_document_of_someone_else_is_refused() {
             set("authorization_endpoint", json!("http://127.0.0.1/#x")),
             MetadataError::Endpoint("authorization_endpoint"),
         ),
-        (
-            "relative",
-            set("userinfo_endpoint", json!("/userinfo")),
-            MetadataError::Endpoint("userinfo_endpoint"),
-        ),
+        ("relative", set("userinfo_endpoint", json!("/userinfo")), MetadataError::Endpoint("userinfo_endpoint")),
         (
             "shared secrets only",
             set("id_token_signing_alg_values_supported", json!(["HS256"])),
@@ -192,10 +152,7 @@ async fn signing_out_goes_to_the_provider_with_a_hint_and_our_address() {
     assert!(url.as_str().starts_with(&fake.url("/logout?")));
     let query = query_of(&url);
     assert_eq!(query["client_id"], "torhaus-hw", "the client that the hint belongs to");
-    assert_eq!(
-        query["post_logout_redirect_uri"],
-        "https://auth.example.test:8443/signed-out"
-    );
+    assert_eq!(query["post_logout_redirect_uri"], "https://auth.example.test:8443/signed-out");
     assert_eq!((&*query["state"], &query["id_token_hint"]), (STATE, &*id_token));
     let long = provider.logout_url(Some(&"x".repeat(5000)), STATE).unwrap();
     assert!(!query_of(&long).contains_key("id_token_hint"), "too long for an URL");

@@ -1,4 +1,4 @@
-//! Providers that are down, slow, redirect, or are not who they say (attacks.md 33, 35).
+//! Providers that are down, slow, redirect, or are not who they say.
 use super::fake::{Fake, NOW, Reply};
 use super::*;
 use crate::login::error::LoginPage;
@@ -18,22 +18,10 @@ async fn a_dead_provider_stops_no_start_and_is_asked_again_after_a_moment() {
     let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", dead.local_addr().unwrap());
     drop(dead);
-    let provider = build(Provider {
-        issuer: Url::parse(&address).unwrap(),
-        issuer_text: address.into(),
-        ..config(&fake)
-    });
-    let error = provider
-        .start(Wish::default(), STATE, NOW)
-        .await
-        .expect_err("nobody there");
-    assert!(
-        matches!(
-            &error,
-            LoginError::Metadata(MetadataError::Fetch(FetchError::Connect { .. }))
-        ),
-        "{error:?}"
-    );
+    let provider =
+        build(Provider { issuer: Url::parse(&address).unwrap(), issuer_text: address.into(), ..config(&fake) });
+    let error = provider.start(Wish::default(), STATE, NOW).await.expect_err("nobody there");
+    assert!(matches!(&error, LoginError::Metadata(MetadataError::Fetch(FetchError::Connect { .. }))), "{error:?}");
     assert_eq!(error.page(), LoginPage::ProviderDown);
 
     let host = || "127.0.0.1".to_owned();
@@ -41,24 +29,12 @@ async fn a_dead_provider_stops_no_start_and_is_asked_again_after_a_moment() {
     fake.reply(DISCOVERY, Reply::text(503, ""));
     let provider = build(config(&fake));
     for after in [0, 1, 4] {
-        let error = provider
-            .start(Wish::default(), STATE, NOW.plus(Duration::from_secs(after)))
-            .await
-            .err();
-        assert_eq!(
-            error,
-            fetch(FetchError::Status {
-                host: host(),
-                status: 503
-            })
-        );
+        let error = provider.start(Wish::default(), STATE, NOW.plus(Duration::from_secs(after))).await.err();
+        assert_eq!(error, fetch(FetchError::Status { host: host(), status: 503 }));
     }
     assert_eq!(fake.asked(DISCOVERY), 1, "a provider in trouble is not hammered");
     fake.discovery(|_| {});
-    provider
-        .start(Wish::default(), STATE, NOW.plus(Duration::from_secs(5)))
-        .await
-        .expect("it is back");
+    provider.start(Wish::default(), STATE, NOW.plus(Duration::from_secs(5))).await.expect("it is back");
 }
 
 #[tokio::test]
@@ -66,10 +42,7 @@ async fn a_redirect_a_flood_and_garbage_are_not_followed() {
     let host = || "127.0.0.1".to_owned();
     for status in [301, 302, 303, 307, 308] {
         let fake = Fake::start().await;
-        let reply = Reply {
-            location: Some(fake.url("/elsewhere")),
-            ..Reply::text(status, "")
-        };
+        let reply = Reply { location: Some(fake.url("/elsewhere")), ..Reply::text(status, "") };
         fake.reply(DISCOVERY, reply);
         let error = build(config(&fake)).start(Wish::default(), STATE, NOW).await.err();
         assert_eq!(error, fetch(FetchError::Redirect { host: host() }));
@@ -83,13 +56,7 @@ async fn a_redirect_a_flood_and_garbage_are_not_followed() {
     let fake = Fake::start().await;
     let provider = build(config(&fake));
     let (started, _) = begin(&provider, &fake, Wish::default()).await;
-    fake.reply(
-        "/token",
-        Reply {
-            location: Some(fake.url("/elsewhere")),
-            ..Reply::text(307, "")
-        },
-    );
+    fake.reply("/token", Reply { location: Some(fake.url("/elsewhere")), ..Reply::text(307, "") });
     assert!(provider.finish(&started, &good_callback(), NOW).await.is_err());
     assert_eq!(fake.asked("/elsewhere"), 0);
 }
@@ -100,12 +67,7 @@ async fn a_slow_provider_is_given_up_on() {
     fake.reply(DISCOVERY, Reply::text(200, "{}").after(Duration::from_secs(60)));
     let began = tokio::time::Instant::now();
     let error = build(config(&fake)).start(Wish::default(), STATE, NOW).await.err();
-    assert_eq!(
-        error,
-        fetch(FetchError::Timeout {
-            host: "127.0.0.1".to_owned()
-        })
-    );
+    assert_eq!(error, fetch(FetchError::Timeout { host: "127.0.0.1".to_owned() }));
     assert!(began.elapsed() < Duration::from_secs(30));
 }
 
@@ -130,9 +92,7 @@ async fn tls_server(authority: &torhaus_certs::Authority) -> Url {
             if let Ok(mut stream) = acceptor.accept(stream).await {
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request).await;
-                let _ = stream
-                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{\"a\":1}")
-                    .await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{\"a\":1}").await;
                 let _ = stream.shutdown().await;
             }
         }
@@ -156,10 +116,7 @@ async fn with_a_ca_file_only_that_ca_is_believed() {
     for file in [Some(other.as_path()), None] {
         let client = HttpClient::new(&url, file).unwrap();
         let error = client.get_json::<Value>(&url).await.expect_err("not believed");
-        assert!(
-            matches!(&error, FetchError::Connect { .. }) && error.to_string().contains("certificate"),
-            "{error}"
-        );
+        assert!(matches!(&error, FetchError::Connect { .. }) && error.to_string().contains("certificate"), "{error}");
     }
 }
 
@@ -171,11 +128,7 @@ fn a_ca_file_that_is_none_is_an_error_and_not_the_systems_roots() {
     let empty = dir.path().join("empty.pem");
     std::fs::write(&empty, "no certificate here\n").unwrap();
     let broken = dir.path().join("broken.pem");
-    std::fs::write(
-        &broken,
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    )
-    .unwrap();
+    std::fs::write(&broken, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     for file in [empty, broken, dir.path().join("missing.pem")] {
         let result = HttpClient::new(&issuer, Some(&file));
         assert!(

@@ -1,0 +1,226 @@
+//! Everything that one test needs, started; and the gate's own process.
+use crate::harness::client::{self, Call, Connection, Tls};
+use crate::harness::echo::Echo;
+use crate::harness::idp::Idp;
+use crate::harness::pki::{Identity, Pki, replace, write_secret};
+use crate::harness::{Answer, Browser, files, until};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+use torhaus::admin::{Client, SOCKET, Status};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_torhaus");
+
+/// By which listener somebody comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `office`, the internal zone.
+    Inside,
+    /// `internet`, the external zone.
+    Outside,
+    Plain,
+}
+
+impl Door {
+    pub const BOTH: [Self; 2] = [Self::Inside, Self::Outside];
+
+    pub fn listener(self) -> &'static str {
+        match self {
+            Self::Inside => "office",
+            Self::Outside => "internet",
+            Self::Plain => "plain",
+        }
+    }
+
+    pub fn zone(self) -> &'static str {
+        if self == Self::Inside { "internal" } else { "external" }
+    }
+}
+
+/// What is there before the gate starts: change it, then [`Setup::start`].
+pub struct Setup {
+    pub config: String,
+    pub policy: String,
+    /// More environment for the gate's process.
+    pub environment: Vec<(&'static str, String)>,
+    pub folder: TempDir,
+    pub pki: Pki,
+    pub idp: Idp,
+    pub echo: Echo,
+}
+
+pub struct World {
+    pub pki: Pki,
+    pub idp: Idp,
+    pub echo: Echo,
+    gate: Process,
+    pub folder: TempDir,
+    status: Status,
+}
+
+/// Ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Setup {
+    pub async fn new() -> Self {
+        Self::with_secret("a secret of two parties").await
+    }
+
+    pub async fn with_secret(secret: &str) -> Self {
+        let (pki, idp, echo) = (Pki::new(), Idp::start(secret), Echo::start().await);
+        let folder = tempfile::tempdir().unwrap();
+        let hosts: Vec<String> = files::HOSTS.iter().map(ToString::to_string).collect();
+        pki.write(folder.path(), &hosts);
+        write_secret(&folder.path().join("secret"), secret);
+        let config = files::config(&idp.issuer, echo.port);
+        Self { config, policy: files::POLICY.to_owned(), environment: Vec::new(), folder, pki, idp, echo }
+    }
+
+    pub async fn start(self) -> World {
+        let Self { config, policy, environment, folder, pki, idp, echo } = self;
+        replace(&folder.path().join("torhaus.yaml"), &config);
+        replace(&folder.path().join("policy.yaml"), &policy);
+        let gate = Command::new(BINARY)
+            .args(["run", "--config"])
+            .arg(folder.path().join("torhaus.yaml"))
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(File::create(folder.path().join("stdout.log")).unwrap())
+            .stderr(File::create(folder.path().join("stderr.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut gate = Process(gate);
+        let admin = Client::new(&folder.path().join("state").join(SOCKET));
+        let mut status = None;
+        until("the gate answers", async || {
+            if let Some(ended) = gate.0.try_wait().unwrap() {
+                panic!("the gate ended ({ended}): {}", read(folder.path(), "stderr.log"));
+            }
+            status = admin.get::<Status>("/status").await.ok();
+            status.as_ref().is_some_and(|status| status.listeners.len() == 3)
+        })
+        .await;
+        World { pki, idp, echo, gate, folder, status: status.unwrap() }
+    }
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Setup::new().await.start().await
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.gate.0.id()
+    }
+
+    pub fn address(&self, door: Door) -> SocketAddr {
+        let found = self.status.listeners.iter().find(|l| l.name == door.listener());
+        found.unwrap().address.parse().unwrap()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        read(self.folder.path(), name)
+    }
+
+    /// Replaces a file of the configuration in one step.
+    pub fn write(&self, name: &str, text: &str) {
+        replace(&self.path(name), text);
+    }
+
+    /// Changes one place of a file.
+    pub fn change(&self, name: &str, from: &str, to: &str) {
+        let text = self.read(name);
+        assert!(text.contains(from), "`{from}` is not in {name}");
+        self.write(name, &text.replace(from, to));
+    }
+
+    pub fn tls(&self, identity: Option<&Identity>, alpn: &[&str]) -> Tls {
+        client::tls(self.pki.web.root_der(), identity, alpn)
+    }
+
+    pub fn browser(&self, door: Door) -> Browser<'_> {
+        Browser::new(self, door)
+    }
+
+    /// One request on a connection of its own.
+    ///
+    /// # Errors
+    /// There was no answer; why.
+    pub async fn call(&self, door: Door, identity: Option<&Identity>, call: &Call) -> Result<Answer, String> {
+        let tls = self.tls(identity, &["http/1.1"]);
+        Connection::open(self.address(door), &call.host, &tls).await?.send(call).await
+    }
+
+    pub fn admin(&self) -> Client {
+        Client::new(&self.path("state").join(SOCKET))
+    }
+
+    pub async fn status(&self) -> Status {
+        self.admin().get("/status").await.unwrap()
+    }
+
+    /// Loads the configuration again.
+    ///
+    /// # Errors
+    /// Why it did not.
+    pub async fn reload(&self) -> Result<(), String> {
+        let done = self.admin().post::<Value>("/reload", &()).await;
+        done.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Runs `torhaus … --config torhaus.yaml`: its code, standard output and standard error.
+    pub async fn torhaus(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = tokio::process::Command::new(BINARY);
+        command.args(arguments).arg("--config").arg(self.path("torhaus.yaml")).stdin(Stdio::null());
+        let output = command.output().await.unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
+    pub async fn signal(&self, name: &str) {
+        let done = tokio::process::Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(done.await.unwrap().success());
+    }
+
+    /// The lines of the audit log, oldest first.
+    pub fn audit(&self) -> Vec<Value> {
+        let mut files: Vec<PathBuf> = fs::read_dir(self.path("state/audit"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
+            .collect();
+        files.sort();
+        let text: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The line of a decision.
+    pub fn recorded(&self, decision: &str) -> Value {
+        let found = self.audit().into_iter().rfind(|line| line["decision"] == decision);
+        found.unwrap_or_else(|| panic!("no line for decision {decision}"))
+    }
+
+    /// Lines with these values.
+    pub fn recorded_with(&self, values: &[(&str, &str)]) -> Vec<Value> {
+        let fits = |line: &Value| values.iter().all(|(name, value)| line[*name] == **value);
+        self.audit().into_iter().filter(fits).collect()
+    }
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap()
+}

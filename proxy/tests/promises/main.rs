@@ -1,0 +1,27 @@
+//! What Torhaus promises, kept by the real process: each test is a sentence that a user would care about. The names of
+//! the invariants are those of docs/architecture.md.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on says where; helpers stand outside #[test] functions"
+)]
+mod certificates;
+mod dependencies;
+mod examples;
+mod explain;
+mod harness;
+mod headers;
+mod login;
+mod names;
+mod paths;
+mod record;
+mod reload;
+mod return_addresses;
+mod revocation;
+mod secrets;
+mod sessions;
+mod streams;
+mod strict;
+mod table;
