@@ -20,6 +20,10 @@ pub(crate) struct ZoneId(u16);
 impl ZoneId {
     pub(crate) const EXTERNAL: Self = Self(0);
 
+    pub(crate) fn of_index(index: usize) -> Option<Self> {
+        u16::try_from(index).ok().map(Self)
+    }
+
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }

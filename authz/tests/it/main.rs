@@ -11,6 +11,7 @@ mod conditions;
 mod explained;
 mod fixture;
 mod m6;
+mod matrix;
 mod naive;
 mod properties;
 mod steps;
