@@ -12,7 +12,7 @@ use crate::login::revoke;
 use crate::login::session::{Purpose, Session, Ticket, TicketHash, Tokens, Which};
 use crate::portal::pages;
 use crate::recording;
-use crate::refusal::{self, Refused};
+use crate::refusal::{self, GoingTo, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
@@ -68,7 +68,9 @@ pub async fn login(
         Some(provider) => provider,
         None => return Ok(choice_page(snapshot, request, sealed.as_deref(), tier.as_deref())),
     };
-    begin(gate, snapshot, request, provider, host, 1, now).await
+    let going_to = host.as_ref().map(|wish| going_to(snapshot, wish));
+    let begun = begin(gate, snapshot, request, provider, host, 1, now).await;
+    Ok(begun.unwrap_or_else(|reason| refuse(snapshot, request, reason, going_to, now)))
 }
 
 /// `/callback/{provider}`
@@ -85,6 +87,7 @@ pub async fn callback(
     let provider = snapshot.providers.named(provider).ok_or(Reason::LoginInvalid)?;
     let params = CallbackParams::parse(request.query.unwrap_or_default()).map_err(|_| Reason::LoginInvalid)?;
     let under_way = take_under_way(gate, request, &params, now).await?;
+    let going_to = under_way.host.as_ref().map(|wish| going_to(snapshot, wish));
     let signed_in = match provider.finish(&under_way.started, &params, now).await {
         Ok(signed_in) => signed_in,
         Err(error) => {
@@ -94,7 +97,7 @@ pub async fn callback(
                 ..recording::of_request(request, Kind::LoginFailed, now)
             };
             gate.audit.event(entry).await.map_err(|_| Reason::RecordUnavailable)?;
-            return Err(reason_of(error.page()));
+            return Ok(refuse(snapshot, request, reason_of(error.page()), going_to, now));
         }
     };
     let not_proven = signed_in.not_proven.is_some();
@@ -117,8 +120,7 @@ pub async fn callback(
         // What came back is checked; what is not proven is not assumed. One retry, then a clear refusal, never a loop.
         begin(gate, snapshot, request, provider, under_way.host, under_way.attempt + 1, now).await?
     } else {
-        let refused = Refused::because(Reason::StepUpFailed);
-        refusal::respond(snapshot, request, &refused, now)
+        refuse(snapshot, request, Reason::StepUpFailed, going_to, now)
     };
     Ok(response.with_cookie(&cookie::set(cookie::SESSION, handle.expose())))
 }
@@ -274,6 +276,27 @@ async fn record_login(
         ..recording::of_request(request, kind, now)
     };
     gate.audit.event(entry).await.map(|_| ()).map_err(|_| Reason::RecordUnavailable)
+}
+
+/// A refusal that says where the person was going, so that they can try again from there.
+fn refuse(
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    reason: Reason,
+    going_to: Option<GoingTo>,
+    now: Timestamp,
+) -> Response {
+    refusal::respond(snapshot, request, &Refused { going_to, ..Refused::because(reason) }, now)
+}
+
+fn going_to(snapshot: &Snapshot, wish: &HostWish) -> GoingTo {
+    let path = wish.return_to.split_once('?').map_or(wish.return_to.as_str(), |(path, _)| path);
+    let tier = snapshot.policy.tiers().find(|tier| Some(&tier.name) == wish.tier.as_ref());
+    GoingTo {
+        title: snapshot.routes.find(&wish.host, path).map(|route| route.title.clone()),
+        url: format!("https://{}{}", wish.authority, wish.return_to),
+        factors: tier.map(|tier| tier.factors.clone()).filter(|factors| !factors.is_empty()),
+    }
 }
 
 fn reason_of(page: LoginPage) -> Reason {
