@@ -33,7 +33,7 @@ async function window(what, options = ENGLISH, from = browser) {
   });
   try {
     const page = await context.newPage();
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(20_000);
     await what(page, context);
     assert.deepEqual(complaints, []);
   } finally {

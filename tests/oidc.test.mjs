@@ -151,6 +151,10 @@ test('a tier that the provider does not prove is tried once more, then refused: 
   assert.equal(lastAsked().prompt, 'login');
   const page = await answerForm(browser, second, aliceWithCode);
   assert.deepEqual([page.status, reasonOf(page)], [403, reason('step_up_failed')]);
+  // The page names the application and what it asks for, and leads back to it.
+  assert.match(page.text, /Vault/);
+  assert.match(page.text, /password and hardware key/);
+  assert.ok(page.text.includes(`href="${gate.at('vault')}"`), 'a way to try again');
   // The weaker proof that did come back is not thrown away.
   assert.equal((await browser.go(gate.at('payroll'))).status, 200);
 });

@@ -106,7 +106,7 @@ for (const [locale, language] of [['en-GB', 'en'], ['de-DE', 'de']]) {
   test(`every page fits on a phone: ${language}`, async () => {
     const context = await browser.newContext({ locale });
     const page = await context.newPage();
-    page.setDefaultTimeout(15_000);
+    page.setDefaultTimeout(30_000);
     const faults = [];
     let seen = 0;
     await tour(page, async (name) => {
@@ -140,7 +140,7 @@ test('the demo\'s provider and applications fit on a phone', async () => {
     known = await startBrowser({ name: 'demo', authorities: [join(folder, 'ca.pem')] });
     const context = await known.newContext({ locale: 'en-GB' });
     const page = await context.newPage();
-    page.setDefaultTimeout(15_000);
+    page.setDefaultTimeout(30_000);
     const faults = [];
     const see = async (name) => faults.push(...await look(page, `demo-${name}.en`));
     const at = (host, path = '/') => `https://${host}.localhost:${base}${path}`;

@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { signInOn, startBrowser } from './peers/browser.mjs';
 import { client, gatePorts, startGate } from './peers/gate.mjs';
+import { startHasty } from './peers/hasty.mjs';
 import { startIdp } from './peers/idp.mjs';
 import { startScreen } from './peers/screen.mjs';
 import { freePorts, listens, ready, start, until } from './peers/work.mjs';
 
-let idp, screen, websockify, gate, browser;
+let idp, screen, websockify, hasty, gate, browser;
 const STREAMS_END_WITHIN = 2000;
 
 before(async () => {
@@ -17,20 +18,22 @@ before(async () => {
   screen = await startScreen();
   websockify = start('websockify', 'websockify', ['--web', '/usr/share/novnc', `127.0.0.1:${port}`, `127.0.0.1:${screen.port}`]);
   await ready(websockify, () => listens(port));
-  gate = await startGate({ name: 'websocket', ports, idp, upstream: { all: `http://127.0.0.1:${port}` } });
+  hasty = await startHasty();
+  gate = await startGate({ name: 'websocket', ports, idp, upstream: { all: `http://127.0.0.1:${port}`, notes: hasty.url } });
   browser = await startBrowser({ name: 'websocket' });
 });
 after(async () => {
   await browser?.close();
   await gate?.stop();
   await websockify?.stop();
+  await hasty?.stop();
   await screen?.stop();
   await idp?.stop();
 });
 
 async function connected(context, user) {
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(30_000);
   await page.goto(gate.at('console', '/vnc_lite.html'));
   if (page.url().startsWith(idp.issuer)) await signInOn(page, user);
   await page.waitForURL(gate.at('console', '/vnc_lite.html'));
@@ -80,5 +83,33 @@ test('a socket without a session is not opened', async () => {
   }), gate.at('console', '/websockify').replace('https', 'wss'));
   assert.equal(opened, false);
   assert.equal(screen.open, before);
+  await context.close();
+});
+
+test('a hundred sockets whose application answers at once are all heard, both ways', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(gate.at('notes'));
+  await signInOn(page, 'alice');
+  await page.waitForURL(gate.at('notes'));
+  const heard = await page.evaluate(async (count) => {
+    const one = () => new Promise((done) => {
+      const words = [];
+      const socket = new WebSocket(`wss://${location.host}/live`);
+      socket.onmessage = ({ data }) => { words.push(data); if (words.length === 1) socket.send('and you?'); };
+      socket.onclose = () => done(words.join(' '));
+    });
+    const all = {};
+    const some = async () => {
+      while (count > 0) {
+        count -= 1;
+        const words = await one();
+        all[words] = (all[words] ?? 0) + 1;
+      }
+    };
+    await Promise.all([some(), some(), some(), some()]);
+    return all;
+  }, 100);
+  assert.deepEqual(heard, { 'hello bye': 100 });
   await context.close();
 });

@@ -106,6 +106,7 @@ fn act(
         resource: Some(route.resource.clone()),
         condition: decision.condition.clone(),
         caller: Some(caller),
+        going_to: None,
     };
     let now = facts.now;
     match decision.verdict {

@@ -19,17 +19,30 @@ pub struct Refused<'a> {
     /// The condition of the row that refused.
     pub condition: Option<Name>,
     pub caller: Option<&'a Caller>,
+    /// For a refusal at the portal, on the way to an application.
+    pub going_to: Option<GoingTo>,
+}
+
+/// The application that a person wanted when the sign-in ended.
+#[derive(Clone, Debug)]
+pub struct GoingTo {
+    pub title: Option<String>,
+    pub url: String,
+    /// What its tier asks for.
+    pub factors: Option<String>,
 }
 
 impl Refused<'_> {
     pub fn because(reason: Reason) -> Self {
-        Self { reason, decision: None, resource: None, condition: None, caller: None }
+        Self { reason, decision: None, resource: None, condition: None, caller: None, going_to: None }
     }
 }
 
 /// The answer in the caller's language, as HTML or JSON, as its headers ask.
 pub fn respond(snapshot: &Snapshot, request: &Request<'_>, refused: &Refused<'_>, now: Timestamp) -> Response {
-    let application = snapshot.routes.find(request.host, request.path).map(|route| route.title.clone());
+    let going_to = refused.going_to.as_ref();
+    let here = || snapshot.routes.find(request.host, request.path).map(|route| route.title.clone());
+    let application = going_to.map_or_else(here, |going_to| going_to.title.clone());
     let user = match refused.caller.map(|caller| &caller.identity) {
         Some(Identity::User(user)) => Some(user),
         _ => None,
@@ -41,8 +54,9 @@ pub fn respond(snapshot: &Snapshot, request: &Request<'_>, refused: &Refused<'_>
         Reason::NotAllowed if user.is_some() => offers.push(Offer::SignInAsSomeoneElse(again.into())),
         Reason::LoginInvalid | Reason::LoginFailed | Reason::SessionExpired | Reason::SessionRevoked => {
             let home = if snapshot.is_portal(request.host) { "/login" } else { "/" };
-            offers.push(Offer::TryAgain(home.into()));
+            offers.push(Offer::TryAgain(going_to.map_or(home, |going_to| going_to.url.as_str()).into()));
         }
+        Reason::StepUpFailed => offers.extend(going_to.map(|going_to| Offer::TryAgain(going_to.url.as_str().into()))),
         Reason::CertificateInvalid | Reason::CertificateExpired | Reason::CertificateOfAnother => {
             offers.push(Offer::Certificate(request.path.into()));
         }
@@ -50,12 +64,18 @@ pub fn respond(snapshot: &Snapshot, request: &Request<'_>, refused: &Refused<'_>
         | Reason::UpstreamTimeout
         | Reason::UpstreamUnavailable
         | Reason::UpstreamFailed => {
-            offers.push(Offer::TryAgain(request.path_and_query().into()));
+            // Not the portal's own address: the provider's answer in it counts once.
+            let again = going_to.map_or_else(|| request.path_and_query(), |going_to| going_to.url.clone());
+            offers.push(Offer::TryAgain(again.into()));
         }
         _ => {}
     }
+    let factors = going_to.filter(|_| refused.reason == Reason::StepUpFailed).and_then(|to| to.factors.clone());
     let view = pages::Refusal {
-        detail: refused.condition.as_ref().map(|name| Detail::Condition(name.to_string())),
+        detail: match &refused.condition {
+            Some(name) => Some(Detail::Condition(name.to_string())),
+            None => factors.map(Detail::Factors),
+        },
         resource: application.or_else(|| refused.resource.as_ref().map(ToString::to_string)),
         decision: refused.decision.as_ref().map(ToString::to_string),
         person: person.or_else(|| user.map(|user| user.name.to_string())),

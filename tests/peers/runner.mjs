@@ -17,12 +17,14 @@ pki();
 
 let passed = 0;
 let failed = 0;
+const silent = new Set(files);
 const count = (event) => event.details?.type !== 'suite' && event.nesting === 0;
 const where = (event) => (event.file ? relative(folder, event.file) : '');
 const stream = run({ files, concurrency: 2, timeout: 300_000 });
 stream.on('test:pass', (event) => {
   // A file without a test passes by itself: that is no promise kept.
   if (!count(event) || files.includes(resolve(event.name))) return;
+  silent.delete(event.file);
   if (event.skip !== undefined || event.todo !== undefined) {
     failed += 1;
     return tells(`SKIPPED ${where(event)}: ${event.name}`);
@@ -32,6 +34,8 @@ stream.on('test:pass', (event) => {
 });
 stream.on('test:fail', (event) => {
   if (!count(event)) return;
+  silent.delete(event.file);
+  silent.delete(resolve(event.name));
   failed += 1;
   const error = event.details.error;
   tells(`FAILED  ${where(event)}: ${event.name}\n${(error?.cause?.stack ?? error?.stack ?? String(error)).replace(/^/gm, '        ')}`);
@@ -40,6 +44,10 @@ stream.on('test:stderr', (event) => process.stderr.write(event.message));
 stream.on('test:stdout', (event) => process.stdout.write(event.message));
 stream.on('data', () => {});
 stream.on('end', () => {
+  for (const file of silent) {
+    failed += 1;
+    tells(`FAILED  ${relative(folder, file)}: no test in it ran`);
+  }
   const left = endLeftovers();
   if (left.length > 0) tells(`ended what was left: ${left.join(' ')}`);
   tells(`${passed} passed, ${failed} failed`);

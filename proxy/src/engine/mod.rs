@@ -3,6 +3,7 @@
 //!
 //! Never decides. What the gate did not permit has no [`Forward`] in its context, and without one there is no peer.
 mod answer;
+mod patience;
 pub mod upstream;
 
 use crate::audit::access::Access;

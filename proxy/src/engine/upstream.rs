@@ -17,6 +17,7 @@ use std::time::Duration;
 use torhaus_authz::Name;
 use torhaus_config::{Route, UpstreamScheme, UpstreamVerify};
 
+use super::patience::Patience;
 use crate::edge::trust::{TrustError, read_pem};
 use crate::forward::Forward;
 
@@ -39,6 +40,9 @@ pub struct Upstreams(HashMap<Name, Arc<Upstream>>);
 
 pub struct Upstream {
     template: HttpPeer,
+    /// For upgrades: connections of their own, kept apart from the others.
+    patience: Arc<Patience>,
+    upgrade_key: u64,
     /// Host and port as configured; resolved now and then if it is a name.
     host: String,
     port: u16,
@@ -100,6 +104,8 @@ impl Upstream {
             }
         }
         peer.group_key = trust.finish();
+        9u8.hash(&mut trust);
+        let upgrade_key = trust.finish();
         peer.options.alpn = match upstream.scheme {
             UpstreamScheme::H2c => ALPN::H2,
             UpstreamScheme::Http | UpstreamScheme::Https => ALPN::H1,
@@ -115,6 +121,8 @@ impl Upstream {
         });
         Ok(Self {
             template: peer,
+            patience: Arc::new(Patience { connect_timeout: upstream.connect_timeout }),
+            upgrade_key,
             host: upstream.host.clone(),
             port: upstream.port,
             address: ArcSwapOption::new(literal.map(Arc::new)),
@@ -133,6 +141,9 @@ impl Upstream {
         if streaming {
             // A WebSocket may be silent for hours; it ends with its session.
             peer.options.read_timeout = None;
+            peer.options.custom_l4 = Some(Arc::clone(&self.patience) as _);
+            peer.options.idle_timeout = Some(Duration::ZERO);
+            peer.group_key = self.upgrade_key;
         }
         Some(peer)
     }

@@ -13,7 +13,7 @@ use crate::login::session::{Session, Ticket, TicketHash, Which};
 use crate::metrics::LoginResult;
 use crate::portal::pages;
 use crate::recording;
-use crate::refusal::{self, Refused};
+use crate::refusal::{self, GoingTo, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
@@ -79,7 +79,9 @@ pub async fn login(
         Some(provider) => provider,
         None => return Ok(choice_page(snapshot, request, sealed.as_deref(), tier.as_deref())),
     };
-    begin(gate, snapshot, request, provider, host, 1, now).await
+    let going_to = host.as_ref().map(|wish| going_to(snapshot, wish));
+    let begun = begin(gate, snapshot, request, provider, host, 1, now).await;
+    Ok(begun.unwrap_or_else(|reason| refuse(snapshot, request, reason, going_to, now)))
 }
 
 /// `/callback/{provider}`
@@ -96,6 +98,7 @@ pub async fn callback(
     let provider = snapshot.providers.named(provider).ok_or(Reason::LoginInvalid)?;
     let params = CallbackParams::parse(request.query.unwrap_or_default()).map_err(|_| Reason::LoginInvalid)?;
     let under_way = take_under_way(gate, request, &params, now)?;
+    let going_to = under_way.host.as_ref().map(|wish| going_to(snapshot, wish));
     let signed_in = match provider.finish(&under_way.started, &params, now).await {
         Ok(signed_in) => signed_in,
         Err(error) => {
@@ -106,7 +109,7 @@ pub async fn callback(
                 ..recording::of_request(request, Kind::LoginFailed, now)
             };
             gate.audit.event(entry).await.map_err(|_| Reason::RecordUnavailable)?;
-            return Err(reason_of(error.page()));
+            return Ok(refuse(snapshot, request, reason_of(error.page()), going_to, now));
         }
     };
     let not_proven = signed_in.not_proven.is_some();
@@ -131,8 +134,7 @@ pub async fn callback(
         // What came back is checked; what is not proven is not assumed. One retry, then a clear refusal, never a loop.
         begin(gate, snapshot, request, provider, under_way.host, under_way.attempt + 1, now).await?
     } else {
-        let refused = Refused::because(Reason::StepUpFailed);
-        refusal::respond(snapshot, request, &refused, now)
+        refuse(snapshot, request, Reason::StepUpFailed, going_to, now)
     };
     let state = params.state.as_deref().map_or("", |state| state.as_str());
     Ok(response
@@ -297,6 +299,27 @@ fn result_of(page: LoginPage) -> LoginResult {
         LoginPage::TierNotProven => LoginResult::NotProven,
         LoginPage::ProviderDown => LoginResult::Unavailable,
         LoginPage::Declined | LoginPage::Expired | LoginPage::Misconfigured => LoginResult::Failed,
+    }
+}
+
+/// A refusal that says where the person was going, so that they can try again from there.
+fn refuse(
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    reason: Reason,
+    going_to: Option<GoingTo>,
+    now: Timestamp,
+) -> Response {
+    refusal::respond(snapshot, request, &Refused { going_to, ..Refused::because(reason) }, now)
+}
+
+fn going_to(snapshot: &Snapshot, wish: &HostWish) -> GoingTo {
+    let path = wish.return_to.split_once('?').map_or(wish.return_to.as_str(), |(path, _)| path);
+    let tier = snapshot.policy.tiers().find(|tier| Some(&tier.name) == wish.tier.as_ref());
+    GoingTo {
+        title: snapshot.routes.find(&wish.host, path).map(|route| route.title.clone()),
+        url: format!("https://{}{}", wish.authority, wish.return_to),
+        factors: tier.map(|tier| tier.factors.clone()).filter(|factors| !factors.is_empty()),
     }
 }
 
