@@ -1,7 +1,8 @@
 //! Header hygiene: what a client may not say to an application, because only the gate may.
 //!
-//! A name is compared in one normal form: lower case, `_` and `.` read as `-`. Applications behind CGI, WSGI and the
-//! like cannot tell `X_Forwarded_User` from `X-Forwarded-User` (oauth2-proxy CVE-2025-64484), so neither do we.
+//! A name is compared in one normal form: lower case, and whatever is no letter or digit read as `-`. Applications behind
+//! CGI, WSGI and the like cannot tell `X_Forwarded_User`, `X.Forwarded.User` or `X~Forwarded~User` from
+//! `X-Forwarded-User` (oauth2-proxy CVE-2025-64484), so neither do we.
 use http::HeaderMap;
 use http::header::{CONNECTION, COOKIE, HeaderName, HeaderValue};
 use std::borrow::Cow;
@@ -98,13 +99,12 @@ pub struct Changes {
     pub replace: Option<(HeaderName, Vec<HeaderValue>)>,
 }
 
-/// Lower case; `_` and `.` as `-`.
+/// Lower case; whatever is no letter or digit as `-`.
 fn normal_form(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|b| b == b'_' || b == b'.' || b.is_ascii_uppercase()) {
-        Cow::Owned(name.replace(['_', '.'], "-").to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
+    if name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+        return Cow::Borrowed(name);
     }
+    Cow::Owned(name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect())
 }
 
 /// One header without our cookies. HTTP/2 may send the pairs in pieces; they are put together again before they leave it
@@ -169,6 +169,9 @@ mod tests {
             "X-Forwarded-User",
             "X_Forwarded_User",
             "X.Forwarded.User",
+            "X~Forwarded~User",
+            "X!Forwarded!User",
+            "X'Remote'User",
             "x-forwarded_groups",
             "Client-Cert",
             "client_cert_chain",

@@ -31,7 +31,9 @@ pub async fn decision(
     }
     let print = fingerprint(facts, decision, audit.hasher());
     // Every start of a stream is recorded: it may outlive its decision by days. So is each use of an exception.
-    let every = decision.record_every || (allowed && (request.wants_upgrade() || decision.exception.is_some()));
+    // An upgrade of somebody whom nobody knows is counted like their other requests: it could fill the disk.
+    let stream = request.wants_upgrade() && caller.identity != Identity::Anonymous;
+    let every = decision.record_every || (allowed && (stream || decision.exception.is_some()));
     audit.decision(print, every, facts.now, line).await
 }
 

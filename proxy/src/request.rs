@@ -1,6 +1,6 @@
 //! A request as the gate sees it, whatever engine or endpoint it came by.
 use crate::edge::connection::ConnectionInfo;
-use http::header::{AsHeaderName, HeaderMap};
+use http::header::{AsHeaderName, HeaderMap, HeaderValue};
 use http::{Method, Uri, Version};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -37,17 +37,22 @@ impl<'a> Request<'a> {
     /// The value of a cookie. None if it is absent, or there twice: a sibling domain may have tossed the other.
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
         let mut found = None;
-        for header in self.headers.get_all(http::header::COOKIE) {
-            for pair in header.to_str().ok()?.split(';') {
-                if let Some((key, value)) = pair.split_once('=')
-                    && key.trim() == name
-                    && found.replace(value.trim()).is_some()
-                {
-                    return None;
-                }
+        for (key, value) in self.cookies() {
+            if key == name.as_bytes() && found.replace(value).is_some() {
+                return None;
             }
         }
-        found
+        std::str::from_utf8(found?).ok()
+    }
+
+    /// Name and value of each cookie. Bytes: an application's own may be anything, and must not hide ours.
+    fn cookies(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let values = self.headers.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes);
+        values.flat_map(|value| value.split(|b| *b == b';')).filter_map(|pair| {
+            let at = pair.iter().position(|b| *b == b'=')?;
+            let (name, value) = pair.split_at(at);
+            Some((name.trim_ascii(), value.get(1..)?.trim_ascii()))
+        })
     }
 
     /// Path and query, for coming back after a login.
@@ -60,9 +65,8 @@ impl<'a> Request<'a> {
 
     /// Names of the cookies that begin so.
     pub fn cookie_names(&self, prefix: &str) -> Vec<&'a str> {
-        let values = self.headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let names = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.split_once('='));
-        names.map(|(name, _)| name.trim()).filter(|name| name.starts_with(prefix)).collect()
+        let names = self.cookies().filter_map(|(name, _)| std::str::from_utf8(name).ok());
+        names.filter(|name| name.starts_with(prefix)).collect()
     }
 
     /// Host and port, as a browser has to write them to come back here.
@@ -221,7 +225,6 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<(String, Option<u16>), Malf
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn head(target: &str, headers: &[(&'static str, &str)]) -> Result<Target, Malformed> {
         let mut map = HeaderMap::new();
@@ -293,6 +296,8 @@ mod tests {
             body: &[],
         };
         assert_eq!(request(&headers).cookie("__Host-torhaus"), Some("x"));
+        headers.append("cookie", HeaderValue::from_bytes(b"x=\xe4; y=\xff").unwrap());
+        assert_eq!(request(&headers).cookie("__Host-torhaus"), Some("x"), "other cookies cannot hide it");
         let mut tossed = headers.clone();
         tossed.append("cookie", HeaderValue::from_static("__Host-torhaus=y"));
         assert_eq!(request(&tossed).cookie("__Host-torhaus"), None);

@@ -55,6 +55,7 @@ pub enum Ending<'a> {
 pub struct Allowed {
     facts: Facts<'static>,
     method: Method,
+    host: Box<str>,
     path: Box<str>,
     connection: Arc<ConnectionInfo>,
 }
@@ -64,6 +65,7 @@ impl Allowed {
         Self {
             facts: facts.without_request(),
             method: request.method.clone(),
+            host: request.host.into(),
             path: request.path.into(),
             connection: request.connection.clone(),
         }
@@ -76,6 +78,15 @@ impl Allowed {
             !matches!(self.facts.certificate, Fact::Known(Some(_)))
                 || tls.peer_sha256.as_ref().is_some_and(|sha256| judge(sha256).is_ok())
         });
+        // The same application, by the same client authentication.
+        let route = snapshot.routes.find(&self.host, &self.path);
+        let same_group = match (&self.connection.tls, snapshot.groups.find(&self.host)) {
+            (Some(tls), Some(group)) => *tls.group == **group,
+            _ => false,
+        };
+        if !same_group || route.is_none_or(|route| *route.resource != *resource) {
+            return false;
+        }
         let facts = Facts {
             resource,
             method: self.method.as_str(),

@@ -169,10 +169,10 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             }
             let (edge, listener, metrics) = (self.clone(), listener.clone(), metrics.clone());
             tokio::spawn(async move {
-                let _open = metrics::Open::new(&metrics.open);
-                let shutdown = edge.stopping.subscribe();
-                edge.serve(&listener, stream, peer, settings, &shutdown, &metrics).await;
-                edge.open.fetch_sub(1, Ordering::AcqRel);
+                let _counted = metrics::Open::new(&metrics.open);
+                let slot = Slot(edge);
+                let shutdown = slot.0.stopping.subscribe();
+                slot.0.serve(&listener, stream, peer, settings, &shutdown, &metrics).await;
             });
         }
     }
@@ -283,6 +283,15 @@ impl Listeners {
     /// Where each listener really is: tests ask for port 0.
     pub fn addresses(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
         self.0.iter().filter_map(|(name, open)| Some((name, open.socket.local_addr().ok()?)))
+    }
+}
+
+/// One of the connections that may be open. Given back even if the engine panics.
+struct Slot<E>(Arc<Edge<E>>);
+
+impl<E> Drop for Slot<E> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

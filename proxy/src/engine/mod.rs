@@ -34,6 +34,8 @@ use torhaus_authz::{Name, Reason};
 
 /// Largest body of a request to our own pages: a form, an ACME message, a logout token.
 const MAX_OWN_BODY: usize = 64 * 1024;
+/// How long such a body may take, and how long an unread one is drained.
+const OWN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An h2 connection without streams is closed after this; pingora's default is never.
 const H2_IDLE: Duration = Duration::from_secs(75);
 
@@ -96,6 +98,8 @@ impl ProxyHttp for Engine {
         let limits = &snapshot.config.limits;
         session.set_keepalive(Some(limits.idle_timeout.as_secs()));
         session.set_read_timeout(Some(limits.idle_timeout));
+        session.set_write_timeout(Some(limits.idle_timeout));
+        session.set_total_drain_timeout(Some(OWN_BODY_TIMEOUT));
 
         if let Some(h1) = session.as_downstream().as_http1()
             && let Err(why) = strict::check_head(&h1.get_headers_raw_bytes())
@@ -252,7 +256,12 @@ impl ProxyHttp for Engine {
         _ctx: &mut Context,
     ) -> Result<()> {
         // An application may set any cookie but ours.
-        let ours = |value: &HeaderValue| value.as_bytes().trim_ascii_start().starts_with(COOKIE_PREFIX.as_bytes());
+        let ours = |value: &HeaderValue| {
+            let value = value.as_bytes().trim_ascii_start();
+            // A nameless cookie is sent back as if its value were the name.
+            let value = value.strip_prefix(b"=").unwrap_or(value);
+            value.get(..COOKIE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE_PREFIX.as_bytes()))
+        };
         if response.headers.get_all(SET_COOKIE).iter().any(ours) {
             let others: Vec<_> =
                 response.headers.get_all(SET_COOKIE).iter().filter(|value| !ours(value)).cloned().collect();
@@ -284,7 +293,9 @@ impl ProxyHttp for Engine {
             _ => Reason::InternalError,
         };
         ctx.note.reason = Some(reason);
-        tracing::warn!(route = ctx.note.route.as_deref(), reason = ?reason, %error, "a request failed on its way");
+        // Kind and side only: the engine's context may quote what the application sent, cookies too.
+        let (kind, side) = (error.etype().as_str(), error.esource().as_str());
+        tracing::warn!(route = ctx.note.route.as_deref(), reason = ?reason, kind, side, "a request failed on its way");
         let status = reason.status();
         if session.response_written().is_none() {
             let response = match (&ctx.snapshot, &ctx.connection) {
@@ -387,14 +398,18 @@ async fn read_body(session: &mut Session) -> Result<Option<Bytes>> {
     if declared.is_some_and(|length| length > MAX_OWN_BODY) {
         return Ok(None);
     }
-    let mut body = Vec::new();
-    while let Some(part) = session.read_request_body().await? {
-        body.extend_from_slice(&part);
-        if body.len() > MAX_OWN_BODY {
-            return Ok(None);
+    let read = async {
+        let mut body = Vec::new();
+        while let Some(part) = session.read_request_body().await? {
+            body.extend_from_slice(&part);
+            if body.len() > MAX_OWN_BODY {
+                return Ok(None);
+            }
         }
-    }
-    Ok(Some(body.into()))
+        Ok(Some(body.into()))
+    };
+    let too_slow = |_| Error::explain(ErrorType::ReadTimedout, "the body of a request to one of our pages");
+    tokio::time::timeout(OWN_BODY_TIMEOUT, read).await.map_err(too_slow)?
 }
 
 fn upgrade_allowed(forward: &Forward, token: &HeaderValue) -> bool {
