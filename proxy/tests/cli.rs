@@ -244,6 +244,10 @@ fn a_question_that_makes_no_sense_is_a_usage_error_that_says_what_would() {
         ("policy explain --resource wiki --country Germany", "`DE`"),
         ("policy explain --resource wiki --service backup", "not a SPIFFE ID"),
         ("policy explain --resource wiki --service spiffe://a/b", "devices, partner"),
+        (
+            "policy explain --resource wiki --service spiffe://a/b --trust-domain partner",
+            "may not vouch for `spiffe://a/b`",
+        ),
         ("policy explain --url https://auth.example.test:8443/", "the portal itself"),
         ("audit query --since yesterday", "2026-11-23T08:00:00Z"),
         ("audit query --verdict maybe", "maybe"),

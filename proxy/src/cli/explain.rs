@@ -235,7 +235,11 @@ fn identify(
     let service = match (&args.service, by_certificate) {
         (Some(id), _) => {
             let id = SpiffeId::parse(id).map_err(|e| Failure::Usage(format!("`{id}` is not a SPIFFE ID: {e}")))?;
-            Some((id, trust_domain(args, config)?))
+            let domain = trust_domain(args, config)?;
+            if config.trust_domains.get(&*domain).is_some_and(|found| !found.vouches_for.includes(id.trust_domain())) {
+                return Err(Failure::Usage(format!("`{domain}` may not vouch for `{id}` (`spiffe_trust_domains`)")));
+            }
+            Some((id, domain))
         }
         (None, Some((id, domain))) => Some((id, domain.clone())),
         (None, None) => None,
