@@ -135,7 +135,7 @@ fn act(
         Verdict::Allow(permit) => {
             let cutter = request.connection.cutter.clone();
             let account = Account::of(caller, route);
-            let open = gate.streams.enter(account, cutter, refusal::still_allowed(facts));
+            let open = gate.streams.enter(account, cutter, refusal::still_allowed(request, facts));
             let forward = Forward::new(permit, recorded, open, route);
             let forward = forward.telling(&gate.assertions, request, caller, decision.tier.as_ref(), now);
             Action::Forward(Box::new(forward))

@@ -5,6 +5,7 @@
 use crate::edge::stream::Cutter;
 use crate::identify::Caller;
 use crate::login::session::SessionId;
+use crate::snapshot::Snapshot;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,8 +49,8 @@ pub enum Ending<'a> {
     Resource(&'a str),
 }
 
-/// Asked of an open stream when the policy changed: is it still allowed?
-pub type StillAllowed = Arc<dyn Fn(&torhaus_authz::Policy) -> bool + Send + Sync>;
+/// Asked of an open stream when the configuration changed: is it still allowed, by its policy and its revocation lists?
+pub type StillAllowed = Arc<dyn Fn(&Snapshot) -> bool + Send + Sync>;
 
 struct Entry {
     account: Account,
@@ -93,9 +94,9 @@ impl Streams {
         self.cut_where(|entry| entry.account.until.is_some_and(|until| until <= now))
     }
 
-    /// Cuts what a new policy does not allow any more.
-    pub fn judge_anew(&self, policy: &torhaus_authz::Policy) -> usize {
-        self.cut_where(|entry| !(entry.still_allowed)(policy))
+    /// Cuts what a new configuration does not allow any more.
+    pub fn judge_anew(&self, snapshot: &Snapshot) -> usize {
+        self.cut_where(|entry| !(entry.still_allowed)(snapshot))
     }
 
     pub fn open(&self) -> usize {

@@ -237,7 +237,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         };
         let session = stream.get_ref().1;
         let resumed = matches!(session.handshake_kind(), Some(HandshakeKind::Resumed));
-        let peer_chain: Vec<_> =
+        let peer_chain: Arc<[_]> =
             session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
         let info = TlsInfo {
             server_name,

@@ -29,7 +29,7 @@ pub struct TlsInfo {
     pub group: GroupId,
     /// Leaf first; empty if no certificate was presented. Possession of the key is proven, trust is not:
     /// [`crate::edge::trust`] judges the chain on every request, so that what was revoked or expired since counts.
-    pub peer_chain: Vec<CertificateDer<'static>>,
+    pub peer_chain: Arc<[CertificateDer<'static>]>,
     /// SHA-256 of the leaf, lower-case hex.
     pub peer_sha256: Option<Arc<str>>,
     pub version: &'static str,
