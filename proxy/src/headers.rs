@@ -10,55 +10,60 @@ use std::collections::HashSet;
 /// Cookies of this name and prefix are ours; no application sees them.
 pub const COOKIE_PREFIX: &str = "__Host-torhaus";
 
-/// Names that speak of who the caller is, where it comes from, or what it really asks for. A trailing `-` means: all
-/// names that begin so. Sources: RFC 7239, RFC 9440, and the headers that the peers of this field and the
-/// applications behind them read (attacks.md 1-6).
-const RESERVED: &[&str] = &[
-    "forwarded",
+/// Names that speak of who the caller is, where it comes from, or what it really asks for, in their normal form.
+/// Sources: RFC 7239, RFC 9440, and the headers that the peers of this field and the applications behind them read.
+fn is_reserved(name: &str) -> bool {
+    matches!(
+        name,
+        "forwarded"
+            | "x-forwarded"
+            | "x-real-ip"
+            | "true-client-ip"
+            | "cf-connecting-ip"
+            | "fastly-client-ip"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "x-envoy-external-address"
+            | "client-cert"
+            | "x-client-cert"
+            | "x-client-dn"
+            | "x-client-verify"
+            | "x-client-serial"
+            | "ssl-cert"
+            | "x-rewrite-url"
+            | "x-http-method"
+            | "x-http-method-override"
+            | "x-method-override"
+            | "remote-user"
+            | "remote-groups"
+            | "remote-email"
+            | "remote-name"
+            | "x-user"
+            | "x-email"
+            | "x-groups"
+            // httpoxy (CVE-2016-5385): CGI programs take it for their own HTTP_PROXY.
+            | "proxy"
+            | "proxy-authorization"
+    ) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// All names that begin so.
+const RESERVED_PREFIXES: [&str; 15] = [
     "x-forwarded-",
-    "x-forwarded",
-    "x-real-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "fastly-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-external-address",
     "x-torhaus-",
-    "client-cert",
     "client-cert-",
-    "x-client-cert",
     "x-client-cert-",
-    "x-client-dn",
-    "x-client-verify",
-    "x-client-serial",
     "x-ssl-",
     "ssl-client-",
-    "ssl-cert",
     "x-original-",
-    "x-rewrite-url",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
     "x-authentik-",
     "x-webauth-",
     "x-auth-request-",
     "x-pomerium-",
-    "x-goog-iap-",
-    "x-goog-authenticated-user-",
+    "x-goog-",
     "cf-access-",
-    "remote-user",
-    "remote-groups",
-    "remote-email",
-    "remote-name",
     "x-remote-",
-    "x-user",
-    "x-email",
-    "x-groups",
     "impersonate-",
-    // httpoxy (CVE-2016-5385): CGI programs take it for their own HTTP_PROXY.
-    "proxy",
-    "proxy-authorization",
 ];
 
 /// The names of the list above and those that routes are configured to send.
@@ -75,11 +80,7 @@ impl Reserved {
 
     pub fn covers(&self, name: &str) -> bool {
         let name = normal_form(name);
-        let listed = |entry: &&str| match entry.strip_suffix('-') {
-            Some(_) => name.starts_with(*entry),
-            None => name == **entry,
-        };
-        RESERVED.iter().any(listed) || self.configured.contains(&*name)
+        is_reserved(&name) || self.configured.contains(&*name)
     }
 
     /// What has to go before an application sees it: every reserved header, and our cookies.
@@ -106,21 +107,22 @@ fn normal_form(name: &str) -> Cow<'_, str> {
     }
 }
 
+/// One header without our cookies. HTTP/2 may send the pairs in pieces; they are put together again before they leave it
+/// (RFC 9113 section 8.2.3).
 fn without_our_cookies(headers: &HeaderMap) -> Option<(HeaderName, Vec<HeaderValue>)> {
-    if !headers.get_all(COOKIE).iter().any(|value| contains(value.as_bytes(), COOKIE_PREFIX.as_bytes())) {
+    let values = || headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    if values().count() < 2 && !values().any(|value| contains(value, COOKIE_PREFIX.as_bytes())) {
         return None;
     }
-    let kept = headers.get_all(COOKIE).iter().filter_map(|value| {
-        let pairs = value.to_str().ok()?.split(';').map(str::trim).filter(|pair| !is_ours(pair));
-        let kept = pairs.collect::<Vec<_>>().join("; ");
-        (!kept.is_empty()).then(|| HeaderValue::from_str(&kept).ok()).flatten()
-    });
-    Some((COOKIE, kept.collect()))
+    let pairs = values().flat_map(|value| value.split(|b| *b == b';')).map(<[u8]>::trim_ascii);
+    let kept: Vec<&[u8]> = pairs.filter(|pair| !pair.is_empty() && !is_ours(pair)).collect();
+    let value = (!kept.is_empty()).then(|| HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok()).flatten();
+    Some((COOKIE, value.into_iter().collect()))
 }
 
 /// Browsers take the prefix `__Host-` in any case (RFC 6265bis section 5.7), so do we.
-fn is_ours(pair: &str) -> bool {
-    pair.get(..COOKIE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE_PREFIX))
+fn is_ours(pair: &[u8]) -> bool {
+    pair.get(..COOKIE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE_PREFIX.as_bytes()))
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -193,6 +195,16 @@ mod tests {
         headers.append(COOKIE, HeaderValue::from_static("__Host-torhaus-nonce=n"));
         let (_, kept) = Reserved::default().changes(&headers).replace.unwrap();
         assert_eq!(kept, ["PVEAuthCookie=PVE:a; x=\"y\""]);
+    }
+
+    #[test]
+    fn cookies_in_pieces_become_one_header_and_odd_bytes_stay() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(COOKIE, HeaderValue::from_static("__host-Torhaus=secret"));
+        headers.append(COOKIE, HeaderValue::from_bytes(b"town=K\xf6ln").unwrap());
+        let (_, kept) = Reserved::default().changes(&headers).replace.unwrap();
+        assert_eq!(kept, [HeaderValue::from_bytes(b"a=1; town=K\xf6ln").unwrap()]);
     }
 
     #[test]

@@ -1,16 +1,13 @@
 //! A refusal and its answer: the page or the problem document that says why, and what to do.
-use crate::clock;
 use crate::identify::Caller;
 use crate::portal::pages::{self, Detail, Encoding, Kept, Look, Offer, Page, SessionEnded};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use crate::streams::StillAllowed;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use std::sync::Arc;
-use torhaus_authz::{Fact, Facts, Identity, Name, Reason, Timestamp, Verdict};
+use torhaus_authz::{Identity, Name, Reason, Timestamp};
 
 /// What is known about a refusal.
 #[derive(Clone, Debug)]
@@ -119,26 +116,4 @@ pub fn page(page: Page) -> Response {
     };
     let headers = page.headers.iter().filter_map(header).collect();
     Response { status, headers, body: Bytes::from(page.body), close: false }
-}
-
-/// Asks a later configuration whether it would still allow what these facts allowed. The client certificate is judged
-/// again: its authority's list of revoked ones may be another.
-pub fn still_allowed(request: &Request<'_>, facts: &Facts<'_>) -> StillAllowed {
-    let (resource, method) = (Name::from(facts.resource), facts.method.to_owned());
-    let (path, listener) = (facts.path.to_owned(), Name::from(facts.listener));
-    let rest = facts.without_request();
-    let shown = request.connection.tls.as_ref().filter(|_| matches!(facts.certificate, Fact::Known(Some(_))));
-    let shown = shown.and_then(|tls| Some((tls.peer_chain.clone(), tls.peer_sha256.clone()?, request.host.to_owned())));
-    Arc::new(move |snapshot| {
-        if let Some((chain, sha256, host)) = &shown {
-            let asked = snapshot.groups.find(host).and_then(|group| snapshot.groups.client_auth(group));
-            let still =
-                |(_, domains): &(_, Arc<[Name]>)| snapshot.trust.judge(domains, chain, sha256, clock::now()).is_ok();
-            if !asked.is_some_and(still) {
-                return false;
-            }
-        }
-        let facts = Facts { resource: &resource, method: &method, path: &path, listener: &listener, ..rest.clone() };
-        matches!(snapshot.policy.decide(&facts).verdict, Verdict::Allow(_))
-    })
 }

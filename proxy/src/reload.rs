@@ -105,7 +105,7 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         }
         let snapshot = Arc::new(snapshot);
         self.gate.snapshot.store(snapshot.clone());
-        let ended = self.gate.streams.judge_anew(&snapshot);
+        let ended = self.gate.streams.judge_anew(&snapshot, now);
         if ended > 0 {
             tracing::info!(ended, "open requests that the new configuration does not allow were ended");
         }

@@ -67,7 +67,7 @@ pub fn exception(line: u32, id: &str, resource: &str, allow: &[&str], zone: &str
     }
 }
 
-/// The table of design.md section 3.
+/// The table of the README: tiered factors per resource and zone.
 pub fn m6() -> PolicyDraft {
     PolicyDraft {
         file: "policy.yaml".to_owned(),
@@ -158,6 +158,8 @@ pub fn certificate(domain: &str) -> Fact<Option<Arc<Certificate>>> {
 /// An anonymous request from an address, by the public listener, without a client certificate.
 pub fn request<'a>(resource: &'a str, address: &str) -> Facts<'a> {
     Facts {
+        method: "GET",
+        path: "/",
         listener: "public",
         address: Fact::Known(address.parse().unwrap()),
         certificate: Fact::Known(None),

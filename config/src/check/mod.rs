@@ -2,6 +2,7 @@
 //! reported by the decoder and is passed over here.
 mod certificate;
 mod client_auth;
+mod condition;
 mod cross;
 mod headers;
 mod host;
@@ -17,14 +18,14 @@ mod trust;
 mod upstream;
 
 use crate::at::At;
-use crate::config::Config;
+use crate::config::{Config, NamedNetwork};
 use crate::file;
 use crate::findings::Findings;
 use crate::place::Place;
 use crate::units::Mistake;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use torhaus_authz::Timestamp;
+use torhaus_authz::{Suite, Timestamp};
 
 pub(crate) use paths::resolve;
 pub(crate) use policy::PolicySource;
@@ -37,6 +38,20 @@ pub(crate) struct Cx<'a> {
     pub findings: &'a mut Findings,
     /// Everything read so far.
     pub files: BTreeSet<PathBuf>,
+    /// What `networks` of a condition may name.
+    pub named_networks: Vec<NamedNetwork>,
+    pub tests: Tests,
+    /// What came of the policy's tests, if they could be run.
+    pub suite: Option<Suite>,
+}
+
+/// What a failing policy test is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tests {
+    /// A mistake of the policy: nothing is loaded.
+    MustPass,
+    /// A result like any other, for those who asked for the results only.
+    AreAskedFor,
 }
 
 impl Cx<'_> {
@@ -89,7 +104,7 @@ pub(crate) fn check(
     policy: Option<(&file::policy::Policy, PolicySource)>,
     file: &Path,
     mut cx: Cx<'_>,
-) -> Option<Config> {
+) -> Option<(Config, Option<Suite>)> {
     version(&tree.version, &mut cx);
     let listeners = listeners::check(&tree.listeners, &mut cx);
     let portal = settings::portal(&tree.portal, &listeners, &mut cx);
@@ -99,6 +114,7 @@ pub(crate) fn check(
     let providers = identity::providers(&tree.identity, &mut cx);
     let bearer = identity::bearer(&tree.identity, providers.as_deref().unwrap_or_default(), &mut cx);
     let geoip = settings::geoip(tree.lookups.as_ref(), &mut cx);
+    cx.named_networks.clone_from(&geoip.named_networks);
     let routes = routes::check(tree, &listeners, portal.as_ref(), &trust_domains, &mut cx);
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
@@ -108,9 +124,9 @@ pub(crate) fn check(
     if let Some((policy, _)) = &policy {
         cross::check(tree, policy, &mut cx);
     }
-    let policy = policy.and_then(|(policy, source)| policy::check(policy, source, &mut cx));
+    let policy = policy.and_then(|(policy, source)| policy::check(policy, source, tree, &mut cx));
 
-    Some(Config {
+    let config = Config {
         file: file.to_owned(),
         state_dir: state_dir?,
         listeners: listeners.checked,
@@ -129,7 +145,8 @@ pub(crate) fn check(
         policy: policy?,
         warnings: Vec::new(),
         files: cx.files.into_iter().collect(),
-    })
+    };
+    Some((config, cx.suite))
 }
 
 fn version(version: &At<u64>, cx: &mut Cx<'_>) {

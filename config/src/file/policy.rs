@@ -62,15 +62,39 @@ pub(crate) struct Condition {
     pub client_certificate: Option<At<String>>,
     pub country_in: Option<At<Vec<At<String>>>>,
     pub country_not_in: Option<At<Vec<At<String>>>>,
+    pub continent_in: Option<At<Vec<At<String>>>>,
+    pub continent_not_in: Option<At<Vec<At<String>>>>,
+    pub networks: Option<At<Vec<At<String>>>>,
     pub groups: Option<At<Vec<At<String>>>>,
     pub users: Option<At<Vec<At<String>>>>,
     pub services: Option<At<Vec<At<String>>>>,
     pub zones: Option<At<Vec<At<String>>>>,
+    pub methods: Option<At<Vec<At<String>>>>,
+    pub paths: Option<At<Vec<At<String>>>>,
+    pub proof: Option<At<Proof>>,
+    pub time: Option<At<Time>>,
     #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
     pub posture: Option<Anything>,
     pub all: Option<At<Vec<At<Condition>>>>,
     pub any: Option<At<Vec<At<Condition>>>>,
     pub not: Option<Box<At<Condition>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Proof {
+    pub tier: At<String>,
+    pub newer_than: At<String>,
+}
+
+/// `{ days: [mon, fri], from: "08:00", to: "18:00", utc_offset: "+01:00" }`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Time {
+    pub days: Option<At<Vec<At<String>>>>,
+    pub from: Option<At<String>>,
+    pub to: Option<At<String>>,
+    pub utc_offset: At<String>,
 }
 
 #[derive(Deserialize)]
@@ -105,7 +129,6 @@ pub(crate) struct Exception {
 /// A promise about the table. A fact that is not given is unknown.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "some are read only when the suite runs")]
 pub(crate) struct Test {
     pub name: At<String>,
     pub user: Option<At<String>>,
@@ -114,7 +137,7 @@ pub(crate) struct Test {
     pub ip: Option<At<String>>,
     pub listener: Option<At<String>>,
     pub country: Option<At<String>>,
-    pub proven: Option<At<String>>,
+    pub proven: Option<At<Proven>>,
     pub client_certificate: Option<At<String>>,
     pub resource: At<String>,
     pub method: Option<At<String>>,
@@ -122,6 +145,16 @@ pub(crate) struct Test {
     pub now: Option<At<String>>,
     pub expect: At<Expect>,
     pub reason: Option<At<String>>,
+    pub tier: Option<At<String>>,
+}
+
+/// `mfa`: just now. `{ mfa: 2h, hardware: 50m }`: how long ago. The decoder picks by what was typed.
+#[derive(Deserialize)]
+pub(crate) enum Proven {
+    #[serde(rename = "$text")]
+    JustNow(At<String>),
+    #[serde(rename = "$map")]
+    Ago(Keyed<String>),
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]

@@ -9,9 +9,10 @@ use crate::audit::access::Access;
 use crate::clock;
 use crate::edge::connection::ConnectionInfo;
 use crate::forward::Forward;
-use crate::gate::{self, Action, Gate, Note};
+use crate::gate::{self, Gate};
 use crate::headers::{COOKIE_PREFIX, Changes, disarmed_connection};
 use crate::login::own_pages;
+use crate::outcome::{Action, Note};
 use crate::refusal::{self, Refused};
 use crate::request::{self, Request};
 use crate::snapshot::Snapshot;
@@ -119,6 +120,10 @@ impl ProxyHttp for Engine {
         // From here on there is one path: this one is routed, decided on, and forwarded. The engine keeps an absolute
         // target beside the URI and would send that.
         if head.uri.path() != target.path || head.uri.authority().is_some() || !head.raw_path().starts_with(b"/") {
+            // ... and one host: `:authority` (HTTP/2) is lost with the old address, and applications read `Host`.
+            if let Some(authority) = head.uri.authority().map(ToString::to_string) {
+                head.insert_header(HOST, authority)?;
+            }
             let query = head.uri.query();
             let rewritten = query.map_or_else(|| target.path.clone(), |query| format!("{}?{query}", target.path));
             let uri = rewritten.parse::<Uri>().map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?;
@@ -335,7 +340,7 @@ struct View<'a> {
     head: &'a RequestHeader,
     host: &'a str,
     port: Option<u16>,
-    connection: &'a ConnectionInfo,
+    connection: &'a Arc<ConnectionInfo>,
 }
 
 impl<'a> View<'a> {

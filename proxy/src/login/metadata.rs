@@ -26,6 +26,8 @@ pub struct Metadata {
     pub end_session_endpoint: Option<Url>,
     /// Every authorization response carries `iss` (RFC 9207 s3).
     pub iss_parameter: bool,
+    /// It reads the `claims` parameter, so that a level can be demanded and not only wished for.
+    pub claims_parameter: bool,
     pub token_auth: TokenAuth,
     /// Asymmetric ones only; empty if the document names none.
     pub id_token_algorithms: Vec<Algorithm>,
@@ -146,6 +148,8 @@ struct Document {
     jwks_uri: Option<String>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
+    #[serde(default)]
+    claims_parameter_supported: bool,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     id_token_signing_alg_values_supported: Option<Vec<String>>,
     acr_values_supported: Option<Vec<String>>,
@@ -179,6 +183,7 @@ impl Document {
             userinfo_endpoint: optional(self.userinfo_endpoint, "userinfo_endpoint")?,
             end_session_endpoint: optional(self.end_session_endpoint, "end_session_endpoint")?,
             iss_parameter: self.authorization_response_iss_parameter_supported,
+            claims_parameter: self.claims_parameter_supported,
             // Discovery 1.0 s3: if omitted, the default is client_secret_basic.
             token_auth: match self.token_endpoint_auth_methods_supported {
                 Some(methods) if !methods.iter().any(|m| m == "client_secret_basic") => TokenAuth::Post,

@@ -31,7 +31,7 @@ use torhaus_config::TierProof;
 use url::Url;
 use zeroize::Zeroize as _;
 
-/// Contract section 6: a login under way is kept at most this long. It is also how long `put_once` should keep it.
+/// A login under way is kept at most this long. It is also how long `put_once` should keep it.
 pub const LOGIN_LIFETIME: Duration = Duration::from_secs(600);
 
 /// What a login asks for. Asking proves nothing.
@@ -128,7 +128,11 @@ impl OidcProvider {
             wish,
             at: now,
         };
-        let url = self.authorization_url(endpoint, &started, state, needs, claims)?;
+        // Core 1.0 s5.5.1.1: what a provider makes of a wish beside a demand is unspecified, and to some the wish is the
+        // last word. One that does not read demands gets the wish as well.
+        let demand_is_read = claims.is_some() && metadata.claims_parameter;
+        let acr_values = needs.filter(|_| !demand_is_read).map(wanted_acr).unwrap_or_default();
+        let url = self.authorization_url(endpoint, &started, state, acr_values, claims)?;
         Ok((url, started))
     }
 
@@ -138,7 +142,7 @@ impl OidcProvider {
         endpoint: Url,
         started: &Started,
         state: &str,
-        needs: Option<&TierProof>,
+        acr_values: &[String],
         claims: Option<String>,
     ) -> Result<Url, LoginError> {
         let issuer = IssuerUrl::from_url(self.config.issuer.clone());
@@ -159,7 +163,7 @@ impl OidcProvider {
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
             // The crate names `openid` itself.
             .add_scopes(self.config.scopes.iter().filter(|s| *s != "openid").cloned().map(Scope::new));
-        for value in needs.map(wanted_acr).unwrap_or_default() {
+        for value in acr_values {
             request = request.add_auth_context_value(AuthenticationContextClass::new(value.to_owned()));
         }
         if let Some(claims) = claims {

@@ -56,6 +56,18 @@ async fn a_step_up_asks_for_the_level_and_its_age() {
 }
 
 #[tokio::test]
+async fn a_provider_that_reads_demands_gets_no_wish_beside_them() {
+    for (reads, wish_too) in [(true, false), (false, true)] {
+        let fake = Fake::start().await;
+        fake.discovery(|document| document["claims_parameter_supported"] = json!(reads));
+        let (url, _) = build(config(&fake)).start(wish("mfa"), STATE, NOW).await.unwrap();
+        let query = query_of(&url);
+        assert!(query.contains_key("claims"));
+        assert_eq!(query.contains_key("acr_values"), wish_too);
+    }
+}
+
+#[tokio::test]
 async fn a_tier_that_the_provider_cannot_prove_is_not_asked_for() {
     let fake = Fake::start().await;
     let provider = build(config(&fake));

@@ -1,0 +1,185 @@
+// Every page at desktop and phone size, light and dark: it fits, in both languages, and pictures of it are in
+// tests/.work/screenshots for somebody to look at.
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { startApplication } from './peers/application.mjs';
+import { signInOn, startBrowser } from './peers/browser.mjs';
+import { client, gatePorts, startGate } from './peers/gate.mjs';
+import { startIdp } from './peers/idp.mjs';
+import { emptyFolder, freePorts, listens, ready, start, torhaus, torhausDemo } from './peers/work.mjs';
+
+const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
+const NARROW = [320, 390];
+let idp, application, gate, browser, pictures;
+
+before(async () => {
+  pictures = emptyFolder('screenshots');
+  const ports = await gatePorts();
+  const [nobodyThere] = await freePorts(1);
+  idp = await startIdp({ clients: [client(ports)] });
+  application = await startApplication();
+  gate = await startGate({ name: 'pages', ports, idp, organisation: 'Stadtwerke Musterstadt', partner: true,
+    upstream: { all: application.url, console: `http://127.0.0.1:${nobodyThere}` } });
+  browser = await startBrowser({ name: 'pages' });
+});
+after(async () => {
+  await browser?.close();
+  await gate?.stop();
+  await application?.stop();
+  await idp?.stop();
+});
+
+/** Checks that the page fits, and takes its pictures. Answers what does not fit. */
+async function look(page, name) {
+  const faults = [];
+  for (const width of NARROW) {
+    await page.setViewportSize({ width, height: 800 });
+    const sizes = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+    if (sizes[0] > sizes[1]) faults.push(`${name} is ${sizes[0]} wide on ${sizes[1]}`);
+  }
+  for (const [size, viewport] of Object.entries(SIZES)) {
+    await page.setViewportSize(viewport);
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      await page.screenshot({ path: join(pictures, `${name}.${size}.${colorScheme}.png`), fullPage: true });
+    }
+  }
+  await page.setViewportSize(SIZES.desktop);
+  await page.emulateMedia({ colorScheme: 'light' });
+  return faults;
+}
+
+const REASON = 'dd code';
+/** Goes round all pages of the gate, as a person without much luck would see them. */
+async function tour(page, see) {
+  const at = async (url, name, selector = 'h1') => {
+    await page.goto(url);
+    await page.waitForSelector(selector);
+    await see(name);
+  };
+  const says = async (reason) => assert.equal(await page.textContent(REASON), reason);
+  const signIn = async (otp) => {
+    await page.waitForSelector('input[name=login]');
+    await signInOn(page, 'alice', { otp });
+  };
+
+  await at(gate.outside('ledger'), 'refusal-zone');
+  await says('zone_denied');
+  await at(gate.at('auth', '/login'), 'sign-in');
+  await page.click('ul.choices a');
+  await signIn();
+  await page.waitForURL(gate.at('auth'));
+  await see('applications');
+  await at(gate.at('auth', '/?by=sensitivity'), 'applications-sensitivity');
+  await at(gate.at('auth', '/?q=pay'), 'applications-search');
+  await at(gate.at('auth', '/?q=nothing-of-that-name-is-here'), 'applications-none');
+  await at(gate.at('auth', '/sessions'), 'sessions');
+  await at(gate.at('auth', '/logout'), 'sign-out');
+  await at(gate.at('ledger'), 'refusal-group');
+  await says('not_allowed');
+  await at(gate.at('workshop'), 'refusal-requirement');
+  await says('requirement_missing');
+  await at(gate.at('console'), 'refusal-application-down');
+  await says('upstream_unavailable');
+  await at(gate.at('auth', '/no/such/page'), 'refusal-no-page');
+  await says('no_route');
+  await at(gate.at('auth', '/callback/corp?state=x'), 'refusal-login-invalid');
+  await says('login_invalid');
+  await page.goto(gate.at('vault'));
+  await signIn('123456');
+  await signIn('123456');
+  await page.waitForSelector(REASON);
+  await says('step_up_failed');
+  await see('refusal-step-up');
+
+  await page.goto(gate.at('notes'));
+  await page.fill('textarea[name=text]', 'A text that should not be lost');
+  gate.revoke('--session', gate.sessions('alice')[0].id);
+  await page.click('#save');
+  await page.waitForSelector('ol.steps');
+  await see('rescue');
+  await at(gate.at('auth', '/signed-out'), 'signed-out');
+}
+
+for (const [locale, language] of [['en-GB', 'en'], ['de-DE', 'de']]) {
+  test(`every page fits on a phone: ${language}`, async () => {
+    const context = await browser.newContext({ locale });
+    const page = await context.newPage();
+    page.setDefaultTimeout(15_000);
+    const faults = [];
+    let seen = 0;
+    await tour(page, async (name) => {
+      assert.equal(await page.getAttribute('html', 'lang'), language, name);
+      faults.push(...await look(page, `${name}.${language}`));
+      seen += 1;
+    });
+    await context.close();
+    assert.deepEqual(faults, []);
+    assert.equal(seen, 16);
+  });
+}
+
+/** Ten ports in a row. */
+async function tenPorts() {
+  for (;;) {
+    const [base] = await freePorts(1);
+    if (base + 10 > 65535) continue;
+    const taken = await Promise.all(Array.from({ length: 10 }, (_, index) => listens(base + index)));
+    if (!taken.includes(true)) return base;
+  }
+}
+
+test('the demo\'s provider and applications fit on a phone', async () => {
+  const folder = emptyFolder('demo');
+  const base = await tenPorts();
+  const demo = start('demo', torhausDemo, ['--torhaus', torhaus, '--base-port', String(base), '--folder', folder]);
+  let known;
+  try {
+    await ready(demo, () => /ready/.test(demo.said()));
+    known = await startBrowser({ name: 'demo', authorities: [join(folder, 'ca.pem')] });
+    const context = await known.newContext({ locale: 'en-GB' });
+    const page = await context.newPage();
+    page.setDefaultTimeout(15_000);
+    const faults = [];
+    const see = async (name) => faults.push(...await look(page, `demo-${name}.en`));
+    const at = (host, path = '/') => `https://${host}.localhost:${base}${path}`;
+
+    await page.goto(at('wiki'));
+    await page.waitForSelector('input[name=password]');
+    await see('password');
+    await page.click('summary');
+    await see('password-accounts');
+    await page.fill('input[name=user]', 'alice');
+    await page.fill('input[name=password]', 'alice-demo');
+    await page.click('button');
+    await page.waitForURL(at('wiki'));
+    await see('wiki');
+    await page.goto(at('wiki', '/live'));
+    await page.waitForFunction(() => document.getElementById('state').textContent === 'Connected.');
+    await see('live');
+    await page.goto(at('samba-general'));
+    await page.waitForSelector('output');
+    await see('second-factor');
+    await page.fill('input[name=code]', await page.textContent('output'));
+    await page.click('button');
+    await page.waitForURL(at('samba-general'));
+    await page.goto(at('proxmox'));
+    await page.waitForSelector('button.key');
+    await see('key');
+    await page.click('button.key');
+    await page.waitForURL(at('proxmox'));
+    await page.goto(at('auth'));
+    await page.waitForSelector('li.card');
+    await see('applications');
+    await page.goto(at('auth', '/logout'));
+    await page.click('form button.main');
+    await page.waitForLoadState();
+    await see('signing-out');
+    await context.close();
+    assert.deepEqual(faults, []);
+  } finally {
+    await known?.close();
+    await demo.stop();
+  }
+});

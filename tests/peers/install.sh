@@ -1,0 +1,39 @@
+#!/bin/bash
+# Puts on this machine what the interoperation tests work with and what is missing: Debian packages, as root, and the
+# exact versions of package-lock.json, into tests/.work/npm.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+npm=$here/../.work/npm
+
+missing=()
+need() { # what has to be there, and the package that brings it
+  if [ ! -e "$1" ] && ! command -v "$1" > /dev/null; then missing+=("$2"); fi
+}
+need /usr/bin/chromium chromium
+need certutil libnss3-tools
+need /usr/share/novnc/vnc_lite.html novnc
+need /usr/bin/websockify websockify
+need openssl openssl
+need curl curl
+need node nodejs
+need npm npm
+
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing ${missing[*]}"
+  # Debian starts the services that it installs, unless somebody answers 101 here.
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' > $policy
+    chmod 755 $policy
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -q update
+  apt-get -q -y --no-install-recommends install "${missing[@]}"
+fi
+
+if ! cmp -s "$here/package-lock.json" "$npm/package-lock.json" || [ ! -e "$npm/node_modules/.package-lock.json" ]; then
+  mkdir -p "$npm"
+  cp "$here/package.json" "$npm/"
+  (cd "$npm" && cp "$here/package-lock.json" . && npm ci --ignore-scripts --no-audit --no-fund || { rm -f package-lock.json; exit 1; })
+fi
