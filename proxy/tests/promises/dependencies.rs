@@ -72,7 +72,7 @@ async fn an_application_that_is_gone_or_odd_is_contained() {
     world.write("torhaus.yaml", &gone);
     world.reload().await.unwrap();
     let answer = world.call(Door::Inside, None, &get("/")).await.unwrap();
-    assert_eq!(answer.outcome(), (502, "upstream_unavailable".to_owned()));
+    assert_eq!(answer.outcome(), (503, "upstream_unavailable".to_owned()));
 }
 
 #[tokio::test]
@@ -82,13 +82,18 @@ async fn unknown_is_not_yes() {
     setup.config = setup
         .config
         .replace("user_claim: preferred_username", "user_claim: preferred_username\n      groups_claim: departments");
-    setup.policy = setup.policy.replace("exceptions:\n", "\
-  - { resource: abroad, allow: [authenticated], zones: { internal: standard }, deny: [{ name: elsewhere, country_not_in: [DE] }] }
-  - { resource: at-home, allow: [authenticated], zones: { internal: standard }, require: [{ name: home, country_in: [DE] }] }
-  - { resource: raised, allow: [authenticated], zones: { internal: standard }, raise: [{ name: far, when: { country_not_in: [DE] }, to: hardware }] }
-  - { resource: ignored, allow: [authenticated], zones: { internal: standard }, raise: [{ name: far, when: { country_not_in: [DE] }, to: hardware, on_unknown: ignore }] }
-exceptions:
-");
+    let far = "{ name: far, when: { country_not_in: [DE] }, to: hardware";
+    for (resource, condition) in [
+        ("abroad", "deny: [{ name: elsewhere, country_not_in: [DE] }]".to_owned()),
+        ("at-home", "require: [{ name: home, country_in: [DE] }]".to_owned()),
+        ("raised", format!("raise: [{far} }}]")),
+        ("ignored", format!("raise: [{far}, on_unknown: ignore }}]")),
+    ] {
+        let row = format!(
+            "  - {{ resource: {resource}, allow: [authenticated], zones: {{ internal: standard }}, {condition} }}\n"
+        );
+        setup.policy = setup.policy.replace("exceptions:\n", &(row + "exceptions:\n"));
+    }
     let up = format!("http://127.0.0.1:{}", setup.echo.port);
     for resource in ["abroad", "at-home", "raised", "ignored"] {
         setup.config.push_str(&format!(
@@ -100,8 +105,8 @@ exceptions:
     let mut alice = world.browser(Door::Inside).of("alice");
     assert_eq!(alice.open("https://apps.test/level-standard").await.status, 200, "{:?}", alice.trail);
     for (resource, expected) in [
-        ("wiki", (403, "groups_unknown")),
-        ("samba-hr", (403, "groups_unknown")),
+        ("wiki", (503, "groups_unknown")),
+        ("samba-hr", (503, "groups_unknown")),
         ("abroad", (403, "condition_denied")),
         ("at-home", (403, "requirement_missing")),
         ("raised", (401, "step_up_needed")),

@@ -1,6 +1,6 @@
 //! Every example loads: with stand-ins for its certificates and secrets, and its own policy tests.
 use crate::harness::pki::{Identity, now, write_secret};
-use crate::harness::world::BINARY;
+use crate::harness::world::binary;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -65,7 +65,7 @@ fn every_example_loads() {
         }
         stand_in(folder.path(), &text);
         let config = folder.path().join("torhaus.yaml");
-        let output = Command::new(BINARY).arg("check").arg("--config").arg(config).output().unwrap();
+        let output = Command::new(binary()).arg("check").arg("--config").arg(config).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.contains("ok ("), "{}:\n{said}", from.display());
         assert!(from.join("README.md").exists(), "{} tells its story", from.display());

@@ -86,7 +86,7 @@ async fn a_callback_belongs_to_the_browser_that_began_and_works_once() {
     };
     let zeros = "A".repeat(43);
     for (name, value, reasons) in [
-        ("code", Some("another"), ["login_failed", "login_failed"]),
+        ("code", Some("another"), ["login_failed", "login_invalid"]),
         ("code", None, ["login_failed", "login_invalid"]),
         ("iss", Some("https://evil.test"), ["login_failed", "login_invalid"]),
         ("iss", None, ["login_failed", "login_invalid"]),

@@ -16,7 +16,7 @@ async fn one_open_redirect_is_one_too_many() {
     for path in [
         "//evil.test",
         "///evil.test/",
-        "/%2e%2e//evil.test",
+        "/a/%2e%2e//evil.test",
         "/./\u{2f}evil.test",
         "/evil.test?next=https://evil.test",
         "/?to=//evil.test",

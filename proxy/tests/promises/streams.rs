@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use torhaus_certs::LeafRequest;
 
 const PROMISED: Duration = Duration::from_secs(2);
+const MOST_TRIES: usize = 8;
 
 /// What somebody has open.
 struct Open {
@@ -17,9 +18,18 @@ struct Open {
 }
 
 impl Open {
-    async fn of(browser: &Browser<'_>, host: &str, below: &str) -> Self {
-        let mut socket = browser.socket(host, &format!("{below}/socket")).await.unwrap();
-        assert!(echoes(&mut socket, "hello").await);
+    async fn of(world: &World, browser: &Browser<'_>, host: &str, below: &str) -> Self {
+        let mut socket = None;
+        // pingora 0.9.1 closes a WebSocket whose application answers 101 before the end of the (empty) request body was
+        // passed on: proxy_h1.rs takes that end for the end of the upgraded stream. A client that is cut tries again.
+        for _ in 0..MOST_TRIES {
+            let mut new = browser.socket(host, &format!("{below}/socket")).await.unwrap();
+            if echoes(&mut new, "hello").await {
+                socket = Some(new);
+                break;
+            }
+        }
+        let socket = socket.unwrap_or_else(|| panic!("{:?}\n{}", world.echo.seen().last(), world.read("stderr.log")));
         let mut stream = browser.stream(&format!("https://{host}{below}/stream")).await.into_body();
         assert!(ticks(&mut stream).await, "the stream flows");
         Self { socket, stream }
@@ -50,7 +60,7 @@ async fn ticks(stream: &mut Incoming) -> bool {
 async fn open(world: &World, person: &'static str) -> Open {
     let mut browser = world.browser(Door::Inside).of(person);
     assert_eq!(browser.open("https://apps.test/wiki").await.status, 200, "{:?}", browser.trail);
-    Open::of(&browser, "apps.test", "/wiki").await
+    Open::of(world, &browser, "apps.test", "/wiki").await
 }
 
 #[tokio::test]
@@ -78,9 +88,9 @@ async fn signing_out_ends_what_is_open_at_every_host() {
     let mut dana = open(&world, "dana").await;
     let mut browser = world.browser(Door::Inside).of("alice");
     browser.open("https://apps.test/wiki").await;
-    let mut below = Open::of(&browser, "apps.test", "/wiki").await;
+    let mut below = Open::of(&world, &browser, "apps.test", "/wiki").await;
     assert_eq!(browser.open("https://wiki.test/").await.status, 200);
-    let mut wiki = Open::of(&browser, "wiki.test", "").await;
+    let mut wiki = Open::of(&world, &browser, "wiki.test", "").await;
     browser.navigate("POST", "https://wiki.test/.torhaus/logout", &[]).await;
     assert!(below.ended().await < PROMISED && wiki.ended().await < PROMISED);
     assert!(dana.lives().await);
@@ -127,7 +137,7 @@ async fn a_revoked_certificate_ends_what_is_open_with_it() {
     let laptop = world.pki.device("laptop");
     let mut alice = world.browser(Door::Inside).of("alice").with_certificate(&laptop);
     assert_eq!(alice.open("https://device.test/").await.status, 200);
-    let mut device = Open::of(&alice, "device.test", "").await;
+    let mut device = Open::of(&world, &alice, "device.test", "").await;
     world.pki.revoke(world.folder.path(), "services", &[&bad.serial], time::Duration::days(1));
     world.pki.revoke(world.folder.path(), "devices", &[&laptop.serial], time::Duration::days(1));
     world.reload().await.unwrap();

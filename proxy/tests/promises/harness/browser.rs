@@ -63,11 +63,6 @@ impl<'a> Browser<'a> {
         self
     }
 
-    pub fn over_h2(mut self) -> Self {
-        self.tls = self.world.tls(None, &["h2"]);
-        self
-    }
-
     /// The same browser by the other listener.
     pub fn go(&mut self, door: Door) {
         self.door = door;

@@ -78,7 +78,7 @@ async fn serve(stream: TcpStream, all: Arc<Mutex<Vec<Seen>>>) -> io::Result<()> 
         all.lock().unwrap().push(seen.clone());
         let path = seen.target.split('?').next().unwrap_or_default();
         match path.rsplit('/').next().unwrap_or_default() {
-            "socket" => return socket(stream.into_inner(), &seen).await,
+            "socket" => return socket(stream.into_inner(), &seen, &all).await,
             "stream" => return chunks(stream.into_inner()).await,
             "unasked" => {
                 let switch =
@@ -119,7 +119,7 @@ async fn chunks(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-async fn socket(mut stream: TcpStream, seen: &Seen) -> io::Result<()> {
+async fn socket(mut stream: TcpStream, seen: &Seen, all: &Mutex<Vec<Seen>>) -> io::Result<()> {
     use futures::{SinkExt as _, StreamExt as _};
     let key = derive_accept_key(seen.header("sec-websocket-key").unwrap_or_default().as_bytes());
     let head = format!(
@@ -127,9 +127,20 @@ async fn socket(mut stream: TcpStream, seen: &Seen) -> io::Result<()> {
     );
     stream.write_all(head.as_bytes()).await?;
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
-    while let Some(Ok(message)) = socket.next().await {
-        if !message.is_close() && socket.send(message).await.is_err() {
-            break;
+    while let Some(message) = socket.next().await {
+        match message {
+            Ok(message) if message.is_close() => {}
+            Ok(message) => socket.send(message).await.map_err(io::Error::other)?,
+            Err(error) => {
+                let target = error.to_string();
+                all.lock().unwrap().push(Seen {
+                    method: "SOCKET".into(),
+                    target,
+                    headers: vec![],
+                    body: String::new(),
+                });
+                break;
+            }
         }
     }
     Ok(())

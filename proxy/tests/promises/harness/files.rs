@@ -56,8 +56,9 @@ listeners:
 portal: {{ url: "https://auth.test" }}
 limits: {{ drain: 1s }}
 trust_domains:
-  devices: {{ ca_file: devices-ca.pem, crl_file: devices.crl }}
-  services: {{ ca_file: services-ca.pem, crl_file: services.crl, proves: standard }}
+  devices: {{ ca_file: devices-ca.pem, crl_file: devices.crl, spiffe_trust_domains: [] }}
+  services: {{ ca_file: services-ca.pem, crl_file: services.crl, proves: standard,
+      spiffe_trust_domains: [example.test] }}
 identity:
   providers:
     - name: demo

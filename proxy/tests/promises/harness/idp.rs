@@ -7,7 +7,6 @@ use torhaus_demo::provider::{Provider, router};
 
 pub struct Idp {
     pub issuer: String,
-    pub secret: String,
     runtime: Option<Runtime>,
 }
 
@@ -28,7 +27,7 @@ impl Idp {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             axum::serve(listener, router(provider)).await
         });
-        Self { issuer, secret: secret.to_owned(), runtime: Some(runtime) }
+        Self { issuer, runtime: Some(runtime) }
     }
 
     /// Gone, with all its connections.

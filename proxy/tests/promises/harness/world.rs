@@ -12,7 +12,10 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use torhaus::admin::{Client, SOCKET, Status};
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_torhaus");
+/// The binary under test; `TORHAUS_BINARY` names another one (a release build, or a copy that nobody overwrites).
+pub fn binary() -> String {
+    std::env::var("TORHAUS_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_torhaus").to_owned())
+}
 
 /// By which listener somebody comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +93,7 @@ impl Setup {
         let Self { config, policy, environment, folder, pki, idp, echo } = self;
         replace(&folder.path().join("torhaus.yaml"), &config);
         replace(&folder.path().join("policy.yaml"), &policy);
-        let gate = Command::new(BINARY)
+        let gate = Command::new(binary())
             .args(["run", "--config"])
             .arg(folder.path().join("torhaus.yaml"))
             .envs(environment)
@@ -184,7 +187,7 @@ impl World {
 
     /// Runs `torhaus … --config torhaus.yaml`: its code, standard output and standard error.
     pub async fn torhaus(&self, arguments: &[&str]) -> (i32, String, String) {
-        let mut command = tokio::process::Command::new(BINARY);
+        let mut command = tokio::process::Command::new(binary());
         command.args(arguments).arg("--config").arg(self.path("torhaus.yaml")).stdin(Stdio::null());
         let output = command.output().await.unwrap();
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
