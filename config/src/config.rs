@@ -90,6 +90,27 @@ pub struct TrustDomain {
     pub crl_file: Option<PathBuf>,
     /// Tier that a certificate of this domain proves for a service.
     pub proves: Option<Arc<str>>,
+    pub vouches_for: Vouches,
+}
+
+/// Which services an authority may name: the trust domains of their SPIFFE IDs. Without such a bound the authority of a
+/// partner could sign itself a certificate of our own backup service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vouches {
+    /// It is the only authority there is, and the file does not say.
+    ForAny,
+    /// What the file lists; of several authorities one that lists nothing names no service.
+    For(Box<[Arc<str>]>),
+}
+
+impl Vouches {
+    /// `spiffe` is the trust domain of a SPIFFE ID.
+    pub fn includes(&self, spiffe: &str) -> bool {
+        match self {
+            Self::ForAny => true,
+            Self::For(listed) => listed.iter().any(|own| **own == *spiffe),
+        }
+    }
 }
 
 #[derive(Debug)]

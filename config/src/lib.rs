@@ -28,7 +28,7 @@ mod units;
 mod yaml;
 
 pub use config::*;
-pub use load::load;
+pub use load::{load, run_policy_tests};
 pub use reference::reference;
 pub use report::{Errors, Excerpt, Mistake};
 pub use secret::Secret;

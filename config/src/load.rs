@@ -1,6 +1,6 @@
 //! Path -> checked configuration, or everything that is wrong with it.
 use crate::at::At;
-use crate::check::{self, Cx, PolicySource};
+use crate::check::{self, Cx, PolicySource, Tests};
 use crate::config::{Config, Warning};
 use crate::decode::decode;
 use crate::file;
@@ -10,13 +10,26 @@ use crate::read::Read;
 use crate::report::Errors;
 use crate::units::Mistake;
 use std::path::Path;
-use torhaus_authz::{Problem, Timestamp};
+use torhaus_authz::{Problem, Suite, Timestamp};
 
 /// Reads `torhaus.yaml` and the policy it names, and every file that these name.
 ///
 /// # Errors
 /// Every mistake of both files at once, each with file, line, excerpt and hint.
 pub fn load(path: &Path, now: Timestamp) -> Result<Config, Errors> {
+    check_all(path, now, Tests::MustPass).map(|(config, _)| config)
+}
+
+/// Runs the policy's tests and nothing else. Never gives a configuration: a policy whose tests fail is not to be used.
+///
+/// # Errors
+/// Every mistake of both files at once; a failing test is none here.
+pub fn run_policy_tests(path: &Path, now: Timestamp) -> Result<Suite, Errors> {
+    let (config, suite) = check_all(path, now, Tests::AreAskedFor)?;
+    Ok(suite.unwrap_or_else(|| config.policy.run_tests(&[], now)))
+}
+
+fn check_all(path: &Path, now: Timestamp, tests: Tests) -> Result<(Config, Option<Suite>), Errors> {
     let mut findings = Findings::default();
     let base = path.parent().unwrap_or(Path::new(""));
 
@@ -36,10 +49,12 @@ pub fn load(path: &Path, now: Timestamp) -> Result<Config, Errors> {
         };
         let checked = policy_tree.as_ref().and_then(At::get).map(|policy| (policy, source));
         let files = [path.to_owned(), policy.path.clone()].into();
-        check::check(tree, checked, path, Cx { base, now, findings: &mut findings, files })
+        check::check(tree, checked, path, Cx { base, now, findings: &mut findings, files, tests, suite: None })
     });
     match config {
-        Some(config) if findings.errors.is_empty() => Ok(with_warnings(config, findings.warnings, policy.as_ref())),
+        Some((config, suite)) if findings.errors.is_empty() => {
+            Ok((with_warnings(config, findings.warnings, policy.as_ref()), suite))
+        }
         _ => Err(errors(findings, main, policy)),
     }
 }

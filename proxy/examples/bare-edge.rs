@@ -16,7 +16,7 @@ use torhaus::edge::accept::{Edge, EdgeSettings, Listeners};
 use torhaus::edge::tls::{Groups, ListenerTls};
 use torhaus::edge::trust::TrustDomains;
 use torhaus::metrics::Metrics;
-use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Listener, ListenerKind, TrustDomain};
+use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Listener, ListenerKind, TrustDomain, Vouches};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -55,7 +55,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let args = Args::parse();
     let name: Arc<str> = "bench".into();
-    let domain = TrustDomain { name: name.clone(), ca_file: args.client_ca, crl_file: None, proves: None };
+    let domain = TrustDomain {
+        name: name.clone(),
+        ca_file: args.client_ca,
+        crl_file: None,
+        proves: None,
+        vouches_for: Vouches::ForAny,
+    };
     let trust = Arc::new(TrustDomains::load(&BTreeMap::from([("bench".to_owned(), domain)]))?);
     let auth = ClientAuth { mode: ClientAuthMode::Required, trust_domains: vec![name.clone()] };
     let names = torhaus::edge::tls::names_of(&args.cert)?;

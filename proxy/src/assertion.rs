@@ -7,23 +7,19 @@ use http::HeaderValue;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use sha2::{Digest, Sha256};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 use torhaus_authz::{Name, Timestamp};
 
 /// How long an assertion counts.
 const LIFE: Duration = Duration::from_secs(60);
-/// How long one is used again: a signature per session and route each half life, not one per request.
-const REUSE: Duration = Duration::from_secs(30);
-const KEPT: u64 = 50_000;
 
 pub struct Assertions {
     key: EncodingKey,
     header: Header,
     jwks: serde_json::Value,
     issuer: String,
-    made: moka::sync::Cache<(Name, Name, Name), HeaderValue>,
 }
 
 #[derive(serde::Serialize)]
@@ -59,6 +55,9 @@ impl Assertions {
     /// 1. the file cannot be read or written; 2. it holds no P-256 key.
     pub fn open(path: &Path, issuer: &str) -> Result<Self, AssertionKeyError> {
         let fail = |why: String| AssertionKeyError { path: path.display().to_string(), why };
+        if std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
+            return Err(fail("may be read by others than its owner; `chmod 600` it, and consider it known".into()));
+        }
         let pkcs8 = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -83,7 +82,6 @@ impl Assertions {
             header,
             jwks,
             issuer: issuer.trim_end_matches('/').to_owned(),
-            made: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REUSE).build(),
         })
     }
 
@@ -97,16 +95,6 @@ impl Assertions {
         route: &Name,
         now: Timestamp,
     ) -> Option<HeaderValue> {
-        // Of a session or of a certificate: what either says does not change while the assertion is used again.
-        let account = match (&caller.session, caller.certificate.known()) {
-            (Some(live), _) => live.session.id.clone(),
-            (None, Some(Some(certificate))) => certificate.sha256.clone(),
-            _ => name.clone(),
-        };
-        let key = (account, name.clone(), route.clone());
-        if let Some(made) = self.made.get(&key) {
-            return Some(made);
-        }
         let claims = Claims {
             iss: &self.issuer,
             aud: route,
@@ -122,7 +110,6 @@ impl Assertions {
         let jwt = jsonwebtoken::encode(&self.header, &claims, &self.key).ok()?;
         let mut value = HeaderValue::from_str(&jwt).ok()?;
         value.set_sensitive(true);
-        self.made.insert(key, value.clone());
         Some(value)
     }
 

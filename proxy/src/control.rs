@@ -49,8 +49,11 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     fn not_ready(&self) -> Vec<String> {
-        let stopping = self.stopping.load(Ordering::Acquire);
-        stopping.then(|| "the process is stopping".to_owned()).into_iter().collect()
+        let causes = [
+            (self.stopping.load(Ordering::Acquire), "the process is stopping"),
+            (self.gate.audit.is_failing(), "the audit log cannot be written"),
+        ];
+        causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned()).collect()
     }
 
     fn metrics(&self) -> String {

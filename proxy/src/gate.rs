@@ -10,7 +10,6 @@
 //!
 //! Knows no HTTP engine: the request is our own view of one, and what comes back is an action. Forward authentication,
 //! `explain` and the tests come the same way.
-use crate::assertion::Assertions;
 use crate::audit::access::AccessLog;
 use crate::audit::{Audit, Recorded};
 use crate::cors;
@@ -18,18 +17,20 @@ use crate::forward::Forward;
 use crate::identify::session::Sessions;
 use crate::identify::{Caller, NotIdentified, identify};
 use crate::login::seal::SealKey;
+use crate::login::sign_in::UsedLogins;
 use crate::login::{challenge, own_pages};
 use crate::lookup::gather;
 use crate::metrics::{Metrics, RouteHandles};
+use crate::outcome::{Action, Note, Outcome};
 use crate::recording;
 use crate::refusal::{self, Refused};
 use crate::request::Request;
-use crate::response::Response;
 use crate::snapshot::Snapshot;
-use crate::streams::{Account, Streams};
+use crate::streams::{Account, Allowed, Registration, Streams};
+use crate::told::Told;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use torhaus_authz::{Decision, Facts, Identity, Name, Reason, Timestamp, Verdict, VerdictKind};
+use torhaus_authz::{Decision, Facts, Reason, Timestamp, Verdict, VerdictKind};
 use torhaus_config::Route;
 
 /// What outlives a configuration: the stores, the streams, the keys.
@@ -38,36 +39,12 @@ pub struct Gate {
     pub sessions: Sessions,
     pub audit: Audit,
     pub streams: Arc<Streams>,
-    pub assertions: Assertions,
+    pub told: Told,
     pub sealer: SealKey,
+    pub used_logins: UsedLogins,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,
-}
-
-/// What to do with a request, and what the access log says about it.
-pub struct Outcome {
-    pub action: Action,
-    pub note: Note,
-}
-
-pub enum Action {
-    Forward(Box<Forward>),
-    Respond(Response),
-    /// A form met an ended session: read it, and answer with a page that keeps its fields.
-    KeepForm {
-        sign_in: String,
-        cookie: String,
-    },
-}
-
-#[derive(Debug)]
-pub struct Note {
-    pub route: Option<Name>,
-    pub identity: Identity,
-    /// The number of the decision's line in the audit log.
-    pub decision: Option<Name>,
-    pub reason: Option<Reason>,
 }
 
 /// One request, from arrival to answer. `now` and the snapshot are read once, by the caller.
@@ -134,11 +111,14 @@ fn act(
     let now = facts.now;
     match decision.verdict {
         Verdict::Allow(permit) => {
-            let cutter = request.connection.cutter.clone();
-            let account = Account::of(caller, route);
-            let open = gate.streams.enter(account, cutter, refusal::still_allowed(facts));
-            let forward = Forward::new(permit, recorded, open, route);
-            let forward = forward.telling(&gate.assertions, request, caller, decision.tier.as_ref(), now);
+            let open = gate.streams.enter(Account::of(caller, route), Allowed::by(facts, request));
+            // From here on a revocation or a reload finds it. What came between the first look and now, while the
+            // record was written, did not: look again.
+            if let Some(reason) = gate.overtaken(snapshot, caller, &open, now) {
+                return Action::Respond(refusal::respond(snapshot, request, &Refused { reason, ..refused }, now));
+            }
+            let identity = gate.told.about(caller, route, decision.tier.as_ref(), now);
+            let forward = Forward::new(permit, recorded, open, request, caller, route, identity);
             Action::Forward(Box::new(forward))
         }
         Verdict::Login { tier } => challenge::login(gate, snapshot, request, &refused, &tier, now),
@@ -173,12 +153,14 @@ fn refuse(snapshot: &Snapshot, request: &Request<'_>, mut note: Note, reason: Re
     note.respond(refusal::respond(snapshot, request, &Refused::because(reason), now))
 }
 
-impl Note {
-    pub fn empty() -> Self {
-        Self { route: None, identity: Identity::Anonymous, decision: None, reason: None }
-    }
-
-    fn respond(self, response: Response) -> Outcome {
-        Outcome { action: Action::Respond(response), note: self }
+impl Gate {
+    /// Why a request that was just allowed is not any more: its session ended, or a new configuration says no.
+    fn overtaken(&self, snapshot: &Snapshot, caller: &Caller, open: &Registration, now: Timestamp) -> Option<Reason> {
+        if caller.session.as_ref().is_some_and(|live| self.sessions.has_ended(&live.session.id)) {
+            return Some(Reason::SessionRevoked);
+        }
+        let current = self.snapshot.load();
+        let same = std::ptr::eq(Arc::as_ptr(&current), snapshot);
+        (!same && !open.is_still_allowed(&current, now)).then_some(Reason::NotAllowed)
     }
 }

@@ -4,12 +4,10 @@ use crate::portal::pages::{self, Detail, Encoding, Kept, Look, Offer, Page, Sess
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use crate::streams::StillAllowed;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use std::sync::Arc;
-use torhaus_authz::{Facts, Identity, Name, Reason, Timestamp, Verdict};
+use torhaus_authz::{Identity, Name, Reason, Timestamp};
 
 /// What is known about a refusal.
 #[derive(Clone, Debug)]
@@ -138,15 +136,4 @@ pub fn page(page: Page) -> Response {
     };
     let headers = page.headers.iter().filter_map(header).collect();
     Response { status, headers, body: Bytes::from(page.body), close: false }
-}
-
-/// Asks a later policy whether it would still allow what these facts allowed.
-pub fn still_allowed(facts: &Facts<'_>) -> StillAllowed {
-    let (resource, method) = (Name::from(facts.resource), facts.method.to_owned());
-    let (path, listener) = (facts.path.to_owned(), Name::from(facts.listener));
-    let rest = facts.without_request();
-    Arc::new(move |policy| {
-        let facts = Facts { resource: &resource, method: &method, path: &path, listener: &listener, ..rest.clone() };
-        matches!(policy.decide(&facts).verdict, Verdict::Allow(_))
-    })
 }

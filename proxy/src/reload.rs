@@ -100,11 +100,11 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
             self.edge.restore(old);
             return Err(error.into());
         }
-        let policy = snapshot.policy.clone();
-        self.gate.snapshot.store(Arc::new(snapshot));
-        let ended = self.gate.streams.judge_anew(&policy);
+        let snapshot = Arc::new(snapshot);
+        self.gate.snapshot.store(snapshot.clone());
+        let ended = self.gate.streams.judge_anew(&snapshot, now);
         if ended > 0 {
-            tracing::info!(ended, "open requests that the new policy does not allow were ended");
+            tracing::info!(ended, "open requests that the new configuration does not allow were ended");
         }
         Ok(())
     }

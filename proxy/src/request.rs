@@ -3,6 +3,7 @@ use crate::edge::connection::ConnectionInfo;
 use http::header::{AsHeaderName, HeaderMap};
 use http::{Method, Uri, Version};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::path::{self, InvalidPath};
 
@@ -18,7 +19,7 @@ pub struct Request<'a> {
     pub path: &'a str,
     pub query: Option<&'a str>,
     pub headers: &'a HeaderMap,
-    pub connection: &'a ConnectionInfo,
+    pub connection: &'a Arc<ConnectionInfo>,
     /// Of requests to our own pages only; what is forwarded streams past the gate.
     pub body: &'a [u8],
 }
@@ -55,6 +56,13 @@ impl<'a> Request<'a> {
             Some(query) => format!("{}?{query}", self.path),
             None => self.path.to_owned(),
         }
+    }
+
+    /// Names of the cookies that begin so.
+    pub fn cookie_names(&self, prefix: &str) -> Vec<&'a str> {
+        let values = self.headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let names = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.split_once('='));
+        names.map(|(name, _)| name.trim()).filter(|name| name.starts_with(prefix)).collect()
     }
 
     /// Host and port, as a browser has to write them to come back here.

@@ -12,11 +12,14 @@ use crate::identify::session::Sessions;
 use crate::login::renewal::Renewals;
 use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
+use crate::login::session::{SessionStore as _, Which};
+use crate::login::sign_in::used_logins;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::store::{self, SqliteStore};
 use crate::streams::Streams;
+use crate::told::Told;
 use arc_swap::ArcSwap;
 use pingora_core::server::configuration::ServerConf;
 use std::io;
@@ -105,7 +108,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(renew_sessions(gate.clone())),
     ];
 
-    wait_for_stop(&reloader).await?;
+    wait_for_stop(&gate, &reloader).await?;
     control.stopping.store(true, Ordering::Release);
     tracing::info!("stopping: no new connections, open requests may finish");
     let left = reloader.drain(gate.snapshot.load().config.limits.drain).await;
@@ -150,8 +153,17 @@ async fn noted(serving: impl Future<Output = io::Result<()>>) {
 }
 
 async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
+    let had_key = config.state_dir.join("keys").join("seal.key").exists();
     let sealer = Arc::new(SealKey::load_or_create(&config.state_dir)?);
-    Ok(SqliteStore::open(&config.state_dir.join("torhaus.db"), sealer).await?)
+    let store = SqliteStore::open(&config.state_dir.join("torhaus.db"), sealer).await?;
+    if !had_key {
+        // What was sealed under a key that is gone cannot be opened: whoever had a session signs in again.
+        let ended = store.end(&Which::All, clock::now()).await.map_err(|e| io::Error::other(e.to_string()))?;
+        if !ended.is_empty() {
+            tracing::warn!(sessions = ended.len(), "sessions of an earlier sealing key were ended");
+        }
+    }
+    Ok(store)
 }
 
 fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Result<Gate, ServeError> {
@@ -167,8 +179,9 @@ fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Res
         sessions: Sessions::new(store),
         audit,
         streams: Arc::new(Streams::default()),
-        assertions,
+        told: Told::new(assertions),
         sealer,
+        used_logins: used_logins(),
         metrics,
         route_metrics: RouteHandles::default(),
         access,
@@ -184,6 +197,7 @@ fn make_state_dir(path: &Path) -> Result<(), ServeError> {
 }
 
 async fn wait_for_stop<E: pingora_core::apps::ServerApp + Send + Sync + 'static>(
+    gate: &Gate,
     reloader: &Reloader<E>,
 ) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -193,8 +207,12 @@ async fn wait_for_stop<E: pingora_core::apps::ServerApp + Send + Sync + 'static>
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            // What went wrong is logged and recorded; the last good configuration stays.
-            _ = hangup.recv() => drop(reloader.reload().await),
+            _ = hangup.recv() => {
+                // The access log may have been moved away.
+                gate.access.reopen();
+                // What went wrong is logged and recorded; the last good configuration stays.
+                drop(reloader.reload().await);
+            }
         }
     }
 }
@@ -205,6 +223,9 @@ async fn sweep(gate: Arc<Gate>) {
         ticks.tick().await;
         let idle = gate.snapshot.load().config.sessions.idle;
         let now = clock::now();
+        gate.metrics
+            .sessions_live
+            .set(gate.sessions.store.count().await.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
         match gate.sessions.sweep(now, idle).await {
             Ok(ended) => revoke::note_ended(&gate, &ended, "idle, or over", now).await,
             Err(error) => tracing::error!(%error, "sessions could not be swept"),

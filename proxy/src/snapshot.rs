@@ -80,7 +80,7 @@ impl Snapshot {
     pub fn belongs(&self, request: &crate::request::Request<'_>) -> bool {
         let Some(tls) = &request.connection.tls else { return false };
         match self.groups.find(request.host) {
-            Some(group) => group == tls.group,
+            Some(group) => **group == *tls.group,
             // A host without routes can only be the one that the handshake named.
             None => request.host == tls.server_name,
         }

@@ -2,13 +2,16 @@
 //!
 //! Each entry says on whose account it runs. Entering is one lock and one insert; ending walks all entries, as it
 //! happens once in a while and requests happen all the time.
-use crate::edge::stream::Cutter;
+use crate::edge::connection::ConnectionInfo;
 use crate::identify::Caller;
 use crate::login::session::SessionId;
+use crate::request::Request;
+use crate::snapshot::Snapshot;
+use http::Method;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use torhaus_authz::{Name, Timestamp};
+use torhaus_authz::{Fact, Facts, Name, Timestamp, Verdict};
 use torhaus_config::Route;
 
 /// Locks are short, but two cores taking turns on one would show.
@@ -48,34 +51,75 @@ pub enum Ending<'a> {
     Resource(&'a str),
 }
 
-/// Asked of an open stream when the policy changed: is it still allowed?
-pub type StillAllowed = Arc<dyn Fn(&torhaus_authz::Policy) -> bool + Send + Sync>;
+/// What an open stream was allowed by, to be judged again when the configuration changes.
+pub struct Allowed {
+    facts: Facts<'static>,
+    method: Method,
+    path: Box<str>,
+    connection: Arc<ConnectionInfo>,
+}
+
+impl Allowed {
+    pub fn by(facts: &Facts<'_>, request: &Request<'_>) -> Self {
+        Self {
+            facts: facts.without_request(),
+            method: request.method.clone(),
+            path: request.path.into(),
+            connection: request.connection.clone(),
+        }
+    }
+
+    /// By this policy, with a certificate that is still believed if there was one.
+    fn still(&self, snapshot: &Snapshot, resource: &str, now: Timestamp) -> bool {
+        let believed = self.connection.tls.as_ref().is_none_or(|tls| {
+            let judge = |sha256| snapshot.trust.judge(&tls.group.trust_domains, &tls.peer_chain, sha256, now);
+            !matches!(self.facts.certificate, Fact::Known(Some(_)))
+                || tls.peer_sha256.as_ref().is_some_and(|sha256| judge(sha256).is_ok())
+        });
+        let facts = Facts {
+            resource,
+            method: self.method.as_str(),
+            path: &self.path,
+            listener: &self.connection.listener,
+            ..self.facts.clone()
+        };
+        believed && matches!(snapshot.policy.decide(&facts).verdict, Verdict::Allow(_))
+    }
+}
 
 struct Entry {
     account: Account,
-    cutter: Cutter,
-    still_allowed: StillAllowed,
+    allowed: Allowed,
 }
 
 #[derive(Default)]
 pub struct Streams {
-    shards: [Mutex<HashMap<u64, Entry>>; SHARDS],
+    shards: [Mutex<HashMap<u64, Arc<Entry>>>; SHARDS],
     next: AtomicU64,
     open: AtomicUsize,
 }
 
-/// While it lives, the stream is registered.
+/// While it lives, the stream is registered, and whatever ends its account ends it.
 pub struct Registration {
     streams: Arc<Streams>,
     id: u64,
+    entry: Arc<Entry>,
+}
+
+impl Registration {
+    /// By a configuration that came since.
+    pub fn is_still_allowed(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+        self.entry.allowed.still(snapshot, &self.entry.account.resource, now)
+    }
 }
 
 impl Streams {
-    pub fn enter(self: &Arc<Self>, account: Account, cutter: Cutter, still_allowed: StillAllowed) -> Registration {
+    pub fn enter(self: &Arc<Self>, account: Account, allowed: Allowed) -> Registration {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.shard(id, |entries| entries.insert(id, Entry { account, cutter, still_allowed }));
+        let entry = Arc::new(Entry { account, allowed });
+        self.shard(id, |entries| entries.insert(id, entry.clone()));
         self.open.fetch_add(1, Ordering::Relaxed);
-        Registration { streams: self.clone(), id }
+        Registration { streams: self.clone(), id, entry }
     }
 
     /// Cuts what runs on this account; how many streams that were.
@@ -93,9 +137,9 @@ impl Streams {
         self.cut_where(|entry| entry.account.until.is_some_and(|until| until <= now))
     }
 
-    /// Cuts what a new policy does not allow any more.
-    pub fn judge_anew(&self, policy: &torhaus_authz::Policy) -> usize {
-        self.cut_where(|entry| !(entry.still_allowed)(policy))
+    /// Cuts what a new configuration does not allow any more.
+    pub fn judge_anew(&self, snapshot: &Snapshot, now: Timestamp) -> usize {
+        self.cut_where(|entry| !entry.allowed.still(snapshot, &entry.account.resource, now))
     }
 
     pub fn open(&self) -> usize {
@@ -107,14 +151,14 @@ impl Streams {
         for shard in &self.shards {
             let entries = shard.lock().unwrap_or_else(PoisonError::into_inner);
             for entry in entries.values().filter(|entry| ends(entry)) {
-                entry.cutter.cut();
+                entry.allowed.connection.cutter.cut();
                 count += 1;
             }
         }
         count
     }
 
-    fn shard<T>(&self, id: u64, act: impl FnOnce(&mut HashMap<u64, Entry>) -> T) -> Option<T> {
+    fn shard<T>(&self, id: u64, act: impl FnOnce(&mut HashMap<u64, Arc<Entry>>) -> T) -> Option<T> {
         let index = usize::try_from(id).unwrap_or(0) % SHARDS;
         let shard = self.shards.get(index)?;
         Some(act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))

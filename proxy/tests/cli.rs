@@ -110,6 +110,28 @@ fn the_table_is_printed_as_it_stands_on_paper_and_for_programs() {
 }
 
 #[test]
+fn the_policys_tests_are_run_and_one_that_fails_shows_why_and_does_not_load() {
+    let site = Site::new();
+    let (code, text) = site.run("policy test");
+    assert!(code == 0 && text.contains("ok    HR from outside is refused") && text.contains("9 passed"), "{text}");
+    site.change("policy.yaml", "expect: deny, reason: zone_denied }", "expect: deny, reason: not_allowed }");
+    let (code, text) = site.run("policy test");
+    assert_eq!(code, 1);
+    for part in [
+        "FAIL  HR from outside is refused (policy.yaml:32)",
+        "expected not_allowed, found zone_denied",
+        "| refused: row",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let (code, suite) = site.json("policy test");
+    assert_eq!((code, &suite["tests"][0]["differences"][0]["of"]), (1, &Value::String("reason".into())));
+    for command in ["check", "policy table"] {
+        assert_eq!(site.run(command).0, 1, "{command}");
+    }
+}
+
+#[test]
 fn explain_answers_as_the_gate_would() {
     let site = Site::new();
     let rows = [
@@ -186,8 +208,6 @@ fn explain_answers_as_the_gate_would() {
 #[test]
 fn explain_judges_a_certificate_as_a_handshake_does() {
     let site = Site::new();
-    // The material's CRL is of version 1, which the handshake's verifier does not take.
-    site.change("torhaus.yaml", ", crl_file: ../material/partner.crl", "");
     let ask = |certificate: &str, who: &str, url: &str| {
         let (code, answer) =
             site.json(&format!("policy explain --url {url} --ip 10.0.0.1 {who} --certificate {certificate}"));

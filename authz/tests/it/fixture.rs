@@ -67,7 +67,7 @@ pub fn exception(line: u32, id: &str, resource: &str, allow: &[&str], zone: &str
     }
 }
 
-/// The table of design.md section 3.
+/// The table of the README: tiered factors per resource and zone.
 pub fn m6() -> PolicyDraft {
     PolicyDraft {
         file: "policy.yaml".to_owned(),

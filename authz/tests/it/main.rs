@@ -13,3 +13,4 @@ mod m6;
 mod naive;
 mod properties;
 mod steps;
+mod suite;

@@ -1,4 +1,4 @@
-//! A second evaluator, written from design.md section 3 as slowly and plainly as possible. Shares no code with the
+//! A second evaluator, written from the seven steps in docs/architecture.md as slowly and plainly as possible. Shares no code with the
 //! first beyond the types that people fill in.
 use crate::fixture::NOW;
 use torhaus_authz::*;

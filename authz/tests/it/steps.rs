@@ -1,4 +1,4 @@
-//! Each step of design.md section 3 on its own.
+//! Each step of `Policy::decide` on its own.
 use crate::fixture::*;
 use std::time::Duration;
 use torhaus_authz::*;

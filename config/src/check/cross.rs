@@ -1,9 +1,10 @@
 //! What one file says about the other: tiers, resources, listeners and trust domains must exist where they are named.
 //! Looks at what was typed, so that a mistake elsewhere hides none of these.
 use super::Cx;
+use super::suite::NO_CERTIFICATE;
 use crate::at::{At, Keyed, List};
 use crate::file;
-use crate::file::policy::{Condition, Policy};
+use crate::file::policy::{Condition, Policy, Row};
 use crate::place::Place;
 use crate::suggest;
 use crate::units::Mistake;
@@ -14,6 +15,7 @@ pub(crate) fn check(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
     resources(tree, policy, cx);
     listeners(tree, policy, cx);
     trust_domains(tree, policy, cx);
+    vouching(tree, policy, cx);
 }
 
 /// Names that could be read, or `None` if some could not: then a missing one may be among those.
@@ -137,14 +139,7 @@ fn trust_domains(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
     let asked = asked_of(tree);
     for (_, row) in policy.table.iter() {
         let mut named = Vec::new();
-        for (_, guard) in row.require.iter().chain(row.deny.iter()) {
-            certificates(guard, &mut named);
-        }
-        for (_, raise) in row.raise.iter() {
-            if let Some(when) = raise.when.get() {
-                certificates(when, &mut named);
-            }
-        }
+        conditions(row, &mut |condition| named.extend(&condition.client_certificate));
         let domains = row.resource.text().and_then(|resource| asked.get(resource));
         for at in named {
             let Some(name) = at.text() else { continue };
@@ -161,10 +156,51 @@ fn trust_domains(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
     }
     for (_, test) in policy.tests.iter() {
         let Some(at) = &test.client_certificate else { continue };
-        if let Some(name) = at.text() {
+        if let Some(name) = at.text().filter(|name| *name != NO_CERTIFICATE) {
             known.refer("trust domain", name, &at.place, cx);
         }
     }
+}
+
+/// With one authority there is no doubt about who names services; with several, each has to say which it may name.
+fn vouching(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
+    let Some((at, text)) = first_service(policy).filter(|_| tree.trust_domains.entries.len() > 1) else {
+        return;
+    };
+    let spiffe = text.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next()).unwrap_or("example.test");
+    for (name, place, domain) in tree.trust_domains.iter() {
+        let Some(domain) = domain.get().filter(|domain| domain.spiffe_trust_domains.place.is_none()) else {
+            continue;
+        };
+        // One without `ca_file` is reported already, and signs nothing.
+        if domain.ca_file.is_some() {
+            cx.error(
+                place,
+                format!(
+                    "trust domain `{name}` does not say which services it may vouch for, and the policy names `{text}` \
+                     (line {})",
+                    at.line()
+                ),
+                format!("add `spiffe_trust_domains: [{spiffe}]` if its certificates name them, else `[]`"),
+            );
+        }
+    }
+}
+
+/// The first SPIFFE ID that the policy names.
+fn first_service(policy: &Policy) -> Option<(&At<String>, &str)> {
+    let allow = policy.table.iter().map(|(_, row)| &row.allow);
+    let allow = allow.chain(policy.exceptions.iter().map(|(_, exception)| &exception.allow));
+    let subjects = allow.flat_map(|list| &list.items);
+    let subjects = subjects.filter_map(|at| Some((at, at.text()?.strip_prefix("service:")?)));
+    let mut services = Vec::new();
+    for (_, row) in policy.table.iter() {
+        conditions(row, &mut |condition| {
+            services.extend(condition.services.iter().filter_map(At::get).flatten());
+        });
+    }
+    let conditions = services.into_iter().filter_map(|at| Some((at, at.text()?)));
+    subjects.chain(conditions).min_by_key(|(at, _)| at.line())
 }
 
 /// For each resource the trust domains that its routes ask for.
@@ -182,9 +218,13 @@ fn asked_of(tree: &file::Torhaus) -> HashMap<&str, HashSet<&str>> {
     asked
 }
 
-fn certificates<'a>(condition: &'a Condition, named: &mut Vec<&'a At<String>>) {
-    named.extend(&condition.client_certificate);
-    let lists = [&condition.all, &condition.any].into_iter().flatten().filter_map(At::get).flatten();
-    let inner = lists.chain(condition.not.as_deref());
-    inner.filter_map(At::get).for_each(|condition| certificates(condition, named));
+/// Every condition of a row, with those inside of `all`, `any` and `not`.
+fn conditions<'a>(row: &'a Row, visit: &mut impl FnMut(&'a Condition)) {
+    let guards = row.require.iter().chain(row.deny.iter()).map(|(_, guard)| guard);
+    let mut open: Vec<&Condition> = guards.chain(row.raise.iter().filter_map(|(_, raise)| raise.when.get())).collect();
+    while let Some(condition) = open.pop() {
+        visit(condition);
+        let lists = [&condition.all, &condition.any].into_iter().flatten().filter_map(At::get).flatten();
+        open.extend(lists.chain(condition.not.as_deref()).filter_map(At::get));
+    }
 }

@@ -24,7 +24,7 @@ use crate::place::Place;
 use crate::units::Mistake;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use torhaus_authz::Timestamp;
+use torhaus_authz::{Suite, Timestamp};
 
 pub(crate) use paths::resolve;
 pub(crate) use policy::PolicySource;
@@ -37,6 +37,18 @@ pub(crate) struct Cx<'a> {
     pub findings: &'a mut Findings,
     /// Everything read so far.
     pub files: BTreeSet<PathBuf>,
+    pub tests: Tests,
+    /// What came of the policy's tests, if they could be run.
+    pub suite: Option<Suite>,
+}
+
+/// What a failing policy test is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tests {
+    /// A mistake of the policy: nothing is loaded.
+    MustPass,
+    /// A result like any other, for those who asked for the results only.
+    AreAskedFor,
 }
 
 impl Cx<'_> {
@@ -89,7 +101,7 @@ pub(crate) fn check(
     policy: Option<(&file::policy::Policy, PolicySource)>,
     file: &Path,
     mut cx: Cx<'_>,
-) -> Option<Config> {
+) -> Option<(Config, Option<Suite>)> {
     version(&tree.version, &mut cx);
     let listeners = listeners::check(&tree.listeners, &mut cx);
     let portal = settings::portal(&tree.portal, &listeners, &mut cx);
@@ -108,9 +120,9 @@ pub(crate) fn check(
     if let Some((policy, _)) = &policy {
         cross::check(tree, policy, &mut cx);
     }
-    let policy = policy.and_then(|(policy, source)| policy::check(policy, source, &mut cx));
+    let policy = policy.and_then(|(policy, source)| policy::check(policy, source, tree, &mut cx));
 
-    Some(Config {
+    let config = Config {
         file: file.to_owned(),
         state_dir: state_dir?,
         listeners: listeners.checked,
@@ -129,7 +141,8 @@ pub(crate) fn check(
         policy: policy?,
         warnings: Vec::new(),
         files: cx.files.into_iter().collect(),
-    })
+    };
+    Some((config, cx.suite))
 }
 
 fn version(version: &At<u64>, cx: &mut Cx<'_>) {

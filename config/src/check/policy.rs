@@ -3,6 +3,7 @@
 use super::settings::{country, network};
 use super::{Cx, suite};
 use crate::at::{At, List};
+use crate::file;
 use crate::file::policy as typed;
 use crate::place::{FileId, Place, Span};
 use crate::units::{self, Mistake};
@@ -20,7 +21,12 @@ pub(crate) struct PolicySource {
     pub version: String,
 }
 
-pub(crate) fn check(policy: &typed::Policy, source: PolicySource, cx: &mut Cx<'_>) -> Option<Arc<Policy>> {
+pub(crate) fn check(
+    policy: &typed::Policy,
+    source: PolicySource,
+    tree: &file::Torhaus,
+    cx: &mut Cx<'_>,
+) -> Option<Arc<Policy>> {
     super::version(&policy.version, cx);
     let draft = draft(policy, source, cx);
     // A name that could not be read would make every reference to it a mistake, too.
@@ -37,7 +43,7 @@ pub(crate) fn check(policy: &typed::Policy, source: PolicySource, cx: &mut Cx<'_
         }
         None => None,
     };
-    suite::check(&policy.tests, checked.as_ref(), cx);
+    suite::check(policy, checked.as_ref(), tree, cx);
     let checked = checked?;
     for Problem { line, message, hint } in checked.warnings(cx.now) {
         cx.findings.warning(&place_of(policy, line), Mistake { message, hint });
@@ -46,7 +52,7 @@ pub(crate) fn check(policy: &typed::Policy, source: PolicySource, cx: &mut Cx<'_
 }
 
 /// The item that a line belongs to. Column 0: the excerpt marks what the message names.
-fn place_of(policy: &typed::Policy, line: u32) -> Place {
+pub(crate) fn place_of(policy: &typed::Policy, line: u32) -> Place {
     let zones = policy.zones.entries.iter().map(|(name, _)| &name.place);
     let items = policy.tiers.items.iter().map(|at| &at.place);
     let items = items.chain(policy.table.items.iter().map(|at| &at.place));

@@ -1,13 +1,15 @@
 //! Trust domains: the authorities of client certificates.
-use super::{Cx, certificate};
-use crate::at::{At, Keyed};
-use crate::config::TrustDomain;
+use super::{Cx, certificate, suite};
+use crate::at::{At, Keyed, List};
+use crate::config::{TrustDomain, Vouches};
 use crate::file;
+use crate::units::Mistake;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use torhaus_authz::SpiffeId;
 
 pub(crate) struct TrustDomains {
     pub checked: BTreeMap<String, TrustDomain>,
@@ -17,10 +19,20 @@ pub(crate) struct TrustDomains {
     pub whole: bool,
 }
 
+/// Words of the policy: whether there is a certificate at all.
+const RESERVED: [&str; 2] = ["any", suite::NO_CERTIFICATE];
+
 pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> TrustDomains {
     let mut found = TrustDomains { checked: BTreeMap::new(), names: BTreeSet::new(), whole: domains.whole };
     for (name, place, at) in domains.iter() {
         found.names.insert(name.to_owned());
+        if RESERVED.contains(&name) {
+            cx.error(
+                place,
+                format!("a trust domain cannot be called `{name}`"),
+                "the policy uses this word for itself: `client_certificate: any`, `client_certificate: none`",
+            );
+        }
         let Some(domain) = at.get() else { continue };
         let Some(ca_at) = &domain.ca_file else {
             if !cx.is_reported(place) {
@@ -43,14 +55,39 @@ pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> Trus
             }
             Some(path)
         });
+        let vouches_for = vouches(&domain.spiffe_trust_domains, domains.entries.len() == 1, cx);
         let crl_file = domain.crl_file.as_ref().map(|at| revocation_list(at, cx));
         if let (Some(ca_file), Some(crl_file)) = (ca_file, crl_file.map_or(Some(None), |file| file.map(Some))) {
             let name: Arc<str> = name.into();
             let proves = domain.proves.as_ref().and_then(At::text).map(Arc::from);
-            found.checked.insert(name.to_string(), TrustDomain { name, ca_file, crl_file, proves });
+            found.checked.insert(name.to_string(), TrustDomain { name, ca_file, crl_file, proves, vouches_for });
         }
     }
     found
+}
+
+/// Which services it may name. Whether it has to say so depends on the policy: see `cross`.
+fn vouches(list: &List<String>, only: bool, cx: &mut Cx<'_>) -> Vouches {
+    if list.place.is_none() && only {
+        return Vouches::ForAny;
+    }
+    Vouches::For(list.items.iter().filter_map(|at| cx.parse(at, spiffe_trust_domain)).collect())
+}
+
+/// `example.test`, as it stands in `spiffe://example.test/backup`.
+fn spiffe_trust_domain(text: &str) -> Result<Arc<str>, Mistake> {
+    // With a path of its own it must be a whole ID, which is the only thing that has a parser.
+    if SpiffeId::parse(&format!("spiffe://{text}/x")).is_ok_and(|id| id.trust_domain() == text) {
+        return Ok(text.into());
+    }
+    let bare = text.strip_prefix("spiffe://").unwrap_or(text).split('/').next().unwrap_or_default();
+    let hint = match SpiffeId::parse(&format!("spiffe://{bare}/x")) {
+        Ok(_) => format!("write `{bare}`: the part between `spiffe://` and the next `/`"),
+        Err(_) => {
+            "write the part between `spiffe://` and the next `/`: lower case letters, digits, `.`, `-`, `_`".into()
+        }
+    };
+    Err(Mistake::new(format!("`{text}` is not the trust domain of a SPIFFE ID")).hint(hint))
 }
 
 /// A `ca_file` of an identity provider or an upstream; a self-signed server certificate will do there.
@@ -82,7 +119,7 @@ fn authorities(at: &At<String>, cx: &mut Cx<'_>) -> Option<(PathBuf, Vec<Certifi
 }
 
 fn revocation_list(at: &At<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {
-    use x509_parser::prelude::{CertificateRevocationList, FromDer};
+    use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Version};
     let (path, pem) = cx.read(at, "crl file")?;
     let shown = path.display();
     let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
@@ -102,6 +139,14 @@ fn revocation_list(at: &At<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {
             cx.error(&at.place, format!("crl file `{shown}` is damaged"), "fetch it again from the authority");
             return None;
         };
+        if list.version().is_none_or(|version| version != X509Version::V2) {
+            cx.error(
+                &at.place,
+                format!("crl file `{shown}` is of version 1; a CRL must be version 2 (RFC 5280 section 5.1.2.1)"),
+                "have the authority write version 2: with `openssl ca`, set `crl_extensions` with an authorityKeyIdentifier",
+            );
+            return None;
+        }
         let end = list.next_update().map(|time| time.timestamp());
         if end.is_some_and(|end| end <= cx.now.seconds()) {
             // No error: it may be renewed while we run, and until then every certificate of the domain is refused.

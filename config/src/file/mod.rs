@@ -49,6 +49,7 @@ pub(crate) struct TrustDomain {
     pub ca_file: Option<At<String>>,
     pub crl_file: Option<At<String>>,
     pub proves: Option<At<String>>,
+    pub spiffe_trust_domains: List<String>,
 }
 
 #[derive(Deserialize)]

@@ -105,7 +105,6 @@ pub(crate) struct Exception {
 /// A promise about the table. A fact that is not given is unknown.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "some are read only when the suite runs")]
 pub(crate) struct Test {
     pub name: At<String>,
     pub user: Option<At<String>>,
@@ -114,7 +113,7 @@ pub(crate) struct Test {
     pub ip: Option<At<String>>,
     pub listener: Option<At<String>>,
     pub country: Option<At<String>>,
-    pub proven: Option<At<String>>,
+    pub proven: Option<At<Proven>>,
     pub client_certificate: Option<At<String>>,
     pub resource: At<String>,
     pub method: Option<At<String>>,
@@ -122,6 +121,16 @@ pub(crate) struct Test {
     pub now: Option<At<String>>,
     pub expect: At<Expect>,
     pub reason: Option<At<String>>,
+    pub tier: Option<At<String>>,
+}
+
+/// `mfa`: just now. `{ mfa: 2h, hardware: 50m }`: how long ago. The decoder picks by what was typed.
+#[derive(Deserialize)]
+pub(crate) enum Proven {
+    #[serde(rename = "$text")]
+    JustNow(At<String>),
+    #[serde(rename = "$map")]
+    Ago(Keyed<String>),
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]

@@ -12,6 +12,7 @@ const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "lookups.ldap", "remove it: groups come from the token's `groups_claim`"),
     (FileId::Main, "lookups.headscale", "remove it"),
     (FileId::Main, "lookups.posture", "remove it"),
+    (FileId::Main, "lookups.geoip.database_file", "remove it: `named_networks` say where offices are"),
     (FileId::Main, "routes[].profile", "remove it: the route works without, as any other application"),
     (FileId::Main, "routes[].upstream.primary", "write one server: `upstream: http://10.0.0.7:8080`"),
     (FileId::Main, "routes[].upstream.standby", "remove it"),

@@ -8,7 +8,12 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key("version", "number", "required", "version of the file format: `1`"),
             key("zones", "names", "`{}`", "where people can be; everything else is `external`"),
-            key("zones.*", "mapping", "", "one zone; networks and listeners must both fit where both are given"),
+            key(
+                "zones.*",
+                "mapping",
+                "",
+                "one zone: whoever comes by one of its listeners, else by the longest network that fits",
+            ),
             key("zones.*.networks", "list of networks", "`[]`", "addresses of it"),
             key("zones.*.listeners", "list of names", "`[]`", "listeners of it"),
             key("tiers", "list", "required", "the ladder of how strongly somebody is proven, lowest first"),
@@ -98,7 +103,8 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         title: "`tests`: promises about the table",
-        text: "A policy whose tests fail does not load. A fact that is not given is unknown; nothing is looked up.",
+        text: "A policy whose tests fail does not load. A fact that is not given is unknown; nothing is looked up. \
+               `torhaus policy test` runs them and shows each step of those that fail.",
         keys: &[
             key("tests", "list", "`[]`", "the promises"),
             key("tests[].name", "text", "required", "what is promised, as a sentence"),
@@ -108,14 +114,26 @@ pub(super) const SECTIONS: &[Section] = &[
             key("tests[].ip", "address", "unknown", "from which address"),
             key("tests[].listener", "name", "", "by which listener"),
             key("tests[].country", "country code", "unknown", "from which country"),
-            key("tests[].proven", "tier", "none", "what was proven, just now"),
-            key("tests[].client_certificate", "trust domain", "none", "with a client certificate of it"),
+            key(
+                "tests[].proven",
+                "tier, or tier: age",
+                "none",
+                "what was proven, just now or how long ago: `{ mfa: 2h }`",
+            ),
+            key("tests[].proven.*", "duration", "", "how long ago"),
+            key(
+                "tests[].client_certificate",
+                "trust domain, `none`",
+                "unknown",
+                "with a client certificate of it, or without any",
+            ),
             key("tests[].resource", "row", "required", "what is asked for"),
-            key("tests[].method", "text", "`GET`", "with which method"),
-            key("tests[].path", "path", "`/`", "at which path"),
-            key("tests[].now", "date or time", "now", "when"),
+            key("tests[].method", "text", "unknown", "with which method"),
+            key("tests[].path", "path", "unknown", "at which path"),
+            key("tests[].now", "date or time", "any time", "when; needed where the answer changes with time"),
             key("tests[].expect", "`allow`, `login`, `step_up`, `deny`", "required", "what must come out"),
             key("tests[].reason", "reason", "any", "for which reason: `zone_denied`, `not_allowed`, …"),
+            key("tests[].tier", "tier", "any", "which tier must be asked for, or have been enough"),
         ],
     },
 ];

@@ -10,7 +10,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("state_dir", "folder", "`state`", "database, audit log, admin socket; of torhaus alone"),
             key("store", "mapping", "", "another place for the state than `state_dir`"),
             key("policy_file", "file", "`policy.yaml`", "the policy table"),
-            key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY lines and `X-Forwarded-*` count")
+            key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY headers are read; `X-Forwarded-*` of anybody are overwritten")
                 .because("whoever may write them can say to be anywhere, so nobody may by default"),
         ],
     },
@@ -50,6 +50,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key("trust_domains.*.ca_file", "file", "required", "PEM: the certificates of those who may sign"),
             key("trust_domains.*.crl_file", "file", "", "PEM: revoked certificates; once it is out of date all are refused"),
             key("trust_domains.*.proves", "tier", "none", "the tier that a certificate proves for a service; services cannot step up"),
+            key("trust_domains.*.spiffe_trust_domains", "list of names", "any, if it is the only authority; else `[]`", "the trust domains of the services it may name: `[example.test]` for `spiffe://example.test/backup`")
+                .because("otherwise the authority of a partner could sign a certificate of your own backup service; required with several authorities and a policy that names services"),
             key("trust_domains.*.own_ca", "true/false", "", "certificates issued by torhaus itself"),
         ],
     },
@@ -119,7 +121,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("lookups.headscale", "mapping", "", "devices of the mesh"),
             key("lookups.posture", "mapping", "", "the state of devices"),
             key("lookups.geoip", "mapping", "", "countries of addresses"),
-            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format"),
+            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format (not built yet)"),
             key("lookups.geoip.named_networks", "names", "`{}`", "places you know yourself; they count before the database"),
             key("lookups.geoip.named_networks.*", "mapping", "", "one place"),
             key("lookups.geoip.named_networks.*.networks", "list of networks", "required", "`[10.0.0.0/8]`"),

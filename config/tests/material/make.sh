@@ -14,6 +14,8 @@ rand_serial = yes
 policy = any
 default_md = sha256
 unique_subject = no
+[v2]
+authorityKeyIdentifier = keyid:always
 [any]
 commonName = supplied
 CONF
@@ -36,5 +38,9 @@ leaf apps 'DNS:*.example.test' 20560101000000Z
 leaf expired 'DNS:*.example.test' 20260201000000Z
 leaf nameless 'IP:10.0.0.1' 20560101000000Z
 openssl pkey -in apps.key -aes128 -passout pass:test -out encrypted.key
-openssl ca -gencrl -config "$work/ca.cnf" -cert ca.pem -keyfile ca.key -crldays 10000 -out partner.crl 2> /dev/null
+crl() { openssl ca -gencrl -config "$work/ca.cnf" -cert ca.pem -keyfile ca.key -crldays 10000 -out "$@" 2> /dev/null; }
+echo 01 > "$work/crlnumber"
+crl version-1.crl
+printf 'crlnumber = %s\n' "$work/crlnumber" | sed -i '/^\[it\]/r /dev/stdin' "$work/ca.cnf"
+crl partner.crl -crlexts v2
 rm ca.key

@@ -19,7 +19,7 @@ const SATURATED: f64 = 0.95;
 /// Others on the machine that used more of a core than this disturbed the run.
 const QUIET: f64 = 0.05;
 
-/// design.md section 9: the budgets that this report can judge.
+/// docs/architecture.md, Budgets: those that this report can judge.
 const DECISION_BUDGET_NS: f64 = 2000.0;
 
 /// `above / below`, more is better, and what was promised. Where nothing was, the figure stands for the reader.

@@ -24,6 +24,7 @@ use std::hash::RandomState;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -51,6 +52,8 @@ struct Shared {
     facts: Dedupe<u64>,
     crowd: Dedupe<(Network, Reason)>,
     counters: Counters,
+    /// The last record could not be written.
+    failing: AtomicBool,
 }
 
 /// Plain counts, for the metrics registry.
@@ -115,6 +118,7 @@ impl Audit {
             facts: Dedupe::new(dedupe::MOST_FACTS),
             crowd: Dedupe::new(dedupe::MOST_NETWORKS),
             counters: Counters::default(),
+            failing: AtomicBool::new(false),
         });
         let writer = Writer::open(dir, now, limits, append, Arc::clone(&shared))?;
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -129,6 +133,11 @@ impl Audit {
     /// another one's record.
     pub fn hasher(&self) -> &RandomState {
         &self.hasher
+    }
+
+    /// Whether the last record could not be written: until one can, nothing new is let through.
+    pub fn is_failing(&self) -> bool {
+        self.shared.failing.load(Ordering::Relaxed)
     }
 
     pub fn counters(&self) -> &Counters {
@@ -237,13 +246,12 @@ impl Audit {
             queue.send(job).await.map_err(|_| gone())?;
             answered.await.map_err(|_| gone())?
         };
-        match tokio::time::timeout(PATIENCE, written).await {
-            Ok(result) => result,
-            Err(_) => {
-                self.shared.counters.failed.inc();
-                Err(Unavailable("the disk does not answer".into()))
-            }
-        }
+        let result = tokio::time::timeout(PATIENCE, written).await.unwrap_or_else(|_| {
+            self.shared.counters.failed.inc();
+            Err(Unavailable("the disk does not answer".into()))
+        });
+        self.shared.failing.store(result.is_err(), Ordering::Relaxed);
+        result
     }
 }
 

@@ -1,6 +1,7 @@
-//! `torhaus policy table|explain`.
+//! `torhaus policy table|test|explain`.
 use super::out::Out;
-use super::{Answer, Failure, explain, load};
+use super::{Answer, Failure, Output, explain, load};
+use crate::clock;
 use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -8,6 +9,8 @@ use std::path::PathBuf;
 pub enum Verb {
     /// Print the table, as it would stand on paper.
     Table(TableArgs),
+    /// Run the policy's own tests. Exit code 1 if one fails; such a policy does not load.
+    Test(TestArgs),
     /// Say line by line what the gate would answer, and why. Exit code 0 only if it would allow.
     Explain(Box<explain::Args>),
 }
@@ -20,6 +23,14 @@ pub struct TableArgs {
     output: Form,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct TestArgs {
+    #[arg(long, value_name = "FILE", default_value = "torhaus.yaml")]
+    config: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Form {
     #[default]
@@ -30,6 +41,7 @@ enum Form {
 pub fn policy(verb: Verb, out: &mut Out) -> Result<Answer, Failure> {
     match verb {
         Verb::Table(args) => table(&args, out),
+        Verb::Test(args) => test(&args, out),
         Verb::Explain(args) => explain::explain(&args, out),
     }
 }
@@ -41,4 +53,14 @@ fn table(args: &TableArgs, out: &mut Out) -> Result<Answer, Failure> {
         Form::Json => out.json(&table)?,
     }
     Ok(Answer::Yes)
+}
+
+fn test(args: &TestArgs, out: &mut Out) -> Result<Answer, Failure> {
+    let suite = torhaus_config::run_policy_tests(&args.config, clock::now());
+    let suite = suite.map_err(|errors| Failure::Failed(errors.to_string()))?;
+    match args.output {
+        Output::Text => out.line(&suite)?,
+        Output::Json => out.json(&suite)?,
+    }
+    Ok(suite.passed().into())
 }

@@ -4,7 +4,7 @@ use crate::edge::connection::{ConnectionInfo, TlsInfo};
 use crate::edge::proxy_protocol::{self, HeaderError};
 use crate::edge::stream::{Cutter, GateStream};
 use crate::edge::tls::{ListenerTls, TlsTable, fingerprint};
-use crate::metrics::{ListenerMetrics, Metrics, Open};
+use crate::metrics::{self, ListenerMetrics, Metrics};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use pingora_core::apps::ServerApp;
@@ -13,8 +13,8 @@ use rustls::HandshakeKind;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,7 +53,27 @@ pub struct Edge<E> {
 
 /// The listeners that are open, by name.
 #[derive(Default)]
-pub struct Listeners(HashMap<Name, (Listener, SocketAddr, JoinHandle<()>)>);
+pub struct Listeners(HashMap<Name, Open>);
+
+struct Open {
+    listener: Listener,
+    socket: Arc<TcpListener>,
+    task: JoinHandle<()>,
+}
+
+impl Open {
+    /// Whether it is already what is wanted.
+    fn serves(&self, wanted: &Listener) -> bool {
+        self.listener.address == wanted.address
+            && self.listener.proxy_protocol == wanted.proxy_protocol
+            && kind_of(&self.listener) == kind_of(wanted)
+    }
+
+    /// Port 0: the system chose one, for this listener only.
+    fn is_ephemeral(&self) -> bool {
+        self.listener.address.port() == 0
+    }
+}
 
 impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
     pub fn new(engine: Arc<E>, settings: EdgeSettings, metrics: Arc<Metrics>) -> Arc<Self> {
@@ -83,45 +103,41 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
     /// # Errors
     /// An address cannot be bound; says which.
     pub async fn listen(self: &Arc<Self>, open: &mut Listeners, wanted: &[Listener]) -> io::Result<()> {
-        let mut bound = Vec::new();
+        let mut next = HashMap::new();
         for listener in wanted {
-            let same = |(l, _, _): &(Listener, SocketAddr, JoinHandle<()>)| {
-                l.address == listener.address
-                    && l.proxy_protocol == listener.proxy_protocol
-                    && kind_of(l) == kind_of(listener)
+            let before = open.0.values().find(|old| old.listener.address == listener.address && !old.is_ephemeral());
+            let before = open.0.get(&listener.name).filter(|old| old.serves(listener)).or(before);
+            // An address that stays keeps its socket, whatever else changes: nobody is turned away.
+            let socket = match before {
+                Some(old) => old.socket.clone(),
+                None => Arc::new(bind(listener.address).await?),
             };
-            if open.0.get(&listener.name).is_some_and(same) {
+            next.insert(listener.name.clone(), (listener, socket));
+        }
+        for (name, (listener, socket)) in next {
+            if open.0.get(&name).is_some_and(|old| old.serves(listener) && Arc::ptr_eq(&old.socket, &socket)) {
                 continue;
             }
-            // The same address under another name or kind: the old socket has to go first.
-            open.0.retain(|_, (old, _, task)| {
-                let collides = old.address == listener.address && old.address.port() != 0;
-                if collides {
-                    task.abort();
-                }
-                !collides
-            });
-            bound.push((listener, bind(listener.address).await?));
+            let task = tokio::spawn(self.clone().accept_loop(listener.clone(), socket.clone()));
+            let opened = Open { listener: listener.clone(), socket, task };
+            if let Some(old) = open.0.insert(name, opened) {
+                old.task.abort();
+            }
         }
-        open.0.retain(|name, (_, _, task)| {
-            let keep = wanted.iter().any(|l| l.name == *name) && !bound.iter().any(|(l, _)| l.name == *name);
+        open.0.retain(|name, old| {
+            let keep = wanted.iter().any(|listener| listener.name == *name);
             if !keep {
-                task.abort();
+                old.task.abort();
             }
             keep
         });
-        for (listener, socket) in bound {
-            let address = socket.local_addr()?;
-            let task = tokio::spawn(self.clone().accept_loop(listener.clone(), socket));
-            open.0.insert(listener.name.clone(), (listener.clone(), address, task));
-        }
         Ok(())
     }
 
     /// Stops accepting, lets what runs finish for at most `patience`, and returns how many connections were left.
     pub async fn drain(&self, open: &mut Listeners, patience: Duration) -> usize {
-        for (_, (_, _, task)) in open.0.drain() {
-            task.abort();
+        for (_, old) in open.0.drain() {
+            old.task.abort();
         }
         tokio::time::sleep(SETTLE).await;
         self.stopping.send_replace(true);
@@ -136,7 +152,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         self.open.load(Ordering::Acquire)
     }
 
-    async fn accept_loop(self: Arc<Self>, listener: Listener, socket: TcpListener) {
+    async fn accept_loop(self: Arc<Self>, listener: Listener, socket: Arc<TcpListener>) {
         let listener = Arc::new(listener);
         let metrics = self.metrics.listener(&listener.name);
         loop {
@@ -153,7 +169,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             }
             let (edge, listener, metrics) = (self.clone(), listener.clone(), metrics.clone());
             tokio::spawn(async move {
-                let _open = Open::new(&metrics.open);
+                let _open = metrics::Open::new(&metrics.open);
                 let shutdown = edge.stopping.subscribe();
                 edge.serve(&listener, stream, peer, settings, &shutdown, &metrics).await;
                 edge.open.fetch_sub(1, Ordering::AcqRel);
@@ -206,8 +222,14 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
                 client = SocketAddr::new(told.ip().to_canonical(), told.port());
             }
         }
-        let mut info =
-            ConnectionInfo { listener: listener.name.clone(), client, peer, tls: None, cutter: Cutter::default() };
+        let mut info = ConnectionInfo {
+            listener: listener.name.clone(),
+            client,
+            peer,
+            tls: None,
+            cutter: Cutter::default(),
+            origin: OnceLock::new(),
+        };
         let tls = match listener.kind {
             ListenerKind::RedirectToHttps => return Ok(GateStream::plain(stream, Arc::new(info))?),
             ListenerKind::Tls { .. } => settings.tls.get(&listener.name).ok_or(Refused::UnknownName)?,
@@ -260,7 +282,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
 impl Listeners {
     /// Where each listener really is: tests ask for port 0.
     pub fn addresses(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
-        self.0.iter().map(|(name, (_, address, _))| (name, *address))
+        self.0.iter().filter_map(|(name, open)| Some((name, open.socket.local_addr().ok()?)))
     }
 }
 

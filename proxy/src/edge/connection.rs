@@ -1,10 +1,14 @@
 //! What the gate may know about a connection: who called which listener, and what TLS proved.
 use crate::edge::stream::Cutter;
-use crate::edge::tls::GroupId;
+use crate::edge::tls::Group;
+use http::{HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use torhaus_authz::Name;
+
+/// Headers ready to be set.
+pub type Headers = Arc<[(HeaderName, HeaderValue)]>;
 
 /// One connection, as it stays for all its requests.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub struct ConnectionInfo {
     pub tls: Option<TlsInfo>,
     /// Ends the connection from outside, whatever it is doing.
     pub cutter: Cutter,
+    /// What applications are told about where this comes from: the host asked for, and the headers made for it.
+    pub origin: OnceLock<(String, Headers)>,
 }
 
 #[derive(Debug)]
@@ -26,7 +32,7 @@ pub struct TlsInfo {
     /// Lower case, as the ClientHello said.
     pub server_name: String,
     /// The hosts that may be asked for on this connection: those with this SNI's client authentication.
-    pub group: GroupId,
+    pub group: Arc<Group>,
     /// Leaf first; empty if no certificate was presented. Possession of the key is proven, trust is not:
     /// [`crate::edge::trust`] judges the chain on every request, so that what was revoked or expired since counts.
     pub peer_chain: Vec<CertificateDer<'static>>,
@@ -44,8 +50,15 @@ pub struct TlsInfo {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn plain_connection() -> ConnectionInfo {
+    pub(crate) fn plain_connection() -> Arc<ConnectionInfo> {
         let caller = SocketAddr::from(([127, 0, 0, 1], 50_000));
-        ConnectionInfo { listener: "test".into(), client: caller, peer: caller, tls: None, cutter: Cutter::default() }
+        Arc::new(ConnectionInfo {
+            listener: "test".into(),
+            client: caller,
+            peer: caller,
+            tls: None,
+            cutter: Cutter::default(),
+            origin: OnceLock::new(),
+        })
     }
 }

@@ -28,76 +28,80 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 /// TLS 1.2 sessions kept for resumption, per group. (TLS 1.3 resumes from tickets and keeps nothing here.)
 const KEPT_SESSIONS: usize = 4096;
 
-/// Hosts with identical client authentication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct GroupId(u16);
-
-impl GroupId {
-    /// Hosts that ask for no client certificate; the portal is one of them.
-    pub const OPEN: Self = Self(0);
+/// Hosts with identical client authentication, and what it is. Compared by what it asks, not by a number: a connection
+/// outlives the configuration that it was opened under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub mode: ClientAuthMode,
+    pub trust_domains: Arc<[Name]>,
 }
 
-/// Which group a host is in, and what its group asks of clients.
+impl Group {
+    fn open() -> Arc<Self> {
+        Arc::new(Self { mode: ClientAuthMode::None, trust_domains: Arc::from([]) })
+    }
+}
+
+/// Which group a host is in.
 pub struct Groups {
-    exact: HashMap<String, GroupId>,
+    exact: HashMap<String, Arc<Group>>,
     /// `apps.example.test` for `*.apps.example.test`.
-    wildcard: HashMap<String, GroupId>,
-    auth: Vec<(ClientAuthMode, Arc<[Name]>)>,
+    wildcard: HashMap<String, Arc<Group>>,
+    /// The first is that of hosts that ask for no certificate; the portal is one of them.
+    all: Vec<Arc<Group>>,
 }
 
 impl Groups {
     pub fn of(config: &Config) -> Self {
-        let mut auth = vec![(ClientAuthMode::None, Arc::from([]))];
-        let mut exact = HashMap::from([(config.portal.host.clone(), GroupId::OPEN)]);
+        let open = Group::open();
+        let mut all = vec![open.clone()];
+        let mut exact = HashMap::from([(config.portal.host.clone(), open)]);
         let mut wildcard = HashMap::new();
         for route in &config.routes {
-            let id = group_of(&mut auth, &route.client_auth);
+            let group = group_of(&mut all, &route.client_auth);
             match &route.host {
-                HostPattern::Exact(host) => exact.insert(host.clone(), id),
-                HostPattern::Wildcard(suffix) => wildcard.insert(suffix.clone(), id),
+                HostPattern::Exact(host) => exact.insert(host.clone(), group),
+                HostPattern::Wildcard(suffix) => wildcard.insert(suffix.clone(), group),
             };
         }
-        Self { exact, wildcard, auth }
+        Self { exact, wildcard, all }
     }
 
     /// These hosts, all with the same client authentication.
     pub fn all_alike(hosts: &[String], wanted: &ClientAuth) -> Self {
-        let mut auth = vec![(ClientAuthMode::None, Arc::from([]))];
-        let id = group_of(&mut auth, wanted);
-        let exact = hosts.iter().map(|host| (host.clone(), id)).collect();
-        Self { exact, wildcard: HashMap::new(), auth }
+        let mut all = vec![Group::open()];
+        let group = group_of(&mut all, wanted);
+        let exact = hosts.iter().map(|host| (host.clone(), group.clone())).collect();
+        Self { exact, wildcard: HashMap::new(), all }
     }
 
     /// The group of a host that has routes (or is the portal's).
-    pub fn find(&self, host: &str) -> Option<GroupId> {
+    pub fn find(&self, host: &str) -> Option<&Arc<Group>> {
         let wildcard = || self.wildcard.get(host.split_once('.')?.1);
-        self.exact.get(host).or_else(wildcard).copied()
-    }
-
-    /// What clients of a group have to show.
-    pub fn client_auth(&self, id: GroupId) -> Option<&(ClientAuthMode, Arc<[Name]>)> {
-        self.auth.get(usize::from(id.0))
+        self.exact.get(host).or_else(wildcard)
     }
 }
 
-fn group_of(auth: &mut Vec<(ClientAuthMode, Arc<[Name]>)>, wanted: &ClientAuth) -> GroupId {
-    if wanted.mode == ClientAuthMode::None {
-        return GroupId::OPEN;
+fn group_of(all: &mut Vec<Arc<Group>>, wanted: &ClientAuth) -> Arc<Group> {
+    let trust_domains = match wanted.mode {
+        ClientAuthMode::None => Arc::from([]),
+        ClientAuthMode::Optional | ClientAuthMode::Required => wanted.trust_domains.as_slice().into(),
+    };
+    let group = Group { mode: wanted.mode, trust_domains };
+    if let Some(known) = all.iter().find(|known| ***known == group) {
+        return known.clone();
     }
-    let same =
-        |(mode, domains): &(ClientAuthMode, Arc<[Name]>)| *mode == wanted.mode && **domains == *wanted.trust_domains;
-    let index = auth.iter().position(same).unwrap_or_else(|| {
-        auth.push((wanted.mode, wanted.trust_domains.as_slice().into()));
-        auth.len() - 1
-    });
-    GroupId(u16::try_from(index).unwrap_or(u16::MAX))
+    let group = Arc::new(group);
+    all.push(group.clone());
+    group
 }
 
 /// The TLS configurations of one listener.
 pub struct ListenerTls {
     certificates: Arc<Certificates>,
     groups: Arc<Groups>,
-    configs: Vec<Arc<ServerConfig>>,
+    /// One for each group.
+    configs: Vec<(Arc<Group>, Arc<ServerConfig>)>,
 }
 
 impl ListenerTls {
@@ -111,21 +115,21 @@ impl ListenerTls {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let certificates = Arc::new(Certificates::load(files, &provider)?);
         let mut configs = Vec::new();
-        for (mode, domains) in &groups.auth {
-            configs.push(Arc::new(server_config(&provider, &certificates, *mode, domains, trust)?));
+        for group in &groups.all {
+            configs.push((group.clone(), Arc::new(server_config(&provider, &certificates, group, trust)?)));
         }
         Ok(Self { certificates, groups: groups.clone(), configs })
     }
 
     /// The configuration for a ClientHello. None: no SNI, an address, or a name that no certificate of this listener
     /// is for; such a caller is refused, as nothing says which rule would be strict enough.
-    pub fn pick(&self, hello: &ClientHello<'_>) -> Option<(String, GroupId, Arc<ServerConfig>)> {
+    pub fn pick(&self, hello: &ClientHello<'_>) -> Option<(String, Arc<Group>, Arc<ServerConfig>)> {
         let name = hello.server_name()?.to_ascii_lowercase();
         self.certificates.find(&name)?;
         // A name that a certificate covers but no route serves is told so by a page, without any client certificate.
-        let group = self.groups.find(&name).unwrap_or(GroupId::OPEN);
-        let config = self.configs.get(usize::from(group.0))?.clone();
-        Some((name, group, config))
+        let group = self.groups.find(&name).or(self.groups.all.first())?;
+        let (group, config) = self.configs.iter().find(|(known, _)| Arc::ptr_eq(known, group))?;
+        Some((name, group.clone(), config.clone()))
     }
 }
 
@@ -147,15 +151,15 @@ pub fn build_table(config: &Config, groups: &Arc<Groups>, trust: &Arc<TrustDomai
 fn server_config(
     provider: &Arc<CryptoProvider>,
     certificates: &Arc<Certificates>,
-    mode: ClientAuthMode,
-    domains: &Arc<[Name]>,
+    group: &Group,
     trust: &Arc<TrustDomains>,
 ) -> Result<ServerConfig, TrustError> {
+    let Group { mode, trust_domains: domains } = group;
     let fail = |e: rustls::Error| TrustError::Domain { domain: domains.join(", ").into(), why: e.to_string() };
-    let verifier: Arc<dyn ClientCertVerifier> = match mode {
+    let verifier: Arc<dyn ClientCertVerifier> = match *mode {
         ClientAuthMode::None => Arc::new(NoClientAuth),
         ClientAuthMode::Optional | ClientAuthMode::Required => Arc::new(GroupVerifier {
-            mandatory: mode == ClientAuthMode::Required,
+            mandatory: *mode == ClientAuthMode::Required,
             domains: domains.clone(),
             hints: trust.hints(domains),
             trust: trust.clone(),
@@ -291,6 +295,7 @@ fn alert_of(refusal: CertificateRefusal) -> rustls::Error {
         CertificateRefusal::Revoked => CertificateError::Revoked,
         CertificateRefusal::RevocationUnknown => CertificateError::UnknownRevocationStatus,
         CertificateRefusal::WrongPurpose => CertificateError::InvalidPurpose,
+        CertificateRefusal::NotVouchedFor => CertificateError::ApplicationVerificationFailure,
         CertificateRefusal::AmbiguousName | CertificateRefusal::Invalid => CertificateError::BadEncoding,
     })
 }

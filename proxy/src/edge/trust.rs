@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Certificate, Name, SpiffeId, Timestamp};
+use torhaus_authz::{Certificate, Name, Reason, SpiffeId, Timestamp};
+use torhaus_config::Vouches;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -46,8 +47,27 @@ pub enum CertificateRefusal {
     WrongPurpose,
     /// More than one URI SAN (X509-SVID section 2 forbids it), or one that is no SPIFFE ID where one is meant.
     AmbiguousName,
+    /// It names a service of a SPIFFE trust domain that its authority may not vouch for.
+    NotVouchedFor,
     /// A weak key, a CA certificate as leaf, a broken encoding, an algorithm we do not accept.
     Invalid,
+}
+
+impl CertificateRefusal {
+    /// In the words of the reasons.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Expired => Reason::CertificateExpired,
+            Self::Revoked => Reason::CertificateRevoked,
+            Self::RevocationUnknown => Reason::RevocationUnknown,
+            Self::UnknownAuthority
+            | Self::NotYetValid
+            | Self::WrongPurpose
+            | Self::AmbiguousName
+            | Self::NotVouchedFor
+            | Self::Invalid => Reason::CertificateInvalid,
+        }
+    }
 }
 
 /// A chain that was judged and believed.
@@ -62,10 +82,12 @@ pub struct VerifiedCertificate {
     good_until: Timestamp,
 }
 
+/// Fingerprint of a leaf, and the trust domains that were asked about it.
+type Judged = (Arc<str>, Arc<[Name]>);
+
 pub struct TrustDomains {
     domains: BTreeMap<Name, TrustDomain>,
-    /// Chains that were believed, by fingerprint of the leaf and the trust domains that were asked.
-    believed: Cache<(Arc<str>, Arc<[Name]>), VerifiedCertificate>,
+    believed: Cache<Judged, Arc<VerifiedCertificate>>,
 }
 
 struct TrustDomain {
@@ -73,6 +95,7 @@ struct TrustDomain {
     verifier: Arc<dyn ClientCertVerifier>,
     hints: Vec<DistinguishedName>,
     proves: Option<Name>,
+    vouches_for: Vouches,
     /// The earliest next update among its CRLs.
     crl_until: Option<Timestamp>,
 }
@@ -98,7 +121,7 @@ impl TrustDomains {
         chain: &[CertificateDer<'_>],
         sha256: &Arc<str>,
         now: Timestamp,
-    ) -> Result<VerifiedCertificate, CertificateRefusal> {
+    ) -> Result<Arc<VerifiedCertificate>, CertificateRefusal> {
         let key = (sha256.clone(), allowed.clone());
         // A refusal may end too (a certificate becomes valid), so only belief is kept.
         if let Some(kept) = self.believed.get(&key)
@@ -106,7 +129,7 @@ impl TrustDomains {
         {
             return Ok(kept);
         }
-        let judged = self.judge_anew(allowed, chain, sha256, now)?;
+        let judged = Arc::new(self.judge_anew(allowed, chain, sha256, now)?);
         self.believed.insert(key, judged.clone());
         Ok(judged)
     }
@@ -124,7 +147,11 @@ impl TrustDomains {
         let mut refusal = CertificateRefusal::UnknownAuthority;
         for domain in allowed.iter().filter_map(|name| self.domains.get(name)) {
             match domain.verifier.verify_client_cert(leaf, intermediates, at) {
-                Ok(_) => return describe(domain, leaf, intermediates, sha256),
+                Ok(_) => match describe(domain, leaf, intermediates, sha256) {
+                    // The same authority may stand in another domain of the host, which may vouch for it.
+                    Err(CertificateRefusal::NotVouchedFor) => refusal = CertificateRefusal::NotVouchedFor,
+                    judged => return judged,
+                },
                 Err(error) => {
                     let why = refusal_of(&error);
                     if why != CertificateRefusal::UnknownAuthority {
@@ -165,7 +192,14 @@ impl TrustDomain {
         }
         let verifier = builder.build().map_err(|e| fail(e.to_string()))?;
         let hints = verifier.root_hint_subjects().to_vec();
-        Ok(Self { name: config.name.clone(), verifier, hints, proves: config.proves.clone(), crl_until })
+        Ok(Self {
+            name: config.name.clone(),
+            verifier,
+            hints,
+            proves: config.proves.clone(),
+            vouches_for: config.vouches_for.clone(),
+            crl_until,
+        })
     }
 }
 
@@ -185,7 +219,12 @@ fn describe(
     let spiffe = match (uris.next(), uris.next()) {
         (_, Some(_)) => return Err(CertificateRefusal::AmbiguousName),
         (Some(uri), None) if uri.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:")) => {
-            Some(SpiffeId::parse(uri).map_err(|_| CertificateRefusal::AmbiguousName)?)
+            let id = SpiffeId::parse(uri).map_err(|_| CertificateRefusal::AmbiguousName)?;
+            // The policy knows services by their ID alone, so here is where an authority is held to its own.
+            if !domain.vouches_for.includes(id.trust_domain()) {
+                return Err(CertificateRefusal::NotVouchedFor);
+            }
+            Some(id)
         }
         _ => None,
     };
@@ -244,4 +283,81 @@ pub(crate) fn read_pem<T: PemObject>(path: &Path) -> Result<Vec<T>, TrustError> 
     let items = T::pem_file_iter(path).map_err(|e| fail(e.to_string()))?;
     let items = items.collect::<Result<Vec<T>, _>>().map_err(|e| fail(e.to_string()))?;
     if items.is_empty() { Err(fail("holds nothing of the kind expected here".into())) } else { Ok(items) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::tls::fingerprint;
+    use std::fs;
+    use tempfile::TempDir;
+    use torhaus_certs::{Authority, Issued, LeafRequest};
+
+    const ID: &str = "spiffe://example.test/backup";
+
+    fn now() -> time::OffsetDateTime {
+        time::OffsetDateTime::from_unix_timestamp(crate::clock::now().seconds()).unwrap()
+    }
+
+    /// Two authorities, and the trust that is in them.
+    struct Two {
+        _folder: TempDir,
+        ours: Authority,
+        partner: Authority,
+        trust: TrustDomains,
+    }
+
+    fn two(ours_for: Vouches, partner_for: Vouches) -> Two {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = TempDir::new().unwrap();
+        let authority = |name: &str| Authority::new(name, now(), time::Duration::days(1)).unwrap();
+        let (ours, partner) = (authority("ours"), authority("partner"));
+        let domain = |name: &str, authority: &Authority, vouches_for: Vouches| {
+            let ca_file = folder.path().join(name);
+            fs::write(&ca_file, authority.root_pem()).unwrap();
+            let name: Name = name.into();
+            (name.to_string(), torhaus_config::TrustDomain { name, ca_file, crl_file: None, proves: None, vouches_for })
+        };
+        let domains = [domain("ours", &ours, ours_for), domain("partner", &partner, partner_for)];
+        let trust = TrustDomains::load(&domains.into_iter().collect()).unwrap();
+        Two { _folder: folder, ours, partner, trust }
+    }
+
+    fn only(spiffe: &[&str]) -> Vouches {
+        Vouches::For(spiffe.iter().map(|name| Name::from(*name)).collect())
+    }
+
+    fn judge(trust: &TrustDomains, issued: &Issued) -> Result<Option<SpiffeId>, CertificateRefusal> {
+        let leaf = CertificateDer::from(issued.cert_der().to_vec());
+        let allowed: Arc<[Name]> = ["ours".into(), "partner".into()].into();
+        let sha256 = fingerprint(&leaf);
+        trust.judge(&allowed, &[leaf], &sha256, crate::clock::now()).map(|found| found.spiffe.clone())
+    }
+
+    #[test]
+    fn an_authority_names_services_of_its_own_trust_domains_and_no_others() {
+        let two = two(only(&["example.test"]), only(&["partner.test"]));
+        let service = |authority: &Authority, id: &str| {
+            judge(&two.trust, &authority.issue(&LeafRequest::service(id), now()).unwrap())
+        };
+        assert_eq!(service(&two.ours, ID), Ok(Some(SpiffeId::parse(ID).unwrap())));
+        assert_eq!(service(&two.partner, ID), Err(CertificateRefusal::NotVouchedFor));
+        assert_eq!(
+            service(&two.partner, "spiffe://example.test.partner.test/a"),
+            Err(CertificateRefusal::NotVouchedFor)
+        );
+        assert!(service(&two.partner, "spiffe://partner.test/a").is_ok());
+        // A certificate that names no service is not asked for any.
+        let device = two.partner.issue(&LeafRequest::device("laptop"), now()).unwrap();
+        assert_eq!(judge(&two.trust, &device), Ok(None));
+        assert_eq!(CertificateRefusal::NotVouchedFor.reason(), torhaus_authz::Reason::CertificateInvalid);
+    }
+
+    #[test]
+    fn an_authority_that_may_name_nobody_names_nobody_and_the_only_one_anybody() {
+        let two = two(Vouches::ForAny, only(&[]));
+        let service = |authority: &Authority| authority.issue(&LeafRequest::service(ID), now()).unwrap();
+        assert!(judge(&two.trust, &service(&two.ours)).is_ok());
+        assert_eq!(judge(&two.trust, &service(&two.partner)), Err(CertificateRefusal::NotVouchedFor));
+    }
 }

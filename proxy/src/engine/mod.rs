@@ -10,9 +10,10 @@ use crate::audit::access::Access;
 use crate::clock;
 use crate::edge::connection::ConnectionInfo;
 use crate::forward::Forward;
-use crate::gate::{self, Action, Gate, Note};
+use crate::gate::{self, Gate};
 use crate::headers::{COOKIE_PREFIX, Changes, disarmed_connection};
 use crate::login::own_pages;
+use crate::outcome::{Action, Note};
 use crate::refusal::{self, Refused};
 use crate::request::{self, Request};
 use crate::snapshot::Snapshot;
@@ -332,7 +333,7 @@ struct View<'a> {
     head: &'a RequestHeader,
     host: &'a str,
     port: Option<u16>,
-    connection: &'a ConnectionInfo,
+    connection: &'a Arc<ConnectionInfo>,
 }
 
 impl<'a> View<'a> {

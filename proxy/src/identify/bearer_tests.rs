@@ -1,4 +1,4 @@
-//! attacks.md 24, for API callers.
+//! Forged and confused tokens, for API callers (RFC 8725).
 use super::bearer::{Bearer, BearerError, BearerVerifier, token_of};
 use crate::login::claims::odd;
 use crate::login::jws::JwsError;

@@ -18,6 +18,7 @@ use http::header::AUTHORIZATION;
 use session::LiveSession;
 use std::sync::Arc;
 use torhaus_authz::{Certificate, Fact, Groups, Identity, Name, Proof, Reason, Service, Timestamp, User, Why};
+use torhaus_config::ClientAuthMode;
 
 /// A caller, and everything that came with the way it was identified.
 #[derive(Clone, Debug)]
@@ -71,7 +72,12 @@ pub async fn identify(
     now: Timestamp,
 ) -> Result<Caller, NotIdentified> {
     let (certificate, certificate_refusal) = presented_certificate(snapshot, request, now);
-    let mut caller = Caller::nobody(&certificate, certificate_refusal);
+    let required = request.connection.tls.as_ref().is_some_and(|tls| tls.group.mode == ClientAuthMode::Required);
+    if required && certificate.is_none() {
+        // It was good at the handshake, or the session was resumed: it is not good any more.
+        return Err(certificate_refusal.map_or(Reason::CertificateMissing, CertificateRefusal::reason).into());
+    }
+    let mut caller = Caller::nobody(certificate.as_deref(), certificate_refusal);
 
     let ticket = request.cookie(cookie::SESSION).and_then(Ticket::parse);
     let session = match &ticket {
@@ -104,11 +110,11 @@ pub async fn identify(
                 return Err(Reason::IdentityConflict.into());
             }
             caller.bearer = bearer;
-            check_owner(certificate.as_ref(), &session.session.user.name, session.session.email.as_deref())?;
+            check_owner(certificate.as_deref(), &session.session.user.name, session.session.email.as_deref())?;
             caller.take_session(session);
         }
         (None, Some(token), None) => {
-            check_owner(certificate.as_ref(), &token.user.name, token.email.as_deref())?;
+            check_owner(certificate.as_deref(), &token.user.name, token.email.as_deref())?;
             caller.identity = Identity::User(token.user.clone());
             caller.groups = token.groups.clone();
             caller.proofs = token.proofs.clone();
@@ -124,7 +130,7 @@ pub async fn identify(
 }
 
 impl Caller {
-    fn nobody(certificate: &Option<VerifiedCertificate>, refusal: Option<CertificateRefusal>) -> Self {
+    fn nobody(certificate: Option<&VerifiedCertificate>, refusal: Option<CertificateRefusal>) -> Self {
         let fact = match (certificate, refusal) {
             (Some(found), _) => Fact::Known(Some(found.certificate.clone())),
             (None, None) => Fact::Known(None),
@@ -143,13 +149,13 @@ impl Caller {
             email: None,
             bearer: None,
             session_ended: false,
-            until: certificate.as_ref().map(|found| found.certificate.not_after),
+            until: certificate.map(|found| found.certificate.not_after),
         }
     }
 
     /// The person of a session, with no certificate known.
     pub fn of_session(live: &Arc<LiveSession>) -> Self {
-        let mut caller = Self::nobody(&None, None);
+        let mut caller = Self::nobody(None, None);
         caller.certificate = Fact::Unknown(Why::NotGiven);
         caller.take_session(live.clone());
         caller
@@ -197,12 +203,10 @@ fn presented_certificate(
     snapshot: &Snapshot,
     request: &Request<'_>,
     now: Timestamp,
-) -> (Option<VerifiedCertificate>, Option<CertificateRefusal>) {
+) -> (Option<Arc<VerifiedCertificate>>, Option<CertificateRefusal>) {
     let Some(tls) = &request.connection.tls else { return (None, None) };
-    let (Some(sha256), Some((_, domains))) = (&tls.peer_sha256, snapshot.groups.client_auth(tls.group)) else {
-        return (None, None);
-    };
-    match snapshot.trust.judge(domains, &tls.peer_chain, sha256, now) {
+    let Some(sha256) = &tls.peer_sha256 else { return (None, None) };
+    match snapshot.trust.judge(&tls.group.trust_domains, &tls.peer_chain, sha256, now) {
         Ok(found) => (Some(found), None),
         Err(refusal) => (None, Some(refusal)),
     }

@@ -73,12 +73,17 @@ impl Sessions {
             }
         };
         let Some((kept_host, live)) = found else { return Ok(None) };
-        let usable = *kept_host == *host && live.session.expires > now && !self.ended.contains_key(&live.session.id);
+        let usable = *kept_host == *host && live.session.expires > now && !self.has_ended(&live.session.id);
         if !usable {
             return Ok(None);
         }
         live.seen.fetch_max(now.millis(), Ordering::Relaxed);
         Ok(Some(live))
+    }
+
+    /// Whether a session was ended a moment ago, by this process.
+    pub fn has_ended(&self, id: &SessionId) -> bool {
+        self.ended.contains_key(id)
     }
 
     /// A new session with its first handle.

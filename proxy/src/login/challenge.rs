@@ -1,9 +1,10 @@
 //! What a caller is told who has to sign in or step up: a browser is sent on its way, everybody else gets a 401 that
-//! says what is missing, or the 403 of a certificate that does not count. A redirect is for navigations only: a script, a socket or a tool would follow it into a form.
-use crate::edge::trust::CertificateRefusal;
-use crate::gate::{Action, Gate};
+//! says what is missing, or the 403 of a certificate that does not count. A redirect is for navigations only: a
+//! script, a socket or a tool would follow it into a form.
+use crate::gate::Gate;
 use crate::identify::challenge::Challenge;
 use crate::login::handover;
+use crate::outcome::Action;
 use crate::portal::pages;
 use crate::refusal::{self, Refused};
 use crate::request::Request;
@@ -29,7 +30,7 @@ pub fn login(
     // Somebody tried with a certificate that does not count: say that, not "sign in".
     let reason = match refused.caller {
         Some(caller) => match caller.certificate_refusal {
-            Some(refusal) => reason_of(refusal),
+            Some(refusal) => refusal.reason(),
             None if caller.session_ended => Reason::SessionExpired,
             None => refused.reason,
         },
@@ -86,18 +87,4 @@ fn browser(
         return Action::KeepForm { sign_in: url, cookie };
     }
     Action::Respond(Response::redirect(&url).with_cookie(&cookie))
-}
-
-/// Why a certificate was not believed, in the words of the reasons.
-pub fn reason_of(refusal: CertificateRefusal) -> Reason {
-    match refusal {
-        CertificateRefusal::Expired => Reason::CertificateExpired,
-        CertificateRefusal::Revoked => Reason::CertificateRevoked,
-        CertificateRefusal::RevocationUnknown => Reason::RevocationUnknown,
-        CertificateRefusal::UnknownAuthority
-        | CertificateRefusal::NotYetValid
-        | CertificateRefusal::WrongPurpose
-        | CertificateRefusal::AmbiguousName
-        | CertificateRefusal::Invalid => Reason::CertificateInvalid,
-    }
 }

@@ -5,8 +5,14 @@
 pub const SESSION: &str = "__Host-torhaus";
 /// Set by a host before it sends a person to the portal; the hand-over code comes back bound to it.
 pub const NONCE: &str = "__Host-torhaus-nonce";
-/// At the portal: the browser that began a login.
-pub const BROWSER: &str = "__Host-torhaus-browser";
+/// At the portal: a login under way, one cookie each.
+pub const LOGIN: &str = "__Host-torhaus-login-";
+
+/// The cookie of the login with this `state`.
+pub fn of_login(state: &str) -> String {
+    // 60 bits tell the logins of one browser apart; the whole state is checked against what is sealed inside.
+    format!("{LOGIN}{}", state.get(..10).unwrap_or("unknown"))
+}
 
 /// A cookie for this browser session. Lax: a link from a mail or a chat opens the application with the session.
 pub fn set(name: &str, value: &str) -> String {

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use torhaus_authz::Timestamp;
 use url::Url;
 
-/// Contract section 2, rule 3: unknown key ids cause one fetch, this far apart.
+/// Unknown key ids cause one fetch, this far apart.
 const UNKNOWN_KID_INTERVAL: Duration = Duration::from_secs(60);
 /// Older than this, the set is asked for again in the background, so that a key withdrawn there goes here too.
 const REFRESH_AFTER: Duration = Duration::from_secs(900);

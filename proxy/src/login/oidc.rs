@@ -31,7 +31,7 @@ use torhaus_config::TierProof;
 use url::Url;
 use zeroize::Zeroize as _;
 
-/// Contract section 6: a login under way is kept at most this long. It is also how long `put_once` should keep it.
+/// A login under way is kept at most this long. It is also how long `put_once` should keep it.
 pub const LOGIN_LIFETIME: Duration = Duration::from_secs(600);
 
 /// What a login asks for. Asking proves nothing.

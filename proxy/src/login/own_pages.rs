@@ -87,7 +87,7 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
             session_list::end(gate, request, &live, now).await
         }
-        "/.well-known/torhaus/jwks.json" if get => Ok(Response::json(StatusCode::OK, gate.assertions.jwks())),
+        "/.well-known/torhaus/jwks.json" if get => Ok(Response::json(StatusCode::OK, gate.told.assertions.jwks())),
         path => match path.strip_prefix("/callback/") {
             Some(provider) if get => sign_in::callback(gate, snapshot, request, provider, now).await,
             Some(_) => Err(Reason::MethodNotAllowed),

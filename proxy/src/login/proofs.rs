@@ -82,7 +82,7 @@ pub fn proven_at(needs: &TierProof, evidence: &Evidence<'_>) -> Result<Timestamp
     }
 }
 
-/// Whether what was wished for came back (contract section 2, rules 9 and 10).
+/// Whether what was wished for came back (OpenID Connect Core 1.0 s3.1.3.7, 11 to 13).
 ///
 /// # Errors
 /// As [`NotProven`].

@@ -103,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
     use url::Url;
 
-    /// attacks.md 21.
+    /// Open redirects in the spellings that fooled others.
     #[test]
     fn a_return_address_that_leads_elsewhere_is_refused() {
         use BadReturnTo::{Character, NotAPath, Own, Segment, TooLong};

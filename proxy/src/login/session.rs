@@ -158,6 +158,8 @@ pub trait SessionStore: Send + Sync {
     async fn end(&self, which: &Which, now: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
     /// Live sessions, newest first.
     async fn list(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
+    /// How many sessions are live.
+    async fn count(&self) -> Result<u64, Unavailable>;
     /// Keeps a one-time value until `expires`.
     async fn put_once(
         &self,

@@ -9,7 +9,8 @@ use crate::login::merge::merged;
 use crate::login::oidc::{LOGIN_LIFETIME, SignedIn, Started, Wish};
 use crate::login::provider::OidcProvider;
 use crate::login::revoke;
-use crate::login::session::{Purpose, Session, Ticket, TicketHash, Tokens, Which};
+use crate::login::session::{Session, Ticket, TicketHash, Which};
+use crate::metrics::LoginResult;
 use crate::portal::pages;
 use crate::recording;
 use crate::refusal::{self, GoingTo, Refused};
@@ -21,22 +22,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Entry, Identity, Kind, ProofNote, Reason, Timestamp, Who};
 
-/// A login under way, as the store keeps it, sealed: by the hash of `state`, bound to the browser that began it.
+/// A login under way. The browser that began it keeps it, sealed, in a cookie named after its `state`: nobody else can
+/// finish it, parallel tabs do not meet, and callers whom nobody knows cannot fill a store of ours.
 #[derive(Serialize, Deserialize)]
 struct UnderWay {
     started: Started,
     /// Where to go afterwards; none: the portal itself.
     host: Option<HostWish>,
-    browser: [u8; 32],
     /// How often this was tried: the provider is asked again once, then we say so.
     attempt: u8,
 }
 
-/// The seal of logins under way in the store.
 const SEAL_PURPOSE: &str = "login-under-way";
 const MAX_ATTEMPTS: u8 = 2;
+/// Only real logins get here, with a sealed cookie of ours: a thousand a minute for ten minutes.
+const MAX_USED: u64 = 10_000;
+/// Logins that one browser may have under way; cookies that pile up end in a 431 somewhere.
+const MAX_UNDER_WAY: usize = 4;
 /// Longest user agent kept with a session, in characters.
 const MAX_USER_AGENT: usize = 200;
+
+/// States of logins that were finished, as long as they could be used again.
+pub type UsedLogins = moka::sync::Cache<TicketHash, ()>;
+
+pub fn used_logins() -> UsedLogins {
+    UsedLogins::builder().max_capacity(MAX_USED).time_to_live(LOGIN_LIFETIME).build()
+}
 
 /// `/login[?to=…][&provider=…]`
 ///
@@ -86,12 +97,13 @@ pub async fn callback(
 ) -> Result<Response, Reason> {
     let provider = snapshot.providers.named(provider).ok_or(Reason::LoginInvalid)?;
     let params = CallbackParams::parse(request.query.unwrap_or_default()).map_err(|_| Reason::LoginInvalid)?;
-    let under_way = take_under_way(gate, request, &params, now).await?;
+    let under_way = take_under_way(gate, request, &params, now)?;
     let going_to = under_way.host.as_ref().map(|wish| going_to(snapshot, wish));
     let signed_in = match provider.finish(&under_way.started, &params, now).await {
         Ok(signed_in) => signed_in,
         Err(error) => {
             tracing::warn!(provider = %provider.config().name, %error, "a login failed");
+            gate.metrics.login(&provider.config().name, result_of(error.page()));
             let entry = Entry {
                 detail: Some(error.to_string().into()),
                 ..recording::of_request(request, Kind::LoginFailed, now)
@@ -101,6 +113,8 @@ pub async fn callback(
         }
     };
     let not_proven = signed_in.not_proven.is_some();
+    let result = if not_proven { LoginResult::NotProven } else { LoginResult::Done };
+    gate.metrics.login(&provider.config().name, result);
     let before = browser_session(gate, request, now).await?;
     let (session, handle) = establish(gate, snapshot, request, before, signed_in, now).await?;
 
@@ -122,7 +136,10 @@ pub async fn callback(
     } else {
         refuse(snapshot, request, Reason::StepUpFailed, going_to, now)
     };
-    Ok(response.with_cookie(&cookie::set(cookie::SESSION, handle.expose())))
+    let state = params.state.as_deref().map_or("", |state| state.as_str());
+    Ok(response
+        .with_cookie(&cookie::set(cookie::SESSION, handle.expose()))
+        .with_cookie(&cookie::clear(&cookie::of_login(state))))
 }
 
 /// The session of this browser at this host.
@@ -180,34 +197,33 @@ async fn begin(
         tracing::warn!(provider = %provider.config().name, %error, "a login could not begin");
         reason_of(error.page())
     })?;
-    // One for all tabs, and set again, so that it lives as long as this login may take.
-    let browser = match request.cookie(cookie::BROWSER).and_then(Ticket::parse) {
-        Some(browser) => browser,
-        None => Ticket::new().map_err(|_| Reason::StoreUnavailable)?,
-    };
-    let under_way = UnderWay { started, host, browser: browser.hash().0, attempt };
+    let under_way = UnderWay { started, host, attempt };
     let value = serde_json::to_vec(&under_way).unwrap_or_default();
-    let sealed = gate.sealer.seal(SEAL_PURPOSE, &value).map_err(|_| Reason::StoreUnavailable)?;
-    let put = gate.sessions.store.put_once(Purpose::LoginState, state.hash(), &sealed, now.plus(LOGIN_LIFETIME));
-    put.await.map_err(|_| Reason::StoreUnavailable)?;
+    let sealed = gate.sealer.seal_text(SEAL_PURPOSE, &value, now.plus(LOGIN_LIFETIME));
+    let sealed = sealed.map_err(|_| Reason::InternalError)?;
     let seconds = u32::try_from(LOGIN_LIFETIME.as_secs()).unwrap_or(u32::MAX);
-    Ok(Response::redirect(url.as_str()).with_cookie(&cookie::set_for(cookie::BROWSER, browser.expose(), seconds)))
+    let mut response = Response::redirect(url.as_str());
+    let others = request.cookie_names(cookie::LOGIN);
+    if others.len() >= MAX_UNDER_WAY {
+        response = others.iter().fold(response, |response, name| response.with_cookie(&cookie::clear(name)));
+    }
+    Ok(response.with_cookie(&cookie::set_for(&cookie::of_login(state.expose()), &sealed, seconds)))
 }
 
-/// The login that a callback belongs to: known, not used, begun by this very browser.
-async fn take_under_way(
+/// The login that a callback belongs to: begun by this very browser, and not used yet. A second use here meets this
+/// mark; on another replica it meets the provider, where a code works once (RFC 6749 section 4.1.2).
+fn take_under_way(
     gate: &Gate,
     request: &Request<'_>,
     params: &CallbackParams,
     now: Timestamp,
 ) -> Result<UnderWay, Reason> {
     let state = params.state.as_deref().and_then(|state| Ticket::parse(state)).ok_or(Reason::LoginInvalid)?;
-    let browser = request.cookie(cookie::BROWSER).and_then(Ticket::parse).ok_or(Reason::CookiesMissing)?;
-    let taken = gate.sessions.store.take_once(Purpose::LoginState, state.hash(), now).await;
-    let sealed = taken.map_err(|_| Reason::StoreUnavailable)?.ok_or(Reason::LoginInvalid)?;
-    let value = gate.sealer.open(SEAL_PURPOSE, &sealed).map_err(|_| Reason::LoginInvalid)?;
+    let sealed = request.cookie(&cookie::of_login(state.expose())).ok_or(Reason::CookiesMissing)?;
+    let value = gate.sealer.open_text(SEAL_PURPOSE, sealed, now).map_err(|_| Reason::LoginInvalid)?;
     let under_way: UnderWay = serde_json::from_slice(&value).map_err(|_| Reason::LoginInvalid)?;
-    if TicketHash(under_way.browser).same(&browser.hash()) { Ok(under_way) } else { Err(Reason::LoginInvalid) }
+    let fresh = gate.used_logins.entry(state.hash()).or_insert(()).is_fresh();
+    if fresh { Ok(under_way) } else { Err(Reason::LoginInvalid) }
 }
 
 /// A new session, or, for the person who is signed in already, the same one with what was proven now. The handle at
@@ -245,7 +261,7 @@ async fn establish(
         groups: signed_in.groups,
         proofs: signed_in.proofs.into(),
         provider_session: signed_in.provider_session,
-        tokens: Tokens { ..signed_in.tokens },
+        tokens: signed_in.tokens,
         created: now,
         expires: now.plus(snapshot.config.sessions.absolute),
         last_seen: now,
@@ -299,6 +315,14 @@ fn going_to(snapshot: &Snapshot, wish: &HostWish) -> GoingTo {
     }
 }
 
+fn result_of(page: LoginPage) -> LoginResult {
+    match page {
+        LoginPage::TierNotProven => LoginResult::NotProven,
+        LoginPage::ProviderDown => LoginResult::Unavailable,
+        LoginPage::Declined | LoginPage::Expired | LoginPage::Misconfigured => LoginResult::Failed,
+    }
+}
+
 fn reason_of(page: LoginPage) -> Reason {
     match page {
         LoginPage::Declined | LoginPage::Misconfigured => Reason::LoginFailed,
@@ -322,8 +346,7 @@ fn choice_page(snapshot: &Snapshot, request: &Request<'_>, sealed: Option<&str>,
         .offering(tier)
         .map(|config| pages::ProviderChoice { title: config.title.clone(), url: link(&config.name).into() })
         .collect();
-    let application = sealed.and(None);
-    let page = pages::SignIn { providers, going_to: application, factors: None };
+    let page = pages::SignIn { providers, going_to: None, factors: None };
     refusal::page(page.render(&refusal::look(snapshot), pages::language(request.headers)))
 }
 

@@ -260,6 +260,13 @@ impl SessionStore for SqliteStore {
         rows.iter().map(|r| self.session(r)).collect()
     }
 
+    async fn count(&self) -> Result<u64, Unavailable> {
+        let row =
+            sqlx::query("SELECT count(*) AS n FROM sessions").fetch_one(&self.readers).await.map_err(unavailable)?;
+        let n: i64 = row.try_get("n").map_err(unavailable)?;
+        Ok(u64::try_from(n).unwrap_or(0))
+    }
+
     async fn put_once(
         &self,
         purpose: Purpose,

@@ -1,4 +1,4 @@
-//! attacks.md 22: answers that belong to another login, another browser, another provider.
+//! Answers that belong to another login, another browser, another provider.
 use super::fake::{Fake, NOW, Reply};
 use super::*;
 use crate::login::error::{LoginPage, Refusal};

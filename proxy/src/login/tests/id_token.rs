@@ -79,7 +79,7 @@ async fn every_wrong_claim_is_refused_with_its_own_error() {
     }
 }
 
-/// attacks.md 26: exactly the documented leeway of 60 s, and not ten minutes.
+/// Exactly the documented leeway of 60 s, and not ten minutes.
 #[tokio::test]
 async fn clocks_may_differ_by_a_minute_and_no_more() {
     let fake = Fake::start().await;
@@ -129,7 +129,7 @@ async fn odd_but_correct_tokens_are_accepted() {
     }
 }
 
-/// attacks.md 24.
+/// Forged and confused tokens (RFC 8725).
 #[tokio::test]
 async fn a_token_that_is_not_signed_by_the_provider_is_refused() {
     let fake = Fake::start().await;

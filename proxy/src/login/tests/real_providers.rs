@@ -1,4 +1,4 @@
-//! Tokens as Keycloak and authentik write them (contract section 11), with what each does differently.
+//! Tokens as Keycloak and authentik write them with what each does differently.
 use super::fake::{ACCESS_TOKEN, Fake, NOW, Reply, half_sha256};
 use super::*;
 use crate::login::proofs::NotProven;

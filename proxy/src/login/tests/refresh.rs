@@ -57,7 +57,7 @@ async fn an_answer_without_id_token_keeps_what_is_known() {
     assert!(refreshed.tokens.id_token.is_some());
 }
 
-/// attacks.md 26: a disabled person is out, although the refresh token lives.
+/// A disabled person is out, although the refresh token lives.
 #[tokio::test]
 async fn what_the_provider_refuses_ends_the_session_and_what_is_down_does_not() {
     let fake = Fake::start().await;

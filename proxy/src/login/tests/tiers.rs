@@ -1,4 +1,4 @@
-//! attacks.md 27: what comes back is checked; what was asked for proves nothing.
+//! What comes back is checked; what was asked for proves nothing.
 use super::fake::{Fake, NOW};
 use super::*;
 use crate::login::proofs::NotProven;

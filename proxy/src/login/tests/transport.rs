@@ -1,4 +1,4 @@
-//! Providers that are down, slow, redirect, or are not who they say (attacks.md 33, 35).
+//! Providers that are down, slow, redirect, or are not who they say.
 use super::fake::{Fake, NOW, Reply};
 use super::*;
 use crate::login::error::LoginPage;

@@ -39,7 +39,18 @@ pub struct Browser<'a> {
 impl<'a> Browser<'a> {
     pub fn new(world: &'a World, door: Door) -> Self {
         let tls = world.tls(None, &["http/1.1"]);
-        Self { world, door, tls, jar: BTreeMap::new(), set: Vec::new(), person: None, trail: Vec::new(), stop_before: None, refuses_cookies_of: Vec::new(), tampers: None }
+        Self {
+            world,
+            door,
+            tls,
+            jar: BTreeMap::new(),
+            set: Vec::new(),
+            person: None,
+            trail: Vec::new(),
+            stop_before: None,
+            refuses_cookies_of: Vec::new(),
+            tampers: None,
+        }
     }
 
     pub fn of(mut self, person: &'static str) -> Self {

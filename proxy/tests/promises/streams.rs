@@ -1,0 +1,151 @@
+//! An open WebSocket or stream ends within two seconds when what it rests on ends.
+use crate::harness::browser::{Socket, echoes};
+use crate::harness::pki::{BACKUP, Identity, now};
+use crate::harness::{Browser, Call, Connection, Door, World};
+use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use std::time::{Duration, Instant};
+use torhaus_certs::LeafRequest;
+
+const PROMISED: Duration = Duration::from_secs(2);
+
+/// What somebody has open.
+struct Open {
+    socket: Socket,
+    stream: Incoming,
+}
+
+impl Open {
+    async fn of(browser: &Browser<'_>, host: &str, below: &str) -> Self {
+        let mut socket = browser.socket(host, &format!("{below}/socket")).await.unwrap();
+        assert!(echoes(&mut socket, "hello").await);
+        let mut stream = browser.stream(&format!("https://{host}{below}/stream")).await.into_body();
+        assert!(ticks(&mut stream).await, "the stream flows");
+        Self { socket, stream }
+    }
+
+    async fn lives(&mut self) -> bool {
+        echoes(&mut self.socket, "still there?").await && ticks(&mut self.stream).await
+    }
+
+    /// How long it took both to end.
+    async fn ended(&mut self) -> Duration {
+        let began = Instant::now();
+        let both = async {
+            while matches!(self.socket.next().await, Some(Ok(message)) if !message.is_close()) {}
+            while matches!(self.stream.frame().await, Some(Ok(_))) {}
+        };
+        match tokio::time::timeout(PROMISED * 2, both).await {
+            Ok(()) => began.elapsed(),
+            Err(_) => PROMISED * 2,
+        }
+    }
+}
+
+async fn ticks(stream: &mut Incoming) -> bool {
+    matches!(tokio::time::timeout(PROMISED, stream.frame()).await, Ok(Some(Ok(_))))
+}
+
+async fn open(world: &World, person: &'static str) -> Open {
+    let mut browser = world.browser(Door::Inside).of(person);
+    assert_eq!(browser.open("https://apps.test/wiki").await.status, 200, "{:?}", browser.trail);
+    Open::of(&browser, "apps.test", "/wiki").await
+}
+
+#[tokio::test]
+async fn revoking_a_session_ends_what_is_open_under_it() {
+    let world = World::start().await;
+    let (mut alice, mut dana) = (open(&world, "alice").await, open(&world, "dana").await);
+    let (code, said, why) = world.torhaus(&["session", "revoke", "--user", "alice"]).await;
+    assert_eq!(code, 0, "{said}{why}");
+    let took = alice.ended().await;
+    assert!(took < PROMISED, "{took:?}");
+    assert!(dana.lives().await, "whoever was not meant goes on");
+
+    let sessions: Vec<serde_json::Value> = world.admin().get("/sessions?user=dana").await.unwrap();
+    let id = sessions[0]["id"].as_str().unwrap();
+    assert_eq!(world.torhaus(&["session", "revoke", "--session", id]).await.0, 0);
+    assert!(dana.ended().await < PROMISED);
+    let ends = world.recorded_with(&[("kind", "session_end")]);
+    assert!(ends.iter().all(|line| line["detail"].as_str().unwrap().contains("2 open requests")), "{ends:?}");
+    assert_eq!(world.recorded_with(&[("kind", "revocation")]).len(), 2);
+}
+
+#[tokio::test]
+async fn signing_out_ends_what_is_open_at_every_host() {
+    let world = World::start().await;
+    let mut dana = open(&world, "dana").await;
+    let mut browser = world.browser(Door::Inside).of("alice");
+    browser.open("https://apps.test/wiki").await;
+    let mut below = Open::of(&browser, "apps.test", "/wiki").await;
+    assert_eq!(browser.open("https://wiki.test/").await.status, 200);
+    let mut wiki = Open::of(&browser, "wiki.test", "").await;
+    browser.navigate("POST", "https://wiki.test/.torhaus/logout", &[]).await;
+    assert!(below.ended().await < PROMISED && wiki.ended().await < PROMISED);
+    assert!(dana.lives().await);
+}
+
+#[tokio::test]
+async fn a_policy_that_no_longer_allows_it_ends_it() {
+    let world = World::start().await;
+    let (mut alice, mut dana) = (open(&world, "alice").await, open(&world, "dana").await);
+    let row = "{ resource: wiki,          sensitivity: low,      allow: [\"group:all-employees\"]";
+    world.change("policy.yaml", row, "{ resource: wiki, sensitivity: low, allow: [\"group:hr\"]");
+    world.reload().await.unwrap();
+    assert!(alice.ended().await < PROMISED);
+    assert!(dana.lives().await, "the new policy allows it as well");
+    // A row that now asks for more than was proven.
+    world.change(
+        "policy.yaml",
+        "zones: { internal: standard, external: standard } }\n  - { resource: samba-general",
+        "zones: { internal: hardware, external: standard } }\n  - { resource: samba-general",
+    );
+    world.reload().await.unwrap();
+    assert!(dana.ended().await < PROMISED);
+}
+
+/// A stream of a service, by its certificate.
+async fn service_stream(world: &World, identity: &Identity) -> Incoming {
+    let tls = world.tls(Some(identity), &["http/1.1"]);
+    let mut connection = Connection::open(world.address(Door::Inside), "backup.test", &tls).await.unwrap();
+    let mut body = connection.start(&Call::get("backup.test", "/stream")).await.unwrap().into_body();
+    assert!(ticks(&mut body).await);
+    body
+}
+
+async fn stream_ends(body: &mut Incoming, within: Duration) -> bool {
+    let end = async { while matches!(body.frame().await, Some(Ok(_))) {} };
+    tokio::time::timeout(within, end).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_ends_what_is_open_with_it() {
+    let world = World::start().await;
+    let (bad, good) = (world.pki.service(BACKUP), world.pki.service(BACKUP));
+    let (mut revoked, mut kept) = (service_stream(&world, &bad).await, service_stream(&world, &good).await);
+    let laptop = world.pki.device("laptop");
+    let mut alice = world.browser(Door::Inside).of("alice").with_certificate(&laptop);
+    assert_eq!(alice.open("https://device.test/").await.status, 200);
+    let mut device = Open::of(&alice, "device.test", "").await;
+    world.pki.revoke(world.folder.path(), "services", &[&bad.serial], time::Duration::days(1));
+    world.pki.revoke(world.folder.path(), "devices", &[&laptop.serial], time::Duration::days(1));
+    world.reload().await.unwrap();
+    let device = device.ended().await;
+    let service = stream_ends(&mut revoked, PROMISED).await;
+    assert!(service, "the service's stream goes on");
+    assert!(device < PROMISED, "what a person had open with the device goes on");
+    assert!(ticks(&mut kept).await);
+}
+
+#[tokio::test]
+async fn an_expired_certificate_ends_what_is_open_with_it() {
+    let world = World::start().await;
+    let made = world.pki.services.issue(&LeafRequest::service(BACKUP).valid_for(time::Duration::seconds(3)), now());
+    let made = made.unwrap();
+    let end = made.not_after;
+    let mut stream = service_stream(&world, &made.into()).await;
+    let left = Duration::from_secs_f64((end - now()).as_seconds_f64().max(0.0));
+    assert!(stream_ends(&mut stream, left + PROMISED).await);
+    assert!(now() >= end.replace_nanosecond(0).unwrap(), "not before its time");
+}
