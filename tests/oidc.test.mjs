@@ -77,7 +77,7 @@ test('an answer of the provider counts once, and only in the browser that asked'
   const [mine, other] = [new Client(), new Client()];
   const page = await signIn(mine, gate.at('notes'), alice);
   const callback = page.passed.find((url) => url.includes('/callback/corp?'));
-  assert.equal(reasonOf(await mine.go(callback)), reason('login_invalid'));
+  assert.equal(reasonOf(await mine.go(callback)), reason('cookies_missing'));
 
   const form = await other.go(gate.at('notes'));
   const wish = await signInUpTo(other, form, bob, '/callback/corp?');
