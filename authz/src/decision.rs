@@ -26,6 +26,8 @@ pub struct Decision {
     /// Version of the policy that decided.
     pub policy: Name,
     pub trace: Trace,
+    /// What the row's conditions on method and path came to: all that the fingerprint needs to know of either.
+    pub(crate) request_class: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

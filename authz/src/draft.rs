@@ -1,7 +1,9 @@
 //! What a policy file says, before it is checked. `config` fills these from YAML; [`crate::Policy::build`] checks
 //! names, duplicates and contradictions and reports ALL problems, each with the line it stands on.
+use crate::continent::Continent;
 use crate::facts::Country;
 use crate::time::Timestamp;
+use crate::window::Window;
 use ipnet::IpNet;
 use std::time::Duration;
 
@@ -99,6 +101,8 @@ pub struct RaiseDraft {
 pub enum Condition {
     /// A verified client certificate of this trust domain.
     ClientCertificate(Located<String>),
+    /// A verified client certificate of whatever trust domain; `Not` of it is none at all.
+    AnyClientCertificate,
     /// In one of these groups. Depends on the person, like `Users` and `Services`.
     Groups(Vec<Located<String>>),
     Users(Vec<Located<String>>),
@@ -108,9 +112,30 @@ pub enum Condition {
     Zones(Vec<Located<String>>),
     CountryIn(Vec<Country>),
     CountryNotIn(Vec<Country>),
+    /// Follows from the country.
+    ContinentIn(Vec<Continent>),
+    /// The address is in one of these. What a name means stands in the configuration.
+    Networks(Vec<NetworkDraft>),
+    /// A proof of `tier` or a higher one that is not older than this. Depends on the person.
+    Proof {
+        tier: Located<String>,
+        newer_than: Duration,
+    },
+    Time(Window),
+    /// One of these methods, as HTTP writes them.
+    Methods(Vec<Located<String>>),
+    /// The path is one of these or below one of them: `/admin` is `/admin` and `/admin/x`, never `/administration`.
+    Paths(Vec<Located<String>>),
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Not(Box<Condition>),
+}
+
+/// A named network with what it stands for.
+#[derive(Clone, Debug)]
+pub struct NetworkDraft {
+    pub name: Located<String>,
+    pub networks: Vec<IpNet>,
 }
 
 /// Owner, reason and expiry are all required; an expired one is inert.

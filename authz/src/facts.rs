@@ -68,8 +68,9 @@ impl Why {
 pub struct Facts<'a> {
     pub now: Timestamp,
     pub resource: &'a str,
+    /// Empty: not known.
     pub method: &'a str,
-    /// The canonical path, as the application will see it.
+    /// The canonical path, as the application will see it. Empty: not known.
     pub path: &'a str,
     /// Name of the listener that the connection came in by.
     pub listener: &'a str,
@@ -90,8 +91,8 @@ impl<'a> Facts<'a> {
         Self {
             now,
             resource,
-            method: "GET",
-            path: "/",
+            method: "",
+            path: "",
             listener: "",
             address: Fact::Unknown(Why::NotGiven),
             identity: Identity::Anonymous,

@@ -22,7 +22,7 @@ impl MethodClass {
 }
 
 /// Hash of who, what, from where, how proven, and what came out. Leaves out what differs from request to request: the
-/// time, the address inside its zone and country, the path. `state` should be keyed with randomness that callers cannot
+/// time, the address inside its zone and country, and the path beyond what the row's conditions ask of it. `state` should be keyed with randomness that callers cannot
 /// know, so that nobody can craft a request that hides behind another one's record.
 pub fn fingerprint(facts: &Facts<'_>, decision: &Decision, state: &impl BuildHasher) -> u64 {
     let mut hash = state.build_hasher();
@@ -34,6 +34,7 @@ pub fn fingerprint(facts: &Facts<'_>, decision: &Decision, state: &impl BuildHas
     }
     (facts.resource, facts.listener, MethodClass::of(facts.method)).hash(hash);
     decision.zone.hash(hash);
+    decision.request_class.hash(hash);
     fact(&facts.country, hash);
     fact(&facts.groups.as_ref().map(|groups| groups.reference()), hash);
     fact(&facts.certificate.as_ref().map(|found| found.as_ref().map(|c| &c.sha256)), hash);

@@ -10,6 +10,7 @@
 mod chain;
 mod check;
 mod condition;
+mod continent;
 mod decision;
 mod draft;
 mod exception;
@@ -19,6 +20,7 @@ mod fingerprint;
 mod groups;
 mod identity;
 mod intern;
+mod matrix;
 mod policy;
 mod problems;
 mod reason;
@@ -32,14 +34,16 @@ mod tier;
 mod time;
 mod trace;
 mod warnings;
+mod window;
 mod zone;
 
 pub use chain::{Broken, BrokenAt, Chain, Line, LineHash, MAX_VALUE_BYTES, Record, Summary, verify};
 pub use condition::Holds;
+pub use continent::Continent;
 pub use decision::{Decision, Permit, RowRef, Verdict, VerdictKind};
 pub use draft::{
-    CellDraft, Condition, ExceptionDraft, GuardDraft, Located, PolicyDraft, Problem, RaiseDraft, RowDraft, TierDraft,
-    ZoneDraft,
+    CellDraft, Condition, ExceptionDraft, GuardDraft, Located, NetworkDraft, PolicyDraft, Problem, RaiseDraft,
+    RowDraft, TierDraft, ZoneDraft,
 };
 pub use exception::Exception;
 pub use explain::{Answer, ExplainedStep, Explanation, explain};
@@ -47,6 +51,7 @@ pub use facts::{Certificate, Country, Fact, Facts, Proof, Why};
 pub use fingerprint::{MethodClass, fingerprint};
 pub use groups::{Groups, GroupsRef};
 pub use identity::{Identity, Name, Service, User};
+pub use matrix::{Matrix, MatrixCell, MatrixRow, MatrixSubject};
 pub use policy::Policy;
 pub use reason::{Language, Reason, Words};
 pub use record::{CertificateNote, Entry, Kind, ProofNote, Who};
@@ -58,4 +63,5 @@ pub use tier::Tier;
 pub use time::Timestamp;
 pub use trace::Trace;
 pub use warnings::{EXPIRES_SOON, LONGEST_EXCEPTION};
+pub use window::{DAYS, InvalidWindow, Window};
 pub use zone::EXTERNAL;

@@ -226,6 +226,7 @@ impl<'a> Case<'a> {
     }
 
     fn close(self, verdict: Verdict, reason: Reason) -> Decision {
+        let request_class = self.request_class();
         Decision {
             verdict,
             reason,
@@ -236,7 +237,27 @@ impl<'a> Case<'a> {
             condition: self.condition,
             record_every: self.row.is_some_and(|row| row.record_every),
             policy: self.policy.version.clone(),
+            request_class,
             trace: self.trace,
         }
+    }
+
+    /// Tells two requests apart that the row's conditions on method and path tell apart, also where the verdict is the
+    /// same: an allowed `/admin` must not hide behind an allowed `/`.
+    fn request_class(&self) -> u64 {
+        let mut class = 0u64;
+        let asking = self.row.filter(|row| row.asks_request_line).into_iter().flat_map(Row::terms);
+        for term in asking {
+            term.of_request_line(self.facts, self.zone, &mut |holds| {
+                let answer = match holds {
+                    Holds::No => 1,
+                    Holds::Yes => 2,
+                    Holds::Unknown(_) | Holds::Pending => 3,
+                };
+                // Base four, one digit for each: more than 32 conditions of the kind fold over, as a hash would.
+                class = class.rotate_left(2) ^ answer;
+            });
+        }
+        class
     }
 }

@@ -1,5 +1,5 @@
 //! One row of the table: who may come, from which zone, how strongly proven, and under which conditions.
-use crate::condition::Term;
+use crate::condition::{Known, Term};
 use crate::draft::{CellDraft, GuardDraft, Located, RaiseDraft, RowDraft};
 use crate::exception::Exception;
 use crate::identity::Name;
@@ -35,6 +35,8 @@ pub struct Row {
     pub(crate) raise: Arc<[Raise]>,
     /// Lines of `deny`, `require` and `raise`, one after the other.
     condition_lines: Box<[u32]>,
+    /// Some condition looks at method or path.
+    pub(crate) asks_request_line: bool,
     /// Lowest tier first, so that the first that fits is the one that counts.
     pub(crate) exceptions: Box<[Exception]>,
 }
@@ -64,7 +66,8 @@ pub(crate) struct Raise {
 impl Row {
     pub(crate) fn check(draft: &RowDraft, zones: &Zones, ladder: &Ladder, problems: &mut Problems) -> Self {
         problems.name("resource", &draft.resource);
-        let row = Self {
+        let known = Known { zones, ladder };
+        let mut row = Self {
             resource: draft.resource.value.as_str().into(),
             line: draft.resource.line,
             sensitivity: draft.sensitivity.clone(),
@@ -75,12 +78,15 @@ impl Row {
             max_age: draft.max_age,
             allow: Subjects::check(&draft.allow, problems).into(),
             cells: cells(draft, zones, ladder, problems),
-            require: guards(&draft.require, zones, problems),
-            deny: guards(&draft.deny, zones, problems),
-            raise: draft.raise.iter().filter_map(|raise| Raise::check(raise, zones, ladder, problems)).collect(),
+            require: guards(&draft.require, known, problems),
+            deny: guards(&draft.deny, known, problems),
+            raise: draft.raise.iter().filter_map(|raise| Raise::check(raise, known, problems)).collect(),
             condition_lines: condition_names(draft).map(|name| name.line).collect(),
+            asks_request_line: false,
             exceptions: Box::default(),
         };
+        let asks_request_line = row.terms().any(Term::asks_request_line);
+        row.asks_request_line = asks_request_line;
         check_condition_names(draft, problems);
         row.check_anyone(draft, problems);
         if draft.max_age.is_some_and(|age| age < Duration::from_secs(1)) {
@@ -107,6 +113,12 @@ impl Row {
 
     pub(crate) fn cell(&self, zone: ZoneId) -> &Cell {
         self.cells.get(zone.index()).unwrap_or(&Cell::Missing)
+    }
+
+    /// Every condition of the row.
+    pub(crate) fn terms(&self) -> impl Iterator<Item = &Term> {
+        let guards = self.deny.iter().chain(self.require.iter()).chain(self.raise.iter().map(|raise| &raise.guard));
+        guards.map(|guard| &*guard.term)
     }
 
     /// What the file says for the zone of this name.
@@ -196,25 +208,25 @@ impl Cell {
 }
 
 impl Guard {
-    fn check(draft: &GuardDraft, zones: &Zones, problems: &mut Problems) -> Self {
+    fn check(draft: &GuardDraft, known: Known<'_>, problems: &mut Problems) -> Self {
         Self {
             name: draft.name.value.as_str().into(),
-            term: Term::check(&draft.condition, &draft.name, zones, problems).into(),
+            term: Term::check(&draft.condition, &draft.name, known, problems).into(),
         }
     }
 }
 
 impl Raise {
-    fn check(draft: &RaiseDraft, zones: &Zones, ladder: &Ladder, problems: &mut Problems) -> Option<Self> {
-        let term = Term::check(&draft.when, &draft.name, zones, problems);
-        let to = ladder.named(&draft.to, problems)?;
+    fn check(draft: &RaiseDraft, known: Known<'_>, problems: &mut Problems) -> Option<Self> {
+        let term = Term::check(&draft.when, &draft.name, known, problems);
+        let to = known.ladder.named(&draft.to, problems)?;
         let guard = Guard { name: draft.name.value.as_str().into(), term: term.into() };
         Some(Self { guard, to, ignore_unknown: draft.ignore_unknown })
     }
 }
 
-fn guards(drafts: &[GuardDraft], zones: &Zones, problems: &mut Problems) -> Arc<[Guard]> {
-    drafts.iter().map(|draft| Guard::check(draft, zones, problems)).collect()
+fn guards(drafts: &[GuardDraft], known: Known<'_>, problems: &mut Problems) -> Arc<[Guard]> {
+    drafts.iter().map(|draft| Guard::check(draft, known, problems)).collect()
 }
 
 fn cells(draft: &RowDraft, zones: &Zones, ladder: &Ladder, problems: &mut Problems) -> Arc<[Cell]> {

@@ -1,4 +1,5 @@
 //! Policy tests: promises about the table, held against the one evaluator. A fact that a test does not give is unknown.
+use crate::condition::Term;
 use crate::decision::{Decision, VerdictKind};
 use crate::draft::{Located, Problem};
 use crate::explain::{Explanation, explain};
@@ -126,6 +127,9 @@ impl Policy {
     /// A policy must not stop loading some morning because an exception has ended since.
     fn time_dependence(&self, test: &TestDraft, today: &Outcome, now: Timestamp) -> Option<String> {
         let row = self.row(&test.resource)?;
+        if row.terms().any(Term::asks_time) {
+            return Some(format!("a condition of `{}` asks what time it is", row.resource));
+        }
         let ends = row.exceptions.iter().filter(|exception| exception.is_live(now));
         let mut changed = ends.filter(|exception| {
             let then = self.decide(&test.facts(exception.expires));

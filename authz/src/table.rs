@@ -181,7 +181,7 @@ impl Table {
     }
 }
 
-fn line(out: &mut String, cells: &[String]) {
+pub(crate) fn line(out: &mut String, cells: &[String]) {
     for cell in cells {
         // What people typed must not break the table or become markup of its own.
         let mut text = String::with_capacity(cell.len());

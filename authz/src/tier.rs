@@ -103,16 +103,17 @@ impl Ladder {
 
     /// The newest proof of `needed` or a higher tier decides. A tier that the policy does not know proves nothing.
     pub(crate) fn proven(&self, proofs: &[Proof], needed: &Tier, max_age: Duration, now: Timestamp) -> Proven {
-        let age = proofs
-            .iter()
-            .filter(|proof| self.find(&proof.tier).is_some_and(|tier| tier.rank >= needed.rank))
-            .filter(|proof| proof.proven_at <= now.plus(MAX_CLOCK_AHEAD))
-            .map(|proof| now.since(proof.proven_at))
-            .min();
-        match age {
+        let is_proof = |proof: &&Proof| self.find(&proof.tier).is_some_and(|tier| tier.rank >= needed.rank);
+        match newest(proofs.iter().filter(is_proof), now) {
             Some(age) if age <= max_age => Proven::Fresh(age),
             Some(age) => Proven::Stale(age),
             None => Proven::Missing,
         }
     }
+}
+
+/// Age of the newest of these proofs.
+pub(crate) fn newest<'a>(proofs: impl Iterator<Item = &'a Proof>, now: Timestamp) -> Option<Duration> {
+    let credible = proofs.filter(|proof| proof.proven_at <= now.plus(MAX_CLOCK_AHEAD));
+    credible.map(|proof| now.since(proof.proven_at)).min()
 }

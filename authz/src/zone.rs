@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 pub const EXTERNAL: &str = "external";
 
 /// Shared by carriers' NAT (RFC 6598) and by meshes: only the listener can tell which it is.
-const CARRIER_NAT: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
+pub(crate) const CARRIER_NAT: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
 
 /// 0 is `external`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +19,10 @@ pub(crate) struct ZoneId(u16);
 
 impl ZoneId {
     pub(crate) const EXTERNAL: Self = Self(0);
+
+    pub(crate) fn of_index(index: usize) -> Option<Self> {
+        u16::try_from(index).ok().map(Self)
+    }
 
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)

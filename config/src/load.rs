@@ -49,7 +49,12 @@ fn check_all(path: &Path, now: Timestamp, tests: Tests) -> Result<(Config, Optio
         };
         let checked = policy_tree.as_ref().and_then(At::get).map(|policy| (policy, source));
         let files = [path.to_owned(), policy.path.clone()].into();
-        check::check(tree, checked, path, Cx { base, now, findings: &mut findings, files, tests, suite: None })
+        check::check(
+            tree,
+            checked,
+            path,
+            Cx { base, now, findings: &mut findings, files, named_networks: Vec::new(), tests, suite: None },
+        )
     });
     match config {
         Some((config, suite)) if findings.errors.is_empty() => {

@@ -90,6 +90,37 @@ pub(crate) fn timestamp(text: &str) -> Result<Timestamp, Mistake> {
     Ok(Timestamp::from_seconds(at.unix_timestamp()))
 }
 
+/// `08:00`, `24:00`: minutes since midnight.
+pub(crate) fn time_of_day(text: &str) -> Result<u16, Mistake> {
+    let wrong = || Mistake::new(format!("`{text}` is not a time of day")).hint("write it in quotes, as `\"08:00\"`");
+    let (hour, minute) = two_by_two(text).ok_or_else(wrong)?;
+    match (hour, minute) {
+        (0..=23, 0..=59) | (24, 0) => Ok(hour * 60 + minute),
+        _ => Err(wrong()),
+    }
+}
+
+/// `+01:00`, `-05:00`: minutes east of UTC. Names of zones are none: they do not say how late it is.
+pub(crate) fn utc_offset(text: &str) -> Result<i16, Mistake> {
+    let wrong = || {
+        Mistake::new(format!("`{text}` is not an offset from UTC"))
+            .hint("write it in quotes, as `\"+01:00\"`; names of zones, which follow summer time, are not supported")
+    };
+    let (sign, rest) = match text.split_at_checked(1) {
+        Some(("+", rest)) => (1, rest),
+        Some(("-", rest)) => (-1, rest),
+        _ => return Err(wrong()),
+    };
+    let (hour, minute) = two_by_two(rest).filter(|(_, minute)| *minute < 60).ok_or_else(wrong)?;
+    i16::try_from(hour * 60 + minute).map(|minutes| sign * minutes).map_err(|_| wrong())
+}
+
+fn two_by_two(text: &str) -> Option<(u16, u16)> {
+    let two = |part: &str| (part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse().ok());
+    let (left, right) = text.split_once(':')?;
+    Some((two(left)??, two(right)??))
+}
+
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -126,5 +157,20 @@ mod tests {
         assert_eq!(timestamp("2026-12-01"), timestamp("2026-12-01T00:00:00Z"));
         assert_eq!(timestamp("2026-12-01T01:00:00+01:00"), timestamp("2026-12-01T00:00:00Z"));
         assert!(timestamp("next week").is_err());
+    }
+    #[test]
+    fn a_time_of_day_and_an_offset_are_hours_and_minutes() {
+        for (text, minutes) in [("00:00", 0), ("08:30", 510), ("24:00", 1440)] {
+            assert_eq!(time_of_day(text), Ok(minutes), "{text}");
+        }
+        for text in ["8:00", "24:01", "12:60", "12", "0800", "+8:00", "ä2:00"] {
+            assert!(time_of_day(text).is_err(), "{text}");
+        }
+        for (text, minutes) in [("+01:00", 60), ("-05:30", -330), ("+00:00", 0)] {
+            assert_eq!(utc_offset(text), Ok(minutes), "{text}");
+        }
+        for text in ["01:00", "Z", "Europe/Berlin", "+1", "+01:60", "ä", ""] {
+            assert!(utc_offset(text).is_err(), "{text}");
+        }
     }
 }

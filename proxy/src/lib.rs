@@ -30,4 +30,5 @@ pub mod server;
 pub mod snapshot;
 pub mod store;
 pub mod streams;
+pub mod strict;
 pub mod told;

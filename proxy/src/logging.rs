@@ -38,13 +38,17 @@ pub fn init(format: Format, filter: Option<&str>) -> Result<(), InitError> {
 }
 
 fn parse(filter: Option<&str>) -> Result<EnvFilter, InitError> {
-    /// pingora reports each broken client connection as an error of its own, and sqlx each statement.
-    const DEFAULT: &str = "info,pingora_core=off,pingora_proxy=off,sqlx=warn,hyper=warn,rustls=warn";
-    let text = filter.filter(|f| !f.trim().is_empty()).unwrap_or(DEFAULT);
+    /// pingora reports each broken client connection as an error of its own, and sqlx each statement; and at `debug`
+    /// the libraries write whole requests, cookies and all. A bare level is for our own code; who wants to hear a
+    /// library names it.
+    const LIBRARIES: &str =
+        "pingora_core=off,pingora_proxy=off,sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,rustls=warn";
+    let wanted = filter.map(str::trim).filter(|f| !f.is_empty()).unwrap_or("info");
+    let text = &format!("{LIBRARIES},{wanted}");
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(text)
-        .map_err(|e| InitError::Filter { filter: text.to_owned(), why: e.to_string() })
+        .map_err(|e| InitError::Filter { filter: wanted.to_owned(), why: e.to_string() })
 }
 
 #[cfg(test)]

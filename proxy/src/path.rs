@@ -88,6 +88,11 @@ fn decode_unreserved(bytes: &[u8]) -> Result<String, InvalidPath> {
     }
     // Overlong forms (`%C0%AE` for `.`) are not UTF-8 (RFC 3629 section 3).
     std::str::from_utf8(&octets).map_err(|_| InvalidPath::NotUtf8)?;
+    // `%25%36%31` has become `%2561`: twice encoded after all.
+    let twice = |w: &[u8]| matches!(w, [b'%', b'2', b'5', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    if out.as_bytes().windows(5).any(twice) {
+        return Err(InvalidPath::Encoding);
+    }
     Ok(out)
 }
 
@@ -160,6 +165,8 @@ mod tests {
             ("/a%0d%0ab", Err(Encoding)),
             ("/%252e%252e/", Err(Encoding)),
             ("/%2561dmin", Err(Encoding)),
+            ("/%25%36%31dmin", Err(Encoding)),
+            ("/%25%361dmin", Err(Encoding)),
             ("/a%", Err(Encoding)),
             ("/a%g0", Err(Encoding)),
             ("/%c0%ae%c0%ae/", Err(NotUtf8)),

@@ -4,7 +4,8 @@ use crate::clock;
 use crate::edge::accept::{Edge, Listeners};
 use crate::gate::Gate;
 use crate::snapshot::{Snapshot, SnapshotError};
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher};
 use pingora_core::apps::ServerApp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -18,6 +19,8 @@ use torhaus_config::Config;
 
 /// An editor or `git pull` writes several files; they are read once it has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(300);
+/// And after this long in any case.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The running configuration and how to replace it.
 pub struct Reloader<E> {
@@ -131,7 +134,16 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     /// Loads again whenever one of the files has changed. Runs until the process ends.
     pub async fn watch(self: Arc<Self>) {
         let (changed, mut changes) = mpsc::channel::<()>(1);
-        let notice = move |_: notify::Result<notify::Event>| {
+        let notice = move |event: notify::Result<notify::Event>| {
+            // Somebody read a file: we do so ourselves, and would wake ourselves for ever.
+            let only_read = |event: &notify::Event| match event.kind {
+                EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+                EventKind::Access(_) => true,
+                _ => false,
+            };
+            if event.as_ref().is_ok_and(only_read) {
+                return;
+            }
             // Full means that a change is noticed already.
             let _ = changed.try_send(());
         };
@@ -155,7 +167,9 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
             if changes.recv().await.is_none() {
                 return;
             }
-            while tokio::time::timeout(QUIET, changes.recv()).await.is_ok() {}
+            // A log in the same folder is never quiet.
+            let quiet = async { while tokio::time::timeout(QUIET, changes.recv()).await.is_ok() {} };
+            let _ = tokio::time::timeout(LONGEST_WAIT, quiet).await;
             let found = digest(&self.gate.snapshot.load().config);
             if found != seen {
                 seen = found;

@@ -110,6 +110,16 @@ fn the_table_is_printed_as_it_stands_on_paper_and_for_programs() {
 }
 
 #[test]
+fn the_matrix_says_who_can_open_what_from_where() {
+    let site = Site::new();
+    let (code, text) = site.run("policy matrix");
+    let row = "| group:hr | samba-hr | high | mfa | deny | require company-device |";
+    assert!(code == 0 && text.contains(row), "{text}");
+    let (code, matrix) = site.json("policy matrix");
+    assert_eq!((code, &matrix["zones"][1]), (0, &Value::String("external".into())));
+}
+
+#[test]
 fn the_policys_tests_are_run_and_one_that_fails_shows_why_and_does_not_load() {
     let site = Site::new();
     let (code, text) = site.run("policy test");

@@ -1,10 +1,18 @@
 //! What a rule may ask of the facts: one enum, one `holds`.
-use crate::draft::{Condition, Located};
+mod check;
+mod describe;
+
+use crate::continent::Continent;
 use crate::facts::{Country, Fact, Facts, Why};
 use crate::identity::{Identity, Name};
-use crate::problems::{Problems, listed};
 use crate::spiffe::SpiffeId;
-use crate::zone::{ZoneId, Zones};
+use crate::tier::newest;
+use crate::window::Window;
+use crate::zone::ZoneId;
+use ipnet::IpNet;
+use std::time::Duration;
+
+pub(crate) use check::Known;
 
 /// Whether a condition holds. Allow needs `Yes`; deny and raise fire on `Yes` and on `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,40 +24,41 @@ pub enum Holds {
     Pending,
 }
 
-/// A checked [`Condition`]. Lists are sorted, names resolved.
+/// A checked [`Condition`](crate::Condition). Lists are sorted, names resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Term {
     ClientCertificate(Name),
+    AnyClientCertificate,
     Groups(Box<[Name]>),
     Users(Box<[Name]>),
     Services(Box<[SpiffeId]>),
     Zones(Box<[(ZoneId, Name)]>),
     CountryIn(Box<[Country]>),
     CountryNotIn(Box<[Country]>),
+    ContinentIn(Box<[Continent]>),
+    Networks {
+        names: Box<[Name]>,
+        networks: Box<[IpNet]>,
+    },
+    /// The tier that was asked for first, then those that prove it as well.
+    Proof {
+        tiers: Box<[Name]>,
+        newer_than: Duration,
+    },
+    Time(Window),
+    Methods(Box<[Name]>),
+    /// Without a slash at the end; empty for `/`.
+    Paths(Box<[Name]>),
     All(Box<[Term]>),
     Any(Box<[Term]>),
     Not(Box<Term>),
 }
 
-/// Deeper conditions than this nobody can read.
-const MAX_DEPTH: usize = 8;
-
 impl Term {
-    /// `owner` says whose condition it is: "condition `abroad`".
-    pub(crate) fn check(draft: &Condition, owner: &Located<String>, zones: &Zones, problems: &mut Problems) -> Self {
-        Check { owner, zones, problems }.term(draft, 1)
-    }
-
     pub(crate) fn holds(&self, facts: &Facts<'_>, zone: ZoneId) -> Holds {
         match self {
-            Self::ClientCertificate(domain) => match &facts.certificate {
-                Fact::Unknown(why) => Holds::Unknown(*why),
-                Fact::Known(None) => Holds::No,
-                // A connection may live longer than the certificate that opened it.
-                Fact::Known(Some(certificate)) => {
-                    (certificate.trust_domain == *domain && facts.now < certificate.not_after).into()
-                }
-            },
+            Self::ClientCertificate(domain) => certificate(facts, |own| own == domain),
+            Self::AnyClientCertificate => certificate(facts, |_| true),
             Self::Groups(names) => match (&facts.identity, &facts.groups) {
                 (Identity::Anonymous, _) => Holds::Pending,
                 (_, Fact::Unknown(why)) => Holds::Unknown(*why),
@@ -68,6 +77,33 @@ impl Term {
             Self::Zones(own) => own.iter().any(|(id, _)| *id == zone).into(),
             Self::CountryIn(countries) => country(facts, |country| countries.binary_search(country).is_ok()),
             Self::CountryNotIn(countries) => country(facts, |country| countries.binary_search(country).is_err()),
+            Self::ContinentIn(continents) => match &facts.country {
+                Fact::Unknown(why) => Holds::Unknown(*why),
+                Fact::Known(country) => match Continent::of(*country) {
+                    Some(continent) => continents.binary_search(&continent).is_ok().into(),
+                    None => Holds::Unknown(Why::NotFound),
+                },
+            },
+            Self::Networks { networks, .. } => match &facts.address {
+                Fact::Unknown(why) => Holds::Unknown(*why),
+                Fact::Known(address) => {
+                    let address = address.to_canonical();
+                    networks.iter().any(|network| network.contains(&address)).into()
+                }
+            },
+            Self::Proof { tiers, newer_than } => match &facts.identity {
+                Identity::Anonymous => Holds::Pending,
+                Identity::User(_) | Identity::Service(_) => {
+                    let of_tier = facts.proofs.iter().filter(|proof| tiers.contains(&proof.tier));
+                    newest(of_tier, facts.now).is_some_and(|age| age <= *newer_than).into()
+                }
+            },
+            Self::Time(window) => window.contains(facts.now).into(),
+            // Facts without a request, as policy tests may give them, have neither method nor path.
+            Self::Methods(_) if facts.method.is_empty() => Holds::Unknown(Why::NotGiven),
+            Self::Methods(methods) => methods.iter().any(|method| **method == *facts.method).into(),
+            Self::Paths(_) if facts.path.is_empty() => Holds::Unknown(Why::NotGiven),
+            Self::Paths(prefixes) => prefixes.iter().any(|prefix| is_below(facts.path, prefix)).into(),
             Self::All(terms) => Holds::all(terms.iter().map(|term| term.holds(facts, zone))),
             Self::Any(terms) => !Holds::all(terms.iter().map(|term| !term.holds(facts, zone))),
             Self::Not(term) => !term.holds(facts, zone),
@@ -77,33 +113,50 @@ impl Term {
     /// Whether the answer can change when somebody signs in.
     pub(crate) fn asks_person(&self) -> bool {
         match self {
-            Self::Groups(_) | Self::Users(_) | Self::Services(_) => true,
-            Self::ClientCertificate(_) | Self::Zones(_) | Self::CountryIn(_) | Self::CountryNotIn(_) => false,
+            Self::Groups(_) | Self::Users(_) | Self::Services(_) | Self::Proof { .. } => true,
             Self::All(terms) | Self::Any(terms) => terms.iter().any(Self::asks_person),
             Self::Not(term) => term.asks_person(),
+            Self::ClientCertificate(_)
+            | Self::AnyClientCertificate
+            | Self::Zones(_)
+            | Self::CountryIn(_)
+            | Self::CountryNotIn(_)
+            | Self::ContinentIn(_)
+            | Self::Networks { .. }
+            | Self::Time(_)
+            | Self::Methods(_)
+            | Self::Paths(_) => false,
         }
     }
 
-    /// For people: "the country is not `DE`".
-    pub(crate) fn describe(&self) -> String {
-        let countries = |list: &[Country]| listed(&list.iter().map(Country::as_str).collect::<Vec<_>>());
-        let inner = |terms: &[Self], word: &str| {
-            let parts: Vec<String> = terms.iter().map(Self::describe).collect();
-            format!("({})", parts.join(word))
-        };
+    /// Whether the answer can change while nothing but time passes.
+    pub(crate) fn asks_time(&self) -> bool {
         match self {
-            Self::ClientCertificate(domain) => format!("a client certificate of `{domain}`"),
-            Self::Groups(names) => format!("in group {}", listed(names)),
-            Self::Users(names) => format!("user {}", listed(names)),
-            Self::Services(ids) => format!("service {}", listed(&ids.iter().map(SpiffeId::as_str).collect::<Vec<_>>())),
-            Self::Zones(zones) => {
-                format!("from zone {}", listed(&zones.iter().map(|(_, name)| &**name).collect::<Vec<_>>()))
+            Self::Time(_) => true,
+            Self::All(terms) | Self::Any(terms) => terms.iter().any(Self::asks_time),
+            Self::Not(term) => term.asks_time(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn asks_request_line(&self) -> bool {
+        match self {
+            Self::Methods(_) | Self::Paths(_) => true,
+            Self::All(terms) | Self::Any(terms) => terms.iter().any(Self::asks_request_line),
+            Self::Not(term) => term.asks_request_line(),
+            _ => false,
+        }
+    }
+
+    /// Every condition on method or path in it, with whether it holds: what of a request's line the policy saw.
+    pub(crate) fn of_request_line(&self, facts: &Facts<'_>, zone: ZoneId, note: &mut impl FnMut(Holds)) {
+        match self {
+            Self::Methods(_) | Self::Paths(_) => note(self.holds(facts, zone)),
+            Self::All(terms) | Self::Any(terms) => {
+                terms.iter().for_each(|term| term.of_request_line(facts, zone, note));
             }
-            Self::CountryIn(list) => format!("the country is {}", countries(list)),
-            Self::CountryNotIn(list) => format!("the country is not {}", countries(list)),
-            Self::All(terms) => inner(terms, " and "),
-            Self::Any(terms) => inner(terms, " or "),
-            Self::Not(term) => format!("not {}", term.describe()),
+            Self::Not(term) => term.of_request_line(facts, zone, note),
+            _ => {}
         }
     }
 }
@@ -145,97 +198,23 @@ impl std::ops::Not for Holds {
     }
 }
 
+/// On the border of a segment: what is below `/admin` is `/admin` itself or goes on with a slash.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn certificate(facts: &Facts<'_>, of_domain: impl FnOnce(&Name) -> bool) -> Holds {
+    match &facts.certificate {
+        Fact::Unknown(why) => Holds::Unknown(*why),
+        Fact::Known(None) => Holds::No,
+        // A connection may live longer than the certificate that opened it.
+        Fact::Known(Some(found)) => (of_domain(&found.trust_domain) && facts.now < found.not_after).into(),
+    }
+}
+
 fn country(facts: &Facts<'_>, holds: impl FnOnce(&Country) -> bool) -> Holds {
     match &facts.country {
         Fact::Known(country) => holds(country).into(),
         Fact::Unknown(why) => Holds::Unknown(*why),
-    }
-}
-
-struct Check<'a> {
-    owner: &'a Located<String>,
-    zones: &'a Zones,
-    problems: &'a mut Problems,
-}
-
-impl Check<'_> {
-    fn term(&mut self, draft: &Condition, depth: usize) -> Term {
-        if depth > MAX_DEPTH {
-            self.problem("nested too deeply", "write it as several conditions");
-            return Term::Any(Box::default());
-        }
-        match draft {
-            Condition::ClientCertificate(domain) => {
-                self.problems.name("trust domain", domain);
-                Term::ClientCertificate(domain.value.as_str().into())
-            }
-            Condition::Groups(names) => Term::Groups(self.names("group", names)),
-            Condition::Users(names) => Term::Users(self.names("user", names)),
-            Condition::Services(ids) => Term::Services(self.services(ids)),
-            Condition::Zones(zones) => {
-                self.filled(zones.len());
-                let found = zones.iter().filter_map(|zone| {
-                    let id = self.zones.named(zone, self.problems)?;
-                    Some((id, self.zones.name(id)))
-                });
-                Term::Zones(found.collect())
-            }
-            Condition::CountryIn(countries) => Term::CountryIn(self.countries(countries)),
-            Condition::CountryNotIn(countries) => Term::CountryNotIn(self.countries(countries)),
-            Condition::All(drafts) => Term::All(self.terms(drafts, depth)),
-            Condition::Any(drafts) => Term::Any(self.terms(drafts, depth)),
-            Condition::Not(draft) => Term::Not(Box::new(self.term(draft, depth + 1))),
-        }
-    }
-
-    fn terms(&mut self, drafts: &[Condition], depth: usize) -> Box<[Term]> {
-        self.filled(drafts.len());
-        drafts.iter().map(|draft| self.term(draft, depth + 1)).collect()
-    }
-
-    fn names(&mut self, what: &str, drafts: &[Located<String>]) -> Box<[Name]> {
-        self.filled(drafts.len());
-        for draft in drafts {
-            self.problems.name(what, draft);
-        }
-        let mut names: Box<[Name]> = drafts.iter().map(|draft| draft.value.as_str().into()).collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn services(&mut self, drafts: &[Located<String>]) -> Box<[SpiffeId]> {
-        self.filled(drafts.len());
-        let mut ids = Vec::new();
-        for draft in drafts {
-            match SpiffeId::parse(&draft.value) {
-                Ok(id) => ids.push(id),
-                Err(why) => self.problems.add(
-                    draft.line,
-                    format!("`{}` is not a SPIFFE ID: {why}", draft.value),
-                    "write `spiffe://trust-domain/path`",
-                ),
-            }
-        }
-        ids.sort_unstable();
-        ids.into()
-    }
-
-    fn countries(&mut self, countries: &[Country]) -> Box<[Country]> {
-        self.filled(countries.len());
-        let mut countries = countries.to_vec();
-        countries.sort_unstable();
-        countries.into()
-    }
-
-    /// An empty list would hold always or never, which nobody means.
-    fn filled(&mut self, len: usize) {
-        if len == 0 {
-            self.problem("has an empty list", "fill the list or remove the condition");
-        }
-    }
-
-    fn problem(&mut self, what: &str, hint: &str) {
-        let message = format!("condition `{}` {what}", self.owner.value);
-        self.problems.add(self.owner.line, message, hint);
     }
 }

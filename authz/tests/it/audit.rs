@@ -176,3 +176,28 @@ fn the_fingerprint_changes_with_every_fact_that_matters_and_with_no_other() {
     assert_eq!(fingerprint(&base, &other.decide(&base), &state), print(&base), "the same version is the same policy");
     assert_ne!(RandomState::new().hash_one(1), state.hash_one(1));
 }
+
+#[test]
+fn what_a_path_or_method_condition_saw_is_a_fact_that_matters() {
+    let state = RandomState::new();
+    let paths = |list: &[&str]| Condition::Paths(list.iter().map(|path| at(21, *path)).collect());
+    let changing = Condition::Methods(vec![at(22, "PUT"), at(22, "POST")]);
+    let policy = m6_with("wiki", |row| {
+        row.raise = vec![
+            raise(21, "admin", paths(&["/admin"]), "standard"),
+            raise(22, "write", Condition::All(vec![paths(&["/api"]), changing]), "standard"),
+        ];
+    });
+    let print = |method: &'static str, path: &'static str| {
+        let facts = Facts { method, path, ..of(request("wiki", INSIDE), user("dana"), &["all-employees"], "mfa") };
+        let decision = policy.decide(&facts);
+        assert_eq!(outcome(&decision), "allow");
+        fingerprint(&facts, &decision, &state)
+    };
+    // Two paths that no condition tells apart are one and the same; the verdict is the same for all.
+    assert_eq!(print("GET", "/pages/1"), print("GET", "/pages/2"));
+    assert_eq!(print("GET", "/admin"), print("GET", "/admin/users"));
+    assert_ne!(print("GET", "/pages/1"), print("GET", "/admin"));
+    assert_ne!(print("PUT", "/api"), print("DELETE", "/api"), "two methods that both write");
+    assert_ne!(print("PUT", "/admin"), print("PUT", "/api"));
+}

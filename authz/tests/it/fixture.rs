@@ -158,6 +158,8 @@ pub fn certificate(domain: &str) -> Fact<Option<Arc<Certificate>>> {
 /// An anonymous request from an address, by the public listener, without a client certificate.
 pub fn request<'a>(resource: &'a str, address: &str) -> Facts<'a> {
     Facts {
+        method: "GET",
+        path: "/",
         listener: "public",
         address: Fact::Known(address.parse().unwrap()),
         certificate: Fact::Known(None),

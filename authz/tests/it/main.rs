@@ -7,9 +7,11 @@
 )]
 mod audit;
 mod check;
+mod conditions;
 mod explained;
 mod fixture;
 mod m6;
+mod matrix;
 mod naive;
 mod properties;
 mod steps;

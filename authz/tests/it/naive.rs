@@ -149,7 +149,36 @@ fn holds(condition: &Condition, facts: &Facts<'_>, zone: &str) -> Answer {
                 yes(found.as_ref().is_some_and(|c| *c.trust_domain == *domain.value && c.not_after > NOW))
             }
         },
-        Condition::Groups(_) | Condition::Users(_) | Condition::Services(_)
+        Condition::AnyClientCertificate => match &facts.certificate {
+            Fact::Unknown(_) => Answer::Unknown,
+            Fact::Known(found) => yes(found.as_ref().is_some_and(|c| c.not_after > NOW)),
+        },
+        Condition::ContinentIn(list) => match &facts.country {
+            Fact::Unknown(_) => Answer::Unknown,
+            Fact::Known(country) => {
+                let found = if country.as_str() == "KP" { Continent::Asia } else { Continent::Europe };
+                yes(list.contains(&found))
+            }
+        },
+        Condition::Networks(list) => match &facts.address {
+            Fact::Unknown(_) => Answer::Unknown,
+            Fact::Known(address) => {
+                yes(list.iter().any(|named| named.networks.iter().any(|net| net.contains(address))))
+            }
+        },
+        Condition::Time(window) => {
+            yes(crate::properties::windows().iter().any(|(own, inside)| own == window && *inside))
+        }
+        Condition::Methods(_) if facts.method.is_empty() => Answer::Unknown,
+        Condition::Methods(names) => has(names, facts.method),
+        Condition::Paths(_) if facts.path.is_empty() => Answer::Unknown,
+        Condition::Paths(prefixes) => {
+            let segments = |path: &str| -> Vec<String> {
+                path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
+            };
+            yes(prefixes.iter().any(|prefix| segments(facts.path).starts_with(&segments(&prefix.value))))
+        }
+        Condition::Groups(_) | Condition::Users(_) | Condition::Services(_) | Condition::Proof { .. }
             if facts.identity == Identity::Anonymous =>
         {
             Answer::Pending
@@ -166,6 +195,15 @@ fn holds(condition: &Condition, facts: &Facts<'_>, zone: &str) -> Answer {
             Identity::Service(service) => has(names, service.id.as_str()),
             _ => Answer::No,
         },
+        Condition::Proof { tier, newer_than } => {
+            let ladder = ["standard", "mfa", "hardware"];
+            let rank = |name: &str| ladder.iter().position(|own| *own == name);
+            yes(facts.proofs.iter().any(|proof| {
+                let age = NOW.millis() - proof.proven_at.millis();
+                let young = age >= -60_000 && age <= i64::try_from(newer_than.as_millis()).unwrap();
+                rank(&proof.tier).is_some_and(|own| Some(own) >= rank(&tier.value)) && young
+            }))
+        }
         Condition::Zones(names) => has(names, zone),
         Condition::CountryIn(list) => of_country(list, true),
         Condition::CountryNotIn(list) => of_country(list, false),

@@ -24,6 +24,26 @@ fn countries() -> impl Strategy<Value = Vec<Country>> {
     subsequence(&COUNTRIES, 1..=2).prop_map(parse)
 }
 
+const CONTINENTS: [Continent; 3] = [Continent::Europe, Continent::Asia, Continent::Africa];
+const NETWORKS: [&str; 3] = ["10.9.0.0/16", "203.0.113.0/24", "2001:db8::/32"];
+
+fn networks(list: Vec<&str>) -> Condition {
+    let network = |text: &str| NetworkDraft { name: at(1, text), networks: vec![net(text)] };
+    Condition::Networks(list.into_iter().map(network).collect())
+}
+
+/// Windows, and whether `NOW` (a Wednesday, 12:00 UTC) is in them.
+pub fn windows() -> Vec<(Window, bool)> {
+    let weekend = [false, false, false, false, false, true, true];
+    let of = |days, from, to, offset| Window::new(days, from, to, offset).unwrap();
+    vec![
+        (of([true; 7], 8 * 60, 18 * 60, 0), true),
+        (of([true; 7], 18 * 60, 8 * 60, 0), false),
+        (of([true; 7], 18 * 60, 8 * 60, 8 * 60), true),
+        (of(weekend, 0, 1440, 0), false),
+    ]
+}
+
 /// `person`: whether it may ask who somebody is.
 fn condition(person: bool) -> BoxedStrategy<Condition> {
     let place = prop_oneof![
@@ -31,6 +51,12 @@ fn condition(person: bool) -> BoxedStrategy<Condition> {
         countries().prop_map(Condition::CountryIn),
         countries().prop_map(Condition::CountryNotIn),
         names(&ZONES).prop_map(Condition::Zones),
+        Just(Condition::AnyClientCertificate),
+        subsequence(&CONTINENTS, 1..=2).prop_map(Condition::ContinentIn),
+        subsequence(&NETWORKS, 1..=2).prop_map(networks),
+        select(windows()).prop_map(|(window, _)| Condition::Time(window)),
+        names(&["GET", "POST", "DELETE"]).prop_map(Condition::Methods),
+        names(&["/admin", "/admin/users/", "/"]).prop_map(Condition::Paths),
     ];
     let leaf = if person {
         prop_oneof![
@@ -38,6 +64,8 @@ fn condition(person: bool) -> BoxedStrategy<Condition> {
             names(&GROUPS).prop_map(Condition::Groups),
             names(&["alice", "partner/bob"]).prop_map(Condition::Users),
             names(&["spiffe://example.test/a", "spiffe://example.test/b"]).prop_map(Condition::Services),
+            (select(&TIERS), 1u64..10)
+                .prop_map(|(tier, age)| Condition::Proof { tier: at(1, tier), newer_than: hours(age) }),
         ]
         .boxed()
     } else {
@@ -169,10 +197,16 @@ fn facts() -> impl Strategy<Value = Facts<'static>> {
         Just(Fact::Unknown(Why::NotGiven)),
     ];
     let country = fact(select(&COUNTRIES).prop_map(|code| Country::parse(code).unwrap()));
-    let listener = select(&["public", "mesh"]);
-    (select(&RESOURCES), listener, fact(address), identity, fact(groups), proofs, certificate, country).prop_map(
-        |(resource, listener, address, identity, groups, proofs, certificate, country)| Facts {
+    let line = (
+        select(&["public", "mesh"]),
+        select(&["GET", "POST", "HEAD", ""]),
+        select(&["/", "/admin", "/admin/users/7", "/administration", ""]),
+    );
+    (select(&RESOURCES), line, fact(address), identity, fact(groups), proofs, certificate, country).prop_map(
+        |(resource, (listener, method, path), address, identity, groups, proofs, certificate, country)| Facts {
             listener,
+            method,
+            path,
             address,
             identity,
             groups,
@@ -205,6 +239,8 @@ fn forget<'a>(facts: &Facts<'a>, which: usize) -> Facts<'a> {
         1 => facts.groups = Fact::Unknown(Why::NotGiven),
         2 => facts.proofs = proofs(&[]),
         3 => facts.certificate = Fact::Unknown(Why::NotGiven),
+        4 => facts.method = "",
+        5 => facts.path = "",
         _ => facts.country = Fact::Unknown(Why::NotGiven),
     }
     facts
@@ -259,7 +295,7 @@ proptest! {
         let policy = build(draft);
         for facts in requests {
             let known = policy.decide(&facts);
-            for which in 0..5 {
+            for which in 0..7 {
                 let less = forget(&facts, which);
                 // Without an address the zone is `external`, which a strange policy may open wider than the inside; and
                 // `on_unknown: ignore` says in the file that unknown counts as no.

@@ -1,6 +1,7 @@
 //! What one file says about the other: tiers, resources, listeners and trust domains must exist where they are named.
 //! Looks at what was typed, so that a mistake elsewhere hides none of these.
 use super::Cx;
+use super::condition::ANY_CERTIFICATE;
 use super::suite::NO_CERTIFICATE;
 use crate::at::{At, Keyed, List};
 use crate::file;
@@ -143,6 +144,10 @@ fn trust_domains(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
         let domains = row.resource.text().and_then(|resource| asked.get(resource));
         for at in named {
             let Some(name) = at.text() else { continue };
+            // Any certificate, or none: of no domain in particular.
+            if [ANY_CERTIFICATE, NO_CERTIFICATE].contains(&name) {
+                continue;
+            }
             known.refer("trust domain", name, &at.place, cx);
             if domains.is_some_and(|domains| !domains.contains(name)) && !known.lacks(name) {
                 let resource = row.resource.text().unwrap_or_default();

@@ -2,6 +2,7 @@
 //! reported by the decoder and is passed over here.
 mod certificate;
 mod client_auth;
+mod condition;
 mod cross;
 mod headers;
 mod host;
@@ -17,7 +18,7 @@ mod trust;
 mod upstream;
 
 use crate::at::At;
-use crate::config::Config;
+use crate::config::{Config, NamedNetwork};
 use crate::file;
 use crate::findings::Findings;
 use crate::place::Place;
@@ -37,6 +38,8 @@ pub(crate) struct Cx<'a> {
     pub findings: &'a mut Findings,
     /// Everything read so far.
     pub files: BTreeSet<PathBuf>,
+    /// What `networks` of a condition may name.
+    pub named_networks: Vec<NamedNetwork>,
     pub tests: Tests,
     /// What came of the policy's tests, if they could be run.
     pub suite: Option<Suite>,
@@ -111,6 +114,7 @@ pub(crate) fn check(
     let providers = identity::providers(&tree.identity, &mut cx);
     let bearer = identity::bearer(&tree.identity, providers.as_deref().unwrap_or_default(), &mut cx);
     let geoip = settings::geoip(tree.lookups.as_ref(), &mut cx);
+    cx.named_networks.clone_from(&geoip.named_networks);
     let routes = routes::check(tree, &listeners, portal.as_ref(), &trust_domains, &mut cx);
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);

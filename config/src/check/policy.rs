@@ -1,6 +1,7 @@
 //! `policy.yaml` -> `PolicyDraft` -> `Policy`. Whether names, cells and conditions fit together is judged by `authz`;
 //! its problems come back with a line, which we turn into a place.
-use super::settings::{country, network};
+use super::condition::condition;
+use super::settings::network;
 use super::{Cx, suite};
 use crate::at::{At, List};
 use crate::file;
@@ -10,8 +11,8 @@ use crate::units::{self, Mistake};
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{
-    CellDraft, Condition, ExceptionDraft, GuardDraft, Located, Policy, PolicyDraft, Problem, RaiseDraft, RowDraft,
-    TierDraft, Timestamp, ZoneDraft,
+    CellDraft, ExceptionDraft, GuardDraft, Located, Policy, PolicyDraft, Problem, RaiseDraft, RowDraft, TierDraft,
+    Timestamp, ZoneDraft,
 };
 
 /// What a policy is called in explanations and records.
@@ -153,74 +154,6 @@ fn raise_draft(raise: &typed::Raise, cx: &mut Cx<'_>) -> Option<RaiseDraft> {
     })
 }
 
-type OfNames = fn(Vec<Located<String>>) -> Condition;
-
-/// Several keys of one condition must all hold.
-fn condition(typed: &typed::Condition, place: &Place, cx: &mut Cx<'_>) -> Option<Condition> {
-    let mut parts = Vec::new();
-    if let Some(at) = &typed.client_certificate {
-        parts.push(located(at).map(Condition::ClientCertificate));
-    }
-    if let Some(at) = &typed.country_in {
-        parts.push(countries(at, cx).map(Condition::CountryIn));
-    }
-    if let Some(at) = &typed.country_not_in {
-        parts.push(countries(at, cx).map(Condition::CountryNotIn));
-    }
-    let names: [(_, OfNames); 4] = [
-        (&typed.groups, Condition::Groups),
-        (&typed.users, Condition::Users),
-        (&typed.services, Condition::Services),
-        (&typed.zones, Condition::Zones),
-    ];
-    for (at, make) in names {
-        if let Some(at) = at {
-            parts.push(filled(at, cx).map(|names| make(names.iter().filter_map(located).collect())));
-        }
-    }
-    if let Some(at) = &typed.all {
-        parts.push(inner(at, cx).map(Condition::All));
-    }
-    if let Some(at) = &typed.any {
-        parts.push(inner(at, cx).map(Condition::Any));
-    }
-    if let Some(at) = &typed.not {
-        let negated = at.get().and_then(|typed| condition(typed, &at.place, cx));
-        parts.push(negated.map(|condition| Condition::Not(Box::new(condition))));
-    }
-    if parts.is_empty() && !cx.is_reported(place) {
-        cx.error(
-            place,
-            "this condition asks nothing",
-            "say what must hold: `client_certificate: devices`, `country_in: [DE]`, `any: […]`",
-        );
-    }
-    let mut parts: Vec<Condition> = parts.into_iter().collect::<Option<_>>()?;
-    match parts.len() {
-        0 => None,
-        1 => parts.pop(),
-        _ => Some(Condition::All(parts)),
-    }
-}
-
-fn inner(at: &At<Vec<At<typed::Condition>>>, cx: &mut Cx<'_>) -> Option<Vec<Condition>> {
-    filled(at, cx)?.iter().map(|at| condition(at.get()?, &at.place, cx)).collect()
-}
-
-fn countries(at: &At<Vec<At<String>>>, cx: &mut Cx<'_>) -> Option<Vec<torhaus_authz::Country>> {
-    filled(at, cx)?.iter().map(|at| cx.parse(at, country)).collect()
-}
-
-/// An empty list in a condition is a slip: it holds always or never.
-fn filled<'a, T>(at: &'a At<Vec<T>>, cx: &mut Cx<'_>) -> Option<&'a [T]> {
-    let items = at.get()?;
-    if items.is_empty() {
-        cx.error(&at.place, "this list is empty", "name at least one, or remove the condition");
-        return None;
-    }
-    Some(items)
-}
-
 fn exception_draft(exception: &typed::Exception, cx: &mut Cx<'_>) -> Option<ExceptionDraft> {
     let expires = cx.parse(&exception.expires, units::timestamp);
     Some(ExceptionDraft {
@@ -235,7 +168,7 @@ fn exception_draft(exception: &typed::Exception, cx: &mut Cx<'_>) -> Option<Exce
     })
 }
 
-fn located(at: &At<String>) -> Option<Located<String>> {
+pub(crate) fn located(at: &At<String>) -> Option<Located<String>> {
     Some(Located { value: at.text()?.to_owned(), line: at.line() })
 }
 

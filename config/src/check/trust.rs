@@ -1,5 +1,5 @@
 //! Trust domains: the authorities of client certificates.
-use super::{Cx, certificate, suite};
+use super::{Cx, certificate, condition, suite};
 use crate::at::{At, Keyed, List};
 use crate::config::{TrustDomain, Vouches};
 use crate::file;
@@ -20,7 +20,7 @@ pub(crate) struct TrustDomains {
 }
 
 /// Words of the policy: whether there is a certificate at all.
-const RESERVED: [&str; 2] = ["any", suite::NO_CERTIFICATE];
+const RESERVED: [&str; 2] = [condition::ANY_CERTIFICATE, suite::NO_CERTIFICATE];
 
 pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> TrustDomains {
     let mut found = TrustDomains { checked: BTreeMap::new(), names: BTreeSet::new(), whole: domains.whole };

@@ -62,15 +62,39 @@ pub(crate) struct Condition {
     pub client_certificate: Option<At<String>>,
     pub country_in: Option<At<Vec<At<String>>>>,
     pub country_not_in: Option<At<Vec<At<String>>>>,
+    pub continent_in: Option<At<Vec<At<String>>>>,
+    pub continent_not_in: Option<At<Vec<At<String>>>>,
+    pub networks: Option<At<Vec<At<String>>>>,
     pub groups: Option<At<Vec<At<String>>>>,
     pub users: Option<At<Vec<At<String>>>>,
     pub services: Option<At<Vec<At<String>>>>,
     pub zones: Option<At<Vec<At<String>>>>,
+    pub methods: Option<At<Vec<At<String>>>>,
+    pub paths: Option<At<Vec<At<String>>>>,
+    pub proof: Option<At<Proof>>,
+    pub time: Option<At<Time>>,
     #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
     pub posture: Option<Anything>,
     pub all: Option<At<Vec<At<Condition>>>>,
     pub any: Option<At<Vec<At<Condition>>>>,
     pub not: Option<Box<At<Condition>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Proof {
+    pub tier: At<String>,
+    pub newer_than: At<String>,
+}
+
+/// `{ days: [mon, fri], from: "08:00", to: "18:00", utc_offset: "+01:00" }`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Time {
+    pub days: Option<At<Vec<At<String>>>>,
+    pub from: Option<At<String>>,
+    pub to: Option<At<String>>,
+    pub utc_offset: At<String>,
 }
 
 #[derive(Deserialize)]

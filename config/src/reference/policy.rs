@@ -64,16 +64,56 @@ pub(super) const SECTIONS: &[Section] = &[
             key("CONDITION.name", "name", "required in `require`, `deny`", "stands on pages and in logs"),
             key(
                 "CONDITION.client_certificate",
-                "trust domain",
+                "trust domain, `any`, `none`",
                 "",
-                "a verified client certificate of it; a route must ask for one",
+                "a verified client certificate of it, of `any`, or `none` at all; a route must ask for one",
             ),
             key("CONDITION.country_in", "list of country codes", "", "the address is in one of them"),
             key("CONDITION.country_not_in", "list of country codes", "", "the address is in none of them"),
+            key(
+                "CONDITION.continent_in",
+                "list of continents",
+                "",
+                "the country is on one of `AF`, `AN`, `AS`, `EU`, `NA`, `OC`, `SA`",
+            ),
+            key("CONDITION.continent_not_in", "list of continents", "", "the country is on none of them"),
+            key(
+                "CONDITION.networks",
+                "list of names",
+                "",
+                "the address is in one of these networks of `lookups.geoip.named_networks`",
+            ),
             key("CONDITION.groups", "list of names", "", "in one of these groups"),
             key("CONDITION.users", "list of names", "", "one of these users"),
             key("CONDITION.services", "list of SPIFFE IDs", "", "one of these services"),
             key("CONDITION.zones", "list of zones", "", "in one of these zones, `external` included"),
+            key("CONDITION.methods", "list of methods", "", "the request has one of them: `[GET, HEAD]`"),
+            key(
+                "CONDITION.paths",
+                "list of paths",
+                "",
+                "the path is one of these or below one: `/admin` is `/admin/x`, not `/administration`; case counts",
+            ),
+            key(
+                "CONDITION.proof",
+                "mapping",
+                "",
+                "how freshly something was proven, beyond what the tier asks: `{ tier: mfa, newer_than: 15m }`",
+            ),
+            key("CONDITION.proof.tier", "tier", "required", "this tier, or a higher one"),
+            key("CONDITION.proof.newer_than", "duration", "required", "how long ago at most"),
+            key(
+                "CONDITION.time",
+                "mapping",
+                "",
+                "a window of time: `{ days: [mon, fri], from: \"08:00\", to: \"18:00\", utc_offset: \"+01:00\" }`",
+            ),
+            key("CONDITION.time.days", "list of days", "every day", "`mon` … `sun`, on which the window begins"),
+            key("CONDITION.time.from", "time of day", "`00:00`", "its first minute"),
+            key("CONDITION.time.to", "time of day", "`24:00`", "its end; earlier than `from`: on the next day"),
+            key("CONDITION.time.utc_offset", "offset", "required", "of the clock that is meant: `+01:00`").because(
+                "zone rules change by law; a fixed offset does not follow summer time, and does not go out of date",
+            ),
             key("CONDITION.posture", "mapping", "", "the state of the device"),
             key("CONDITION.all", "list of conditions", "", "all of these"),
             key("CONDITION.any", "list of conditions", "", "at least one of these"),
@@ -145,7 +185,7 @@ pub(super) const CONDITION: &str = "CONDITION.";
 
 /// The keys inside of `all`, `any` and `not` are those of a condition again.
 pub(super) fn of_condition(path: &str) -> Option<&'static Key> {
-    let name = path.rsplit('.').next()?;
     let keys = SECTIONS.iter().flat_map(|section| section.keys);
-    keys.into_iter().find(|key| key.path.strip_prefix(CONDITION) == Some(name))
+    let names = |own: &str| path.strip_suffix(own).is_some_and(|before| before.is_empty() || before.ends_with('.'));
+    keys.into_iter().find(|key| key.path.strip_prefix(CONDITION).is_some_and(names))
 }

@@ -147,7 +147,7 @@ impl Target {
         let Some(url) = &args.url else {
             let resource = args.resource.clone().unwrap_or_default();
             let domains = config.trust_domains.values().map(|domain| domain.name.clone()).collect();
-            return Ok(Ok(Self { route: None, resource: resource.into(), path: "/".into(), domains }));
+            return Ok(Ok(Self { route: None, resource: resource.into(), path: String::new(), domains }));
         };
         let host = url.host_str().ok_or_else(|| Failure::Usage(format!("`{url}` names no host")))?;
         let host = host.to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! `torhaus policy table|test|explain`.
+//! `torhaus policy table|matrix|test|explain`.
 use super::out::Out;
 use super::{Answer, Failure, Output, explain, load};
 use crate::clock;
@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub enum Verb {
     /// Print the table, as it would stand on paper.
     Table(TableArgs),
+    /// Print who can open what from where: for each group, person and service that the policy names.
+    Matrix(TableArgs),
     /// Run the policy's own tests. Exit code 1 if one fails; such a policy does not load.
     Test(TestArgs),
     /// Say line by line what the gate would answer, and why. Exit code 0 only if it would allow.
@@ -41,6 +43,7 @@ enum Form {
 pub fn policy(verb: Verb, out: &mut Out) -> Result<Answer, Failure> {
     match verb {
         Verb::Table(args) => table(&args, out),
+        Verb::Matrix(args) => matrix(&args, out),
         Verb::Test(args) => test(&args, out),
         Verb::Explain(args) => explain::explain(&args, out),
     }
@@ -51,6 +54,15 @@ fn table(args: &TableArgs, out: &mut Out) -> Result<Answer, Failure> {
     match args.output {
         Form::Markdown => out.line(table.to_markdown())?,
         Form::Json => out.json(&table)?,
+    }
+    Ok(Answer::Yes)
+}
+
+fn matrix(args: &TableArgs, out: &mut Out) -> Result<Answer, Failure> {
+    let matrix = load(&args.config)?.policy.matrix(clock::now());
+    match args.output {
+        Form::Markdown => out.line(matrix.to_markdown())?,
+        Form::Json => out.json(&matrix)?,
     }
     Ok(Answer::Yes)
 }

@@ -17,6 +17,7 @@ use crate::outcome::{Action, Note};
 use crate::refusal::{self, Refused};
 use crate::request::{self, Request};
 use crate::snapshot::Snapshot;
+use crate::strict;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, UPGRADE};
@@ -96,6 +97,12 @@ impl ProxyHttp for Engine {
         session.set_keepalive(Some(limits.idle_timeout.as_secs()));
         session.set_read_timeout(Some(limits.idle_timeout));
 
+        if let Some(h1) = session.as_downstream().as_http1()
+            && let Err(why) = strict::check_head(&h1.get_headers_raw_bytes())
+        {
+            ctx.note.reason = Some(Reason::BadRequest);
+            return answer::send(session, refusal::bare(Reason::BadRequest, Some(why.sentence()))).await;
+        }
         let head = session.req_header_mut();
         let changes = disarmed_connection(&head.headers);
         apply(head, changes)?;
@@ -111,8 +118,9 @@ impl ProxyHttp for Engine {
                 return answer::send(session, refusal::bare(Reason::BadRequest, Some(why.sentence()))).await;
             }
         };
-        // From here on there is one path: this one is routed, decided on, and forwarded.
-        if head.uri.path() != target.path || head.uri.authority().is_some() {
+        // From here on there is one path: this one is routed, decided on, and forwarded. The engine keeps an absolute
+        // target beside the URI and would send that.
+        if head.uri.path() != target.path || head.uri.authority().is_some() || !head.raw_path().starts_with(b"/") {
             // ... and one host: `:authority` (HTTP/2) is lost with the old address, and applications read `Host`.
             if let Some(authority) = head.uri.authority().map(ToString::to_string) {
                 head.insert_header(HOST, authority)?;
