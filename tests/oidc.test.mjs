@@ -77,7 +77,7 @@ test('an answer of the provider counts once, and only in the browser that asked'
   const [mine, other] = [new Client(), new Client()];
   const page = await signIn(mine, gate.at('notes'), alice);
   const callback = page.passed.find((url) => url.includes('/callback/corp?'));
-  assert.equal(reasonOf(await mine.go(callback)), reason('login_invalid'));
+  assert.equal(reasonOf(await mine.go(callback)), reason('cookies_missing'));
 
   const form = await other.go(gate.at('notes'));
   const wish = await signInUpTo(other, form, bob, '/callback/corp?');
@@ -85,7 +85,7 @@ test('an answer of the provider counts once, and only in the browser that asked'
   assert.equal(reasonOf(await stranger.go(wish)), reason('cookies_missing'));
   // Who has a login under way of their own is not taken for the other one either.
   await stranger.go(gate.at('notes'));
-  assert.equal(reasonOf(await stranger.go(wish)), reason('login_invalid'));
+  assert.equal(reasonOf(await stranger.go(wish)), reason('cookies_missing'));
 });
 
 /** Answers the form, and stops before an address is opened. */

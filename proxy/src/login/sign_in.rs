@@ -108,8 +108,12 @@ pub async fn callback(
                 detail: Some(error.to_string().into()),
                 ..recording::of_request(request, Kind::LoginFailed, now)
             };
-            gate.audit.event(entry).await.map_err(|_| Reason::RecordUnavailable)?;
-            return Ok(refuse(snapshot, request, reason_of(error.page()), going_to, now));
+            // Whoever it was did not prove who they are: counted per network, so that trying cannot fill the disk.
+            let reason = reason_of(error.page());
+            let address = request.connection.client.ip();
+            let recorded = gate.audit.refusal(Some(address), reason, now, || entry).await;
+            recorded.map_err(|_| Reason::RecordUnavailable)?;
+            return Ok(refuse(snapshot, request, reason, going_to, now));
         }
     };
     let not_proven = signed_in.not_proven.is_some();
