@@ -192,8 +192,14 @@ impl Audit {
             }
         }
         let mut note = note().into();
-        note.entry.kind = Kind::Refusals;
-        note.entry.detail = Some(key.0.to_string().into());
+        let network = key.0.to_string();
+        if note.entry.kind == Kind::Decision {
+            note.entry.kind = Kind::Refusals;
+        }
+        note.entry.detail = Some(match &note.entry.detail {
+            Some(detail) => format!("{network}: {detail}").into(),
+            None => network.into(),
+        });
         self.write(note, Key::Crowd(key.0, reason), now).await
     }
 

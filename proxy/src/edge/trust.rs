@@ -310,7 +310,7 @@ mod tests {
     fn two(ours_for: Vouches, partner_for: Vouches) -> Two {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = TempDir::new().unwrap();
-        let authority = |name: &str| Authority::new(name, now(), time::Duration::days(1)).unwrap();
+        let authority = |name: &str| Authority::new(name, now(), time::Duration::days(30)).unwrap();
         let (ours, partner) = (authority("ours"), authority("partner"));
         let domain = |name: &str, authority: &Authority, vouches_for: Vouches| {
             let ca_file = folder.path().join(name);
