@@ -46,7 +46,7 @@ async fn a_revoked_certificate_is_refused_on_the_next_request_resumed_tls_includ
             let before = world.echo.count();
             // On the connection that is open; it may be gone already, which is a refusal as well.
             if let Ok(answer) = open.send(&get(host)).await {
-                assert_eq!(answer.outcome(), (401, "certificate_revoked".to_owned()), "{host} {alpn}");
+                assert_eq!(answer.outcome(), (403, "certificate_revoked".to_owned()), "{host} {alpn}");
             }
             let (_, reason) = again(&world, host, &tls).await;
             let expected = if host == "service.test" { Some("certificate_revoked") } else { None };
@@ -80,7 +80,7 @@ async fn a_certificate_that_expires_is_refused_on_its_open_connection_and_with_i
         until("the certificate has expired", async || now() > end + Duration::seconds(1)).await;
         let before = world.echo.count();
         for (host, connection, tls) in [("service.test", &mut open, &tls), ("backup.test", &mut first, &required)] {
-            let expired = (401, "certificate_expired".to_owned());
+            let expired = (403, "certificate_expired".to_owned());
             assert_eq!(connection.send(&get(host)).await.unwrap().outcome(), expired, "{host}, open");
             let (resumed, reason) = again(&world, host, tls).await;
             assert!(resumed, "{host}: no reload came between, so the ticket is good");
@@ -109,7 +109,7 @@ async fn an_expired_crl_rejects() {
     }
     until("the list is out of date", async || now() > end + Duration::seconds(1)).await;
     let before = world.echo.count();
-    let unknown = (401, "revocation_unknown".to_owned());
+    let unknown = (403, "revocation_unknown".to_owned());
     for (host, connection) in hosts.iter().zip(&mut open) {
         assert_eq!(connection.send(&get(host)).await.unwrap().outcome(), unknown, "{host}, open");
         let (resumed, reason) = again(&world, host, &tls).await;
