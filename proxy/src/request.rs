@@ -285,16 +285,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("cookie", HeaderValue::from_static("a=1; __Host-torhaus=x; b=2"));
         let method = Method::GET;
-        fn request<'a>(
-            method: &'a Method,
-            headers: &'a HeaderMap,
-            connection: &'a Arc<ConnectionInfo>,
-        ) -> Request<'a> {
+        fn request<'a>(method: &'a Method, headers: &'a HeaderMap, connection: &'a Arc<ConnectionInfo>) -> Request<'a> {
             Request { method, host: "a.test", port: None, path: "/", query: None, headers, connection, body: &[] }
         }
-        let cookie = |headers: &HeaderMap| {
-            request(&method, headers, &info).cookie("__Host-torhaus").map(str::to_owned)
-        };
+        let cookie = |headers: &HeaderMap| request(&method, headers, &info).cookie("__Host-torhaus").map(str::to_owned);
         assert_eq!(cookie(&headers).as_deref(), Some("x"));
         headers.append("cookie", HeaderValue::from_bytes(b"x=\xe4; y=\xff").unwrap());
         assert_eq!(cookie(&headers).as_deref(), Some("x"), "other cookies cannot hide it");

@@ -105,8 +105,8 @@ async fn outcome(world: &World, browser: &mut Browser<'_>, person: &str, resourc
         Some(decision) => world.recorded(&decision),
         None => {
             let values = [("verdict", "allow"), ("resource", resource), ("zone", zone)];
-            let lines = world.recorded_with(&values).into_iter().filter(|line| line["who"]["name"] == *person);
-            lines.last().unwrap_or_else(|| panic!("{person} was let in to {resource} and no line says so"))
+            let mut lines = world.recorded_with(&values).into_iter().filter(|line| line["who"]["name"] == *person);
+            lines.next_back().unwrap_or_else(|| panic!("{person} was let in to {resource} and no line says so"))
         }
     };
     let told = (&line["reason"], &line["resource"], &line["zone"], &line["who"]["name"], &line["listener"]);
