@@ -4,7 +4,7 @@ use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
 use crate::login::session::{Session, SessionId, Unavailable, Which};
-use crate::reload::{Reloader, config_hash};
+use crate::reload::Reloader;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             config_file: self.file.display().to_string(),
-            config_hash: config_hash(&snapshot.config),
+            config_hash: snapshot.hash.clone(),
             policy_version: snapshot.policy_version().to_string(),
             started: self.started,
             config_loaded: last.loaded,
@@ -80,7 +80,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         self.reloader.reload().await.map_err(|error| ReloadFailed { errors: error.to_string() })?;
         let snapshot = self.gate.snapshot.load();
         Ok(Reloaded {
-            config_hash: config_hash(&snapshot.config),
+            config_hash: snapshot.hash.clone(),
             policy_version: snapshot.policy_version().to_string(),
             warnings: snapshot.config.warnings.iter().map(|warning| warning.problem.message.clone()).collect(),
         })

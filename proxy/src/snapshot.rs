@@ -7,6 +7,7 @@ use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
 use crate::lookup::places::Places;
+use crate::reload::config_hash;
 use crate::route::Routes;
 use std::sync::Arc;
 use torhaus_authz::{Name, Policy};
@@ -14,6 +15,8 @@ use torhaus_config::Config;
 
 pub struct Snapshot {
     pub config: Arc<Config>,
+    /// SHA-256 over the files that it was made from, lower-case hex.
+    pub hash: String,
     pub policy: Arc<Policy>,
     pub routes: Routes,
     /// Hosts by client authentication.
@@ -50,6 +53,7 @@ impl Snapshot {
         let bearer = BearerVerifier::new(&config.bearer, providers.names(), before.map(|b| &b.bearer))
             .map_err(|error| SnapshotError::Provider(error.to_string()))?;
         Ok(Self {
+            hash: config_hash(&config),
             policy: config.policy.clone(),
             routes: Routes::of(&config.routes),
             groups,

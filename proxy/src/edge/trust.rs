@@ -78,8 +78,8 @@ pub struct VerifiedCertificate {
     pub spiffe: Option<SpiffeId>,
     /// E-mail addresses among its SANs, lower case.
     pub emails: Vec<String>,
-    /// The moment at which the judgement has to be made again.
-    good_until: Timestamp,
+    /// The moment at which the judgement has to be made again: the first end of a certificate of the chain or of a CRL.
+    pub good_until: Timestamp,
 }
 
 /// Fingerprint of a leaf, and the trust domains that were asked about it.

@@ -149,7 +149,7 @@ impl Caller {
             email: None,
             bearer: None,
             session_ended: false,
-            until: certificate.map(|found| found.certificate.not_after),
+            until: certificate.map(|found| found.good_until),
         }
     }
 

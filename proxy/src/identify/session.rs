@@ -6,8 +6,8 @@ use crate::login::session::{Session, SessionId, SessionStore, TicketHash, Unavai
 use moka::future::Cache;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use torhaus_authz::Timestamp;
 
@@ -20,7 +20,7 @@ const KEPT: u64 = 200_000;
 pub struct LiveSession {
     pub session: Arc<Session>,
     /// Milliseconds since the epoch; written to the store from time to time.
-    seen: AtomicI64,
+    seen: Arc<AtomicI64>,
 }
 
 impl fmt::Debug for LiveSession {
@@ -35,6 +35,8 @@ type AtHost = (Arc<str>, Arc<LiveSession>);
 pub struct Sessions {
     pub store: Arc<dyn SessionStore>,
     live: Cache<TicketHash, Option<AtHost>>,
+    /// When each session was last used, until it is written to the store: longer than an answer of the store is kept.
+    seen: Mutex<HashMap<SessionId, Arc<AtomicI64>>>,
     /// Ended a moment ago: a read that began before must not bring it back.
     ended: moka::sync::Cache<SessionId, ()>,
 }
@@ -44,6 +46,7 @@ impl Sessions {
         Self {
             store,
             live: Cache::builder().max_capacity(KEPT).time_to_live(REREAD).build(),
+            seen: Mutex::default(),
             ended: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REREAD * 4).build(),
         }
     }
@@ -64,7 +67,7 @@ impl Sessions {
                 let read = async {
                     let session = self.store.find(handle, host).await?;
                     Ok::<_, Unavailable>(session.map(|session| {
-                        let seen = AtomicI64::new(session.last_seen.millis());
+                        let seen = self.seen_of(&session);
                         (Arc::from(host), Arc::new(LiveSession { session: Arc::new(session), seen }))
                     }))
                 };
@@ -137,18 +140,25 @@ impl Sessions {
     /// # Errors
     /// The store could not be asked.
     pub async fn sweep(&self, now: Timestamp, idle: Duration) -> Result<Vec<SessionId>, Unavailable> {
-        let mut seen: HashMap<SessionId, Timestamp> = HashMap::new();
-        for (_, entry) in &self.live {
-            if let Some((_, live)) = entry {
-                let at = Timestamp::from_millis(live.seen.load(Ordering::Relaxed));
-                let newest = seen.entry(live.session.id.clone()).or_insert(at);
-                *newest = at.max(*newest);
-            }
-        }
-        self.store.touch(&seen.into_iter().collect::<Vec<_>>()).await?;
+        let seen: Vec<(SessionId, Timestamp)> = {
+            let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = all.iter().map(|(id, at)| (id.clone(), Timestamp::from_millis(at.load(Ordering::Relaxed))));
+            let seen = seen.collect();
+            // Nobody holds it any more: its last use is in this batch.
+            all.retain(|_, at| Arc::strong_count(at) > 1);
+            seen
+        };
+        self.store.touch(&seen).await?;
         let ended = self.store.sweep(now, now.minus(idle)).await?;
         self.note_ended(&ended).await;
         Ok(ended)
+    }
+
+    fn seen_of(&self, session: &Session) -> Arc<AtomicI64> {
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen =
+            all.entry(session.id.clone()).or_insert_with(|| Arc::new(AtomicI64::new(session.last_seen.millis())));
+        seen.clone()
     }
 
     async fn note_ended(&self, ended: &[SessionId]) {
