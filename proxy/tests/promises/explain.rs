@@ -72,13 +72,12 @@ async fn explain_equals_decide_through_the_listener() {
     }
     let mut random = StdRng::seed_from_u64(7);
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    // `payroll` has a row and no route: nobody gets as far as a decision about it.
+    let routed: Vec<&str> = RESOURCES.into_iter().filter(|resource| *resource != "payroll").collect();
     for round in 0..200 {
         let (person, tier) = PEOPLE[random.random_range(0..PEOPLE.len())];
-        let resource = RESOURCES[random.random_range(0..RESOURCES.len())];
+        let resource = routed[random.random_range(0..routed.len())];
         let door = Door::BOTH[random.random_range(0..2)];
-        if resource == "payroll" {
-            continue;
-        }
         let mut browser = world.browser(door);
         browser.jar = jars[&(person, tier)].clone();
         let url = format!("https://apps.test/{resource}/x{round}");
