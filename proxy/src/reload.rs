@@ -4,12 +4,14 @@ use crate::clock;
 use crate::edge::accept::{Edge, Listeners};
 use crate::gate::Gate;
 use crate::snapshot::{Snapshot, SnapshotError};
+use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher};
 use pingora_core::apps::ServerApp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub struct Reloader<E> {
     gate: Arc<Gate>,
     edge: Arc<Edge<E>>,
     listeners: Mutex<Listeners>,
+    /// As `listeners` were after the last change: `status` does not wait for a reload.
+    addresses: ArcSwap<Vec<(Name, SocketAddr)>>,
     last: std::sync::Mutex<Last>,
 }
 
@@ -55,7 +59,15 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     pub fn new(file: PathBuf, gate: Arc<Gate>, edge: Arc<Edge<E>>, listeners: Listeners) -> Arc<Self> {
         let now = clock::now();
         let last = Last { at: now, loaded: now, error: None };
-        Arc::new(Self { file, gate, edge, listeners: Mutex::new(listeners), last: std::sync::Mutex::new(last) })
+        let addresses = ArcSwap::from_pointee(addresses_of(&listeners));
+        Arc::new(Self {
+            file,
+            gate,
+            edge,
+            listeners: Mutex::new(listeners),
+            addresses,
+            last: std::sync::Mutex::new(last),
+        })
     }
 
     /// Loads, checks, builds, and only then swaps. On any error nothing has changed.
@@ -103,6 +115,7 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
             self.edge.restore(old);
             return Err(error.into());
         }
+        self.addresses.store(Arc::new(addresses_of(listeners)));
         let snapshot = Arc::new(snapshot);
         self.gate.snapshot.store(snapshot.clone());
         let ended = self.gate.streams.judge_anew(&snapshot, now);
@@ -116,14 +129,11 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Where each listener really is, and how many connections it has. Nothing while a reload is under way.
-    pub fn addresses(&self) -> Vec<(String, std::net::SocketAddr, u64)> {
-        let Ok(listeners) = self.listeners.try_lock() else { return Vec::new() };
-        let open = |name: &Name| self.gate.metrics.listener(name).open.get();
-        listeners
-            .addresses()
-            .map(|(name, address)| (name.to_string(), address, u64::try_from(open(name)).unwrap_or(0)))
-            .collect()
+    /// Where each listener really is, and how many connections it has.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr, u64)> {
+        let open = |name: &Name| u64::try_from(self.gate.metrics.listener(name).open.get()).unwrap_or(0);
+        let addresses = self.addresses.load();
+        addresses.iter().map(|(name, address)| (name.to_string(), *address, open(name))).collect()
     }
 
     /// Stops accepting and lets what runs finish.
@@ -182,6 +192,10 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
 
 fn folders(config: &Config) -> BTreeSet<PathBuf> {
     config.files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect()
+}
+
+fn addresses_of(listeners: &Listeners) -> Vec<(Name, SocketAddr)> {
+    listeners.addresses().map(|(name, address)| (name.clone(), address)).collect()
 }
 
 /// SHA-256 over what the files hold now, lower-case hex.
