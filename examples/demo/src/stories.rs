@@ -141,11 +141,12 @@ fn administrators(names: &Names<'_>) -> Vec<Story> {
             "Why was Dana refused?",
             format!(
                 "{torhaus} policy explain --config {config} --user dana --groups all-employees,hr --listener internet \
-                 --proven mfa --url https://samba-hr.localhost:{}/",
+                 --ip 203.0.113.5 --proven mfa --url https://samba-hr.localhost:{}/",
                 ports.internet
             ),
         )
-        .says("zone_denied"),
+        .says("is closed from zone `external`; you came from 203.0.113.5")
+        .says_no(),
         Story::new("What was decided", format!("{torhaus} audit tail --config {config}")).says("backup-api"),
         Story::new("Nobody changed the record", format!("{torhaus} audit verify --config {config}")),
     ]
@@ -164,6 +165,12 @@ impl Story {
     /// The application is not reached.
     fn refused(mut self) -> Self {
         self.never_says.push("\"application\"".to_owned());
+        self
+    }
+
+    /// Its exit status is the answer: no.
+    fn says_no(mut self) -> Self {
+        self.fails = true;
         self
     }
 
