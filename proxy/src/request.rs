@@ -160,7 +160,8 @@ pub fn read(
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err(Malformed::Method);
     }
-    if headers.len() > max_headers {
+    // Of two credentials, we would read one and an application the other.
+    if headers.len() > max_headers || headers.get_all(http::header::AUTHORIZATION).iter().count() > 1 {
         return Err(Malformed::Header);
     }
     check_framing(version, headers)?;
@@ -277,6 +278,13 @@ mod tests {
             assert_eq!(head("/", &with_host), Err(Malformed::Framing), "{headers:?}");
         }
         assert!(head("/", &[("host", "a.test"), ("transfer-encoding", "Chunked")]).is_ok());
+    }
+
+    #[test]
+    fn two_credentials_are_none() {
+        let twice = [("host", "a.test"), ("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert_eq!(head("/", &twice), Err(Malformed::Header));
+        assert!(head("/", &twice[..2]).is_ok());
     }
 
     #[test]
