@@ -9,7 +9,6 @@
 //! The code is worth nothing in another browser (the nonce), at another host, or a second time: without these, whoever
 //! gets somebody to follow a link signs them in as somebody else (login CSRF).
 use crate::gate::Gate;
-use crate::identify::session::LiveSession;
 use crate::login::cookie;
 use crate::login::return_to::ReturnTo;
 use crate::login::session::{Purpose, Ticket, TicketHash, Unavailable};
@@ -20,7 +19,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use torhaus_authz::{Name, Reason, Timestamp};
+use torhaus_authz::{Name, Proof, Reason, Timestamp};
 
 /// How long a person may take from the host to the portal and through the provider's forms.
 const WISH_LIFE: Duration = Duration::from_secs(15 * 60);
@@ -138,10 +137,10 @@ pub async fn accept(gate: &Gate, request: &Request<'_>, now: Timestamp) -> Resul
     Ok(Response::redirect(&code.return_to).with_cookie(&cookie::set(cookie::SESSION, handle.expose())))
 }
 
-/// Whether a session needs no further proof for what a host asks.
-pub fn satisfies(snapshot: &Snapshot, live: &LiveSession, wish: &HostWish, now: Timestamp) -> bool {
+/// Whether these proofs are enough for what a host asks.
+pub fn satisfies(snapshot: &Snapshot, proofs: &[Proof], wish: &HostWish, now: Timestamp) -> bool {
     let Some(tier) = &wish.tier else { return true };
-    snapshot.policy.is_proven(&live.session.proofs, tier, wish.max_age.map(Duration::from_secs), now)
+    snapshot.policy.is_proven(proofs, tier, wish.max_age.map(Duration::from_secs), now)
 }
 
 /// `https://auth.example.test:8443`, without a trailing slash.

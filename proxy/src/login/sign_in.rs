@@ -9,7 +9,7 @@ use crate::login::merge::merged;
 use crate::login::oidc::{LOGIN_LIFETIME, SignedIn, Started, Wish};
 use crate::login::provider::OidcProvider;
 use crate::login::revoke;
-use crate::login::session::{Session, Ticket, TicketHash, Which};
+use crate::login::session::{Session, SessionId, Ticket, TicketHash, Which};
 use crate::metrics::LoginResult;
 use crate::portal::pages;
 use crate::recording;
@@ -67,10 +67,10 @@ pub async fn login(
     let session = browser_session(gate, request, now).await?;
     // Signed in already, and strongly enough: no provider is asked.
     if let Some(live) = &session
-        && host.as_ref().is_none_or(|wish| handover::satisfies(snapshot, live, wish, now))
+        && host.as_ref().is_none_or(|wish| handover::satisfies(snapshot, &live.session.proofs, wish, now))
         && request.query_parameter("again").is_none()
     {
-        return finish_at(gate, snapshot, host.as_ref(), live, now).await;
+        return finish_at(gate, host.as_ref(), &live.session.id, now).await;
     }
     let known = session.as_ref().map(|live| live.session.user.provider.clone());
     let chosen = request.query_parameter("provider").map(|name| name.into_owned());
@@ -122,21 +122,12 @@ pub async fn callback(
     let before = browser_session(gate, request, now).await?;
     let (session, handle) = establish(gate, snapshot, request, before, signed_in, now).await?;
 
-    let wanted = under_way.host.as_ref().and_then(|wish| wish.tier.as_ref().map(|tier| (wish, tier)));
-    let satisfied = wanted.is_none_or(|(wish, tier)| {
-        let max_age = wish.max_age.map(Duration::from_secs);
-        snapshot.policy.is_proven(&session.proofs, tier, max_age, now)
-    });
-    let response = if satisfied && !(not_proven && wanted.is_none()) {
-        match &under_way.host {
-            Some(wish) => {
-                handover::to_host(gate, wish, &session.id, now).await.map_err(|_| Reason::StoreUnavailable)?
-            }
-            None => Response::redirect("/"),
-        }
+    let host = under_way.host;
+    let response = if host.as_ref().is_none_or(|wish| handover::satisfies(snapshot, &session.proofs, wish, now)) {
+        finish_at(gate, host.as_ref(), &session.id, now).await?
     } else if under_way.attempt < MAX_ATTEMPTS {
         // What came back is checked; what is not proven is not assumed. One retry, then a clear refusal, never a loop.
-        begin(gate, snapshot, request, provider, under_way.host, under_way.attempt + 1, now).await?
+        begin(gate, snapshot, request, provider, host, under_way.attempt + 1, now).await?
     } else {
         refuse(snapshot, request, Reason::StepUpFailed, going_to, now)
     };
@@ -159,15 +150,15 @@ pub async fn browser_session(
     gate.sessions.find(ticket.hash(), request.host, now).await.map_err(|_| Reason::StoreUnavailable)
 }
 
+/// Back to the host that asked, or to the portal's front page.
 async fn finish_at(
     gate: &Gate,
-    _snapshot: &Snapshot,
     host: Option<&HostWish>,
-    live: &LiveSession,
+    session: &SessionId,
     now: Timestamp,
 ) -> Result<Response, Reason> {
     match host {
-        Some(wish) => handover::to_host(gate, wish, &live.session.id, now).await.map_err(|_| Reason::StoreUnavailable),
+        Some(wish) => handover::to_host(gate, wish, session, now).await.map_err(|_| Reason::StoreUnavailable),
         None => Ok(Response::redirect("/")),
     }
 }
