@@ -61,7 +61,9 @@ pub use reason::{Language, Reason, Words};
 pub use record::{CertificateNote, DeviceNote, Entry, Kind, ProofNote, Who};
 pub use row::Row;
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
-pub use suite::{Difference, Suite, TestCertificate, TestDevice, TestDraft, TestPosture, TestResult, TestSubject, UntouchedRow};
+pub use suite::{
+    Difference, Suite, TestCertificate, TestDevice, TestDraft, TestPosture, TestResult, TestSubject, UntouchedRow,
+};
 pub use table::{Table, TableCondition, TableException, TableRow, TableTier};
 pub use tier::Tier;
 pub use time::Timestamp;

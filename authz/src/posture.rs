@@ -19,9 +19,7 @@ pub struct Report<T> {
 }
 
 /// How far a source can be believed, weakest first.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceTrust {
     /// The device says so itself, and whoever owns it can make it say so.
@@ -36,9 +34,7 @@ pub enum SourceTrust {
 }
 
 /// Protection against malware (endpoint detection and response), worst first.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Edr {
     Absent,
@@ -46,9 +42,7 @@ pub enum Edr {
     Healthy,
 }
 
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OsFamily {
     Windows,
@@ -193,8 +187,7 @@ impl Edr {
 }
 
 impl OsFamily {
-    pub const ALL: [Self; 6] =
-        [Self::Windows, Self::Macos, Self::Linux, Self::Ios, Self::Android, Self::Chromeos];
+    pub const ALL: [Self; 6] = [Self::Windows, Self::Macos, Self::Linux, Self::Ios, Self::Android, Self::Chromeos];
 
     pub fn as_str(self) -> &'static str {
         match self {

@@ -67,7 +67,8 @@ pub enum TestDevice {
     /// It is in no list, which is more than not knowing.
     InNoList,
     Is {
-        owner: Option<String>,
+        /// `Some(None)`: it is nobody's in particular.
+        owner: Option<Option<String>>,
         managed: Option<bool>,
         tags: Vec<String>,
     },
@@ -216,7 +217,7 @@ impl TestDraft {
             country: self.country.map_or(Fact::Unknown(not_given), Fact::Known),
             device: self.device.as_ref().map_or(Fact::Unknown(not_given), |device| Fact::Known(device.fact())),
             posture: match &self.posture {
-                Some(posture) => Fact::Known(Arc::new(posture.fact(now))),
+                Some(posture) => Fact::Known(Arc::new(posture.at(now))),
                 None => Fact::Unknown(not_given),
             },
             seen: match self.seen {
@@ -269,7 +270,10 @@ impl TestDevice {
         let mut tags: Vec<Name> = tags.iter().map(|tag| tag.as_str().into()).collect();
         tags.sort_unstable();
         Some(Arc::new(Device {
-            owner: owner.as_ref().map_or(Fact::Unknown(Why::NotGiven), |name| Fact::Known(Some(name.as_str().into()))),
+            owner: match owner {
+                Some(owner) => Fact::Known(owner.as_deref().map(Name::from)),
+                None => Fact::Unknown(Why::NotGiven),
+            },
             managed: managed.map_or(Fact::Unknown(Why::NotGiven), Fact::Known),
             tags: tags.into(),
             ..Device::new("test".into(), "test".into())
@@ -278,7 +282,24 @@ impl TestDevice {
 }
 
 impl TestPosture {
-    fn fact(&self, now: Timestamp) -> Posture {
+    /// Nothing was reported, just now.
+    pub fn unreported() -> Self {
+        Self {
+            disk_encrypted: None,
+            firewall: None,
+            secure_boot: None,
+            compliant: None,
+            edr: None,
+            patched: None,
+            os: None,
+            os_version: None,
+            reported: Duration::ZERO,
+            source: SourceTrust::SelfReported,
+        }
+    }
+
+    /// As it is a fact at that moment.
+    pub fn at(&self, now: Timestamp) -> Posture {
         Posture {
             disk_encrypted: self.report(self.disk_encrypted, now),
             firewall: self.report(self.firewall, now),

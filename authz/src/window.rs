@@ -261,6 +261,8 @@ mod tests {
         }
         // The clock of another place is another one, even where it shows the same time.
         assert_ne!(Clock::zone("Europe/Berlin"), Clock::zone("Europe/Paris"));
-        assert!(!window.contains(Timestamp::from_millis(i64::MIN)) || !window.contains(Timestamp::from_millis(i64::MAX)));
+        assert!(
+            !window.contains(Timestamp::from_millis(i64::MIN)) || !window.contains(Timestamp::from_millis(i64::MAX))
+        );
     }
 }

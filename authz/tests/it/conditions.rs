@@ -128,7 +128,8 @@ fn a_proof_may_be_asked_to_be_newer_than_its_tier_does() {
 #[test]
 fn a_window_of_time_is_known_at_any_time() {
     // A Wednesday, 12:00 UTC.
-    let at_noon = |days, from, to, offset| Condition::Time(Window::new(days, from, to, Clock::offset(offset).unwrap()).unwrap());
+    let at_noon =
+        |days, from, to, offset| Condition::Time(Window::new(days, from, to, Clock::offset(offset).unwrap()).unwrap());
     let wednesday = [false, false, true, false, false, false, false];
     for (condition, expected) in [
         (at_noon([true; 7], 8 * 60, 18 * 60, 0), "yes"),

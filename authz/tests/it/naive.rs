@@ -268,7 +268,10 @@ fn of_posture(ask: &PostureAsk, draft: &PostureDraft, posture: &Posture) -> Answ
     fn of<T>(report: &Option<Report<T>>, draft: &PostureDraft, holds: impl Fn(&T) -> Option<bool>) -> Answer {
         let Some(report) = report else { return Answer::Unknown };
         let age = NOW.millis() - report.at.millis();
-        if age < -60_000 || age > i64::try_from(draft.max_report_age.as_millis()).unwrap() || report.trust < draft.source {
+        if age < -60_000
+            || age > i64::try_from(draft.max_report_age.as_millis()).unwrap()
+            || report.trust < draft.source
+        {
             return Answer::Unknown;
         }
         match holds(&report.value) {

@@ -73,9 +73,8 @@ fn posture_asks() -> impl Strategy<Value = PostureDraft> {
         subsequence(&OsFamily::ALL, 1..=4).prop_map(PostureAsk::Os),
         version().prop_map(PostureAsk::OsVersionAtLeast),
     ];
-    (prop::collection::vec(ask, 1..3), 1u64..30, select(&SourceTrust::ALL)).prop_map(|(asks, age, source)| {
-        PostureDraft { asks, max_report_age: hours(age), source }
-    })
+    (prop::collection::vec(ask, 1..3), 1u64..30, select(&SourceTrust::ALL))
+        .prop_map(|(asks, age, source)| PostureDraft { asks, max_report_age: hours(age), source })
 }
 
 /// `person`: whether it may ask who somebody is.
@@ -242,30 +241,33 @@ fn facts() -> impl Strategy<Value = Facts<'static>> {
         select(&["/", "/admin", "/admin/users/7", "/administration", ""]),
     );
     (select(&RESOURCES), line, fact(address), identity, fact(groups), proofs, (certificate, country), bound).prop_map(
-        |(resource, (listener, method, path), address, identity, groups, proofs, (certificate, country), bound)| Facts {
-            device: bound.0,
-            posture: bound.1,
-            seen: bound.2,
-            listener,
-            method,
-            path,
-            address,
-            identity,
-            groups,
-            proofs,
-            certificate,
-            country,
-            ..Facts::unknown(NOW, resource)
+        |(resource, (listener, method, path), address, identity, groups, proofs, (certificate, country), bound)| {
+            Facts {
+                device: bound.0,
+                posture: bound.1,
+                seen: bound.2,
+                listener,
+                method,
+                path,
+                address,
+                identity,
+                groups,
+                proofs,
+                certificate,
+                country,
+                ..Facts::unknown(NOW, resource)
+            }
         },
     )
 }
 
 fn devices() -> BoxedStrategy<Fact<Option<Arc<Device>>>> {
     let owner = fact(prop::option::of(select(&["alice", "dana"]).prop_map(Name::from)));
-    let one = (owner, fact(any::<bool>()), subsequence(&["finance", "kiosk"], 0..=2)).prop_map(|(owner, managed, tags)| {
-        let tags: Box<[Name]> = tags.into_iter().map(Name::from).collect();
-        Arc::new(Device { owner, managed, tags, ..Device::new("laptop".into(), "test".into()) })
-    });
+    let one =
+        (owner, fact(any::<bool>()), subsequence(&["finance", "kiosk"], 0..=2)).prop_map(|(owner, managed, tags)| {
+            let tags: Box<[Name]> = tags.into_iter().map(Name::from).collect();
+            Arc::new(Device { owner, managed, tags, ..Device::new("laptop".into(), "test".into()) })
+        });
     fact(prop::option::of(one))
 }
 
