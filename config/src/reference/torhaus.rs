@@ -114,13 +114,16 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         title: "`lookups`: further facts",
-        text: "",
+        text: "The database of countries and the list of devices are data that others write while Torhaus runs: each is read \
+               again within seconds of being replaced. One that is missing or broken stops nothing; its facts are unknown, \
+               and `torhaus status` says so. The form of the list of devices is shown by \
+               [examples/conditional-access/devices.yaml](../examples/conditional-access/devices.yaml).",
         keys: &[
             key("lookups", "mapping", "", "where further facts come from"),
             key("lookups.ldap", "mapping", "", "groups from a directory"),
             key("lookups.headscale", "mapping", "", "devices of the mesh"),
             key("lookups.posture", "mapping", "", "devices and their state"),
-            key("lookups.posture.inventory_file", "file", "required", "the list of devices; read again when it changes, see below"),
+            key("lookups.posture.inventory_file", "file", "required", "the list of devices; see above"),
             key("lookups.posture.trust_domains", "list of names", "the only one", "whose client certificates name our devices: by common name, DNS name or serial number")
                 .because("a partner's authority could name its laptop after one of ours"),
             key("lookups.posture.max_age", "duration", "`24h`", "how old a report may be where a condition does not say; also how long a list counts that could not be read again")
