@@ -6,9 +6,8 @@ use std::fs;
 
 /// Puts keys behind a row of the policy.
 fn row(setup: &mut Setup, resource: &str, more: &str) {
-    let row = format!(
-        "  - {{ resource: {resource}, allow: [authenticated], zones: {{ internal: standard }}, {more} }}\n"
-    );
+    let row =
+        format!("  - {{ resource: {resource}, allow: [authenticated], zones: {{ internal: standard }}, {more} }}\n");
     setup.policy = setup.policy.replace("exceptions:\n", &(row + "exceptions:\n"));
     let up = format!("http://127.0.0.1:{}", setup.echo.port);
     setup.config.push_str(&format!(
@@ -98,7 +97,10 @@ async fn a_device_is_found_by_its_certificate_and_judged_by_the_newest_list() {
     let mut laptop = signed_in(&world, Some("laptop-17")).await;
     assert_eq!(laptop.fetch(url).await.outcome(), (200, "allowed".to_owned()));
     let line = &world.recorded_with(&[("resource", "payslips"), ("verdict", "allow")])[0];
-    assert_eq!((&line["device"]["id"], &line["posture"]["disk_encrypted"]["value"]), (&"laptop-17".into(), &true.into()));
+    assert_eq!(
+        (&line["device"]["id"], &line["posture"]["disk_encrypted"]["value"]),
+        (&"laptop-17".into(), &true.into())
+    );
     assert_eq!(line["posture"]["disk_encrypted"]["source"], "inventory");
     // The list says something else now; then it is broken, and the last good one counts on.
     world.write("devices.yaml", &list.replace("disk_encrypted: true", "disk_encrypted: false"));
