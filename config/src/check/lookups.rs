@@ -8,6 +8,7 @@ use super::{Cx, resolve};
 use crate::at::At;
 use crate::config::{NamedNetwork, PostureLookup};
 use crate::file;
+use crate::inventory::inventory;
 use std::path::PathBuf;
 
 #[derive(Default)]
@@ -42,7 +43,7 @@ pub(crate) fn posture(
     let Some(at) = lookups.and_then(At::get).and_then(|lookups| lookups.posture.as_ref()) else { return Some(nothing) };
     let typed = at.get()?;
     let max_age = positive(typed.max_age.as_ref(), default::POSTURE_MAX_AGE, cx);
-    let inventory_file = typed.inventory_file.as_ref().and_then(|at| data_file(at, "the list of devices", cx));
+    let inventory_file = typed.inventory_file.as_ref().and_then(|at| inventory_file(at, cx));
     if typed.inventory_file.is_none() {
         cx.error(&at.place, "`posture` names no source", "add `inventory_file: devices.yaml`, or remove `posture`");
     }
@@ -71,6 +72,17 @@ pub(crate) fn posture(
         }
     }
     Some(PostureLookup { inventory_file, trust_domains, max_age: max_age? })
+}
+
+fn inventory_file(at: &At<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {
+    let path = data_file(at, "the list of devices", cx)?;
+    if let Ok(text) = std::fs::read_to_string(&path)
+        && let Err(error) = inventory(&text, "")
+    {
+        let message = format!("the list of devices `{}` is not usable: {error}", path.display());
+        cx.warning(&at.place, message, "correct it; until then nobody's device is known");
+    }
+    Some(path)
 }
 
 fn data_file(at: &At<String>, what: &str, cx: &mut Cx<'_>) -> Option<PathBuf> {

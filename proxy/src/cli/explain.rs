@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     #[command(flatten)]
-    device: device::Args,
+    device: device::DeviceArgs,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use torhaus_authz::{Edr, Fact, Facts, OsFamily, OsVersion, Seen, SourceTrust, TestPosture, Why};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct DeviceArgs {
     /// A device of the configured list, by its `id`, with its posture; `none`: one that is in no list. Without it, the
     /// device is the one that --certificate names.
     #[arg(long, value_name = "ID")]
@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 pub fn look_up(
-    args: &Args,
+    args: &DeviceArgs,
     lookups: &Lookups,
     presented: Option<&Option<VerifiedCertificate>>,
     facts: &mut Facts<'_>,
