@@ -204,8 +204,8 @@ impl Entry {
             path: Some(without_query(facts.path).into()),
             zone: Some(decision.zone.clone()),
             listener: Some(facts.listener.into()),
-            address: Some(facts.address.clone()),
-            country: Some(facts.country.clone()),
+            address: Some(facts.address),
+            country: Some(facts.country),
             tier: decision.tier.clone(),
             proofs: ProofNote::of(&facts.proofs),
             certificate: match certificate {
