@@ -1,6 +1,7 @@
 //! Certificates: download (RFC 8555 s7.4.2) and revocation (s7.6), by the account that ordered, by one that has
 //! proved all the names, or by the certificate's own key.
 use super::account::Account;
+use super::csr;
 use super::identifier::Identifier;
 use super::issuer::{By, Issued, Known};
 use super::jwk::Jwk;
@@ -13,7 +14,6 @@ use super::request::{Call, object};
 use super::server::Server;
 use crate::{Reason, Serial};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -158,15 +158,10 @@ fn names(certificate: &X509Certificate<'_>) -> Option<Vec<Identifier>> {
     let names = certificate.subject_alternative_name().ok()??;
     let addresses_and_hosts = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::DNSName(name) => Some(Identifier::parse("dns", name).ok()),
-        GeneralName::IPAddress(bytes) => Some(address(bytes).map(Identifier::Ip)),
+        GeneralName::IPAddress(bytes) => Some(csr::address(bytes).map(Identifier::Ip)),
         _ => None,
     });
     addresses_and_hosts.collect()
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
-    v4.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())
 }
 
 /// Those of RFC 5280 s5.3.1 that a subscriber can mean. Others are the authority's own.

@@ -13,9 +13,9 @@ pub trait Issuer: Send + Sync {
     /// Name and one line about each, or the address of a page (profiles draft s3).
     fn profiles(&self) -> BTreeMap<String, String>;
 
-    /// Reads a CSR. Its own signature has been verified, its key is one the profile allows, and it asks for nothing
-    /// but DNS names and addresses: no CA, no e-mail address, no URI, no extended key usage that the profile lacks.
-    fn check_csr(&self, csr_der: &[u8], profile: &str) -> Result<CheckedCsr, Refused>;
+    /// Is this CSR signed by the key in it, and is that a key the profile allows? The names in it have been compared
+    /// with the order.
+    fn check_csr(&self, csr_der: &[u8], profile: &str) -> Result<(), Refused>;
 
     /// Signs and writes to the ledger; when this returns, both are done. The certificate is built from the profile,
     /// the enrolment and the identifiers; of the CSR only the key counts.
@@ -26,15 +26,6 @@ pub trait Issuer: Send + Sync {
 
     /// Revokes: gate, ledger and CRL. Of two callers, one gets `true`.
     async fn revoke(&self, serial: &Serial, reason: Reason, by: &By, now: OffsetDateTime) -> Result<bool, Unavailable>;
-}
-
-/// What a good CSR says.
-#[derive(Clone, Debug)]
-pub struct CheckedCsr {
-    /// All DNS names and addresses of the SAN extension, and the common name if it is one of these.
-    pub identifiers: Vec<Identifier>,
-    /// The content of `subjectPublicKey`.
-    pub subject_public_key: Vec<u8>,
 }
 
 /// One certificate to be issued.

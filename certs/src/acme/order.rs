@@ -4,6 +4,7 @@ use super::account::Account;
 use super::authorization::{Authorization, Standing};
 use super::certificate::Certificate;
 use super::challenge::ChallengeState;
+use super::csr::Asked;
 use super::identifier::Identifier;
 use super::issuer::{By, Issued, Wanted};
 use super::jws;
@@ -186,7 +187,7 @@ impl Server {
     }
 
     fn check_csr(&self, account: &Account, order: &Order, csr_der: &[u8]) -> Result<(), Problem> {
-        let csr = self.issuer.check_csr(csr_der, &order.profile)?;
+        let csr = Asked::parse(csr_der)?;
         let ordered: BTreeSet<_> = order.identifiers.iter().collect();
         let asked: BTreeSet<_> = csr.identifiers.iter().collect();
         if ordered != asked {
@@ -201,7 +202,7 @@ impl Server {
                 "the CSR has the account's key; use one of its own (RFC 8555 s11.1)",
             ));
         }
-        Ok(())
+        Ok(self.issuer.check_csr(csr_der, &order.profile)?)
     }
 
     /// RFC 9773 s5: a certificate of this account that shares a name. One answer for what is not there and what
