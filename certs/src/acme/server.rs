@@ -143,7 +143,8 @@ impl Server {
             (Some(_), _, _) => Err(Problem::malformed("nothing stands at this path").status(404)),
             (None, _, _) => Err(Problem::malformed("this server has another name than the request says").status(421)),
         };
-        let index = base.filter(|_| route != Some(Route::Directory)).map(|base| format!("{base}/directory"));
+        let is_directory = route == Some(Route::Directory) && outcome.is_ok();
+        let index = base.filter(|_| !is_directory).map(|base| format!("{base}/directory"));
         let wants_nonce = request.method() == Method::POST || route == Some(Route::NewNonce);
         let nonce = wants_nonce.then(|| self.nonces.fresh(now)).and_then(Result::ok);
         let common = Common {

@@ -74,15 +74,16 @@ pub trait Standing: Send + Sync {
 }
 
 impl Enrolment {
-    /// Is this name, wildcard or not, among the granted ones?
+    /// Is this name, wildcard or not, among the granted ones? `*.a.example` is below `a.example`.
     pub fn grants(&self, identifier: &Identifier) -> bool {
-        if identifier.is_wildcard() && !self.wildcards {
+        let wildcard = identifier.is_wildcard();
+        if wildcard && !self.wildcards {
             return false;
         }
         let base = identifier.base();
         self.names.iter().any(|grant| match (grant, &base) {
             (Grant::Exactly(granted), base) => granted == base,
-            (Grant::Below(parent), Identifier::Dns(name)) => name.is_below(parent),
+            (Grant::Below(parent), Identifier::Dns(name)) => name.is_below(parent) || (wildcard && name == parent),
             (Grant::Below(_), Identifier::Ip(_)) => false,
         })
     }

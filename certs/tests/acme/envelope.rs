@@ -1,6 +1,5 @@
 //! Attacks on the envelope: each refused with its RFC 8555 error, whatever stands inside.
 use crate::harness::*;
-use aws_lc_rs::signature::KeyPair as _;
 use http::{Method, Request};
 use serde_json::{Value, json};
 use time::Duration;

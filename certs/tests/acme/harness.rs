@@ -152,13 +152,33 @@ impl Client {
     pub async fn certificate(&self, world: &World, name: &str) -> Certified {
         let order = self.order(world, &[name]).await;
         assert_eq!(order.status(), 201, "{}", order.text());
+        self.take(world, &order, name).await
+    }
+
+    async fn take(&self, world: &World, order: &Reply, name: &str) -> Certified {
         let key = rcgen::KeyPair::generate().unwrap();
-        let reply = self.finalize(world, &order, &csr(&key, &[name])).await;
+        let reply = self.finalize(world, order, &csr(&key, &[name])).await;
         assert_eq!((reply.status(), reply.json()["status"].as_str()), (200, Some("valid")), "{}", reply.text());
         let url = reply.json()["certificate"].as_str().unwrap().to_owned();
         let reply = self.post(world, &url).send().await;
         let (_, pem) = x509_parser::pem::parse_x509_pem(reply.body()).unwrap();
         Certified { order: order.header("location").unwrap(), url, der: pem.contents, key }
+    }
+
+    /// From order to certificate, by http-01.
+    pub async fn proved(&self, world: &World, name: &str) -> Certified {
+        let order = self.order(world, &[name]).await;
+        let authorization = order.json()["authorizations"][0].as_str().unwrap().to_owned();
+        let authorization = self.post(world, &authorization).send().await.json();
+        let challenge =
+            authorization["challenges"].as_array().unwrap().iter().find(|c| c["type"] == "http-01").unwrap();
+        let token = challenge["token"].as_str().unwrap();
+        let shown = format!("{token}.{}", self.key.thumbprint()).into_bytes();
+        let at = (name.to_owned(), format!("/.well-known/acme-challenge/{token}"));
+        world.probe.lock().unwrap().http.insert(at, Ok(shown));
+        let answer = self.post(world, challenge["url"].as_str().unwrap()).json(&json!({})).send().await;
+        assert_eq!(answer.json()["status"], "valid", "{}", answer.text());
+        self.take(world, &order, name).await
     }
 
     pub async fn finalize(&self, world: &World, order: &Reply, csr: &[u8]) -> Reply {

@@ -1,4 +1,10 @@
 //! The ACME server, asked as bytes: what it refuses and with which RFC 8555 error, and the way of a good client.
+mod accounts;
+mod certificates;
 mod envelope;
+mod fuzz;
 mod harness;
+mod instant;
 mod issuer;
+mod listener;
+mod orders;
