@@ -202,8 +202,7 @@ impl Server {
             }
             Changed::NotValid => Err(ended()),
             Changed::KeyTaken(owner) => {
-                let problem = Problem::malformed("an account has this key already").status(409);
-                Err(Problem { location: Some(call.at("account", &owner)), ..problem })
+                Err(Problem::malformed("an account has this key already").status(409).at(call.at("account", &owner)))
             }
         }
     }

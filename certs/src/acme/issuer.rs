@@ -45,7 +45,8 @@ pub struct Issued {
     pub serial: Serial,
     /// Of the leaf.
     pub der: Vec<u8>,
-    /// Leaf first, each signed by the next, the root left out (RFC 8555 s9.1).
+    /// Leaf first, each signed by the next (RFC 8555 s9.1). At least two: certbot refuses a leaf alone. The root
+    /// stands in it only if it signs leaves itself.
     pub chain_pem: String,
     /// The same leaf under other chains, during a rotation.
     pub alternates_pem: Vec<String>,

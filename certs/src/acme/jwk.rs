@@ -68,7 +68,7 @@ impl Jwk {
                 if !RSA_BYTES.contains(&n.len()) || !significant {
                     return Err(bad("RSA keys must have 2,048 to 4,096 bits"));
                 }
-                if !n.last().is_some_and(|byte| byte % 2 == 1) {
+                if n.last().is_none_or(|byte| byte % 2 == 0) {
                     return Err(bad("the RSA modulus is even"));
                 }
                 let odd = e.last().is_some_and(|byte| byte % 2 == 1);

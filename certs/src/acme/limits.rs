@@ -127,6 +127,5 @@ fn limited(limit: Limit, rate: Rate, wait: Duration) -> Problem {
     let seconds = u64::try_from(wait.whole_seconds()).unwrap_or(0).max(1);
     let (name, count, minutes) = (limit.name(), rate.count, rate.window.whole_minutes());
     let detail = format!("too many {name}: {count} in {minutes} minutes; try again in {seconds} seconds");
-    let problem = Problem::new(Kind::RateLimited, detail).help(super::problem::Help::Portal);
-    Problem { retry_after: Some(seconds), ..problem }
+    Problem::new(Kind::RateLimited, detail).help(super::problem::Help::Portal).retry_after(seconds)
 }

@@ -94,7 +94,7 @@ impl Store for Memory {
     async fn enrol(&self, account: Account, kid: &str, now: OffsetDateTime) -> Result<Enrolled, Unavailable> {
         let mut records = self.records();
         if let Some(existing) = records.by_key(&account.thumbprint) {
-            return Ok(Enrolled::KeyExists(existing.clone()));
+            return Ok(Enrolled::KeyExists(Box::new(existing.clone())));
         }
         let Some(eab) = records.open_eab(kid, now) else { return Ok(Enrolled::EabGone) };
         eab.used_by = Some(account.id.clone());

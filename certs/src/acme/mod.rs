@@ -25,6 +25,15 @@
 //! 4. A device is revoked or its owner left: [`Server::withdraw`] with the account's id (from [`Store::accounts`], by
 //!    `enrolment.owner` and `label`). The gate learns of the serials through [`Issuer::revoke`].
 //! 5. Call [`Store::sweep`] every few minutes.
+//!
+//! # What unmodified clients need beyond the RFC
+//!
+//! - certbot: two certificates in the chain ([`Issued::chain_pem`]); an authenticator on the command line, such as
+//!   `--standalone`, that stays unused when orders are born ready.
+//! - lego: `--eab` with `--kid` and `--hmac` on `renew` and `revoke` too, because the directory says that accounts
+//!   need them; used ones do, nothing is sent.
+//! - acme.sh: the words of a bad nonce in `request.rs`, flat challenge objects, HS256.
+//! - all: TLS that they trust, and the URL of the directory under one of [`Config::origins`].
 mod account;
 mod authorization;
 mod certificate;

@@ -93,28 +93,24 @@ pub struct Problem {
     pub status: u16,
     /// For a person: what is wrong and what to do.
     pub detail: String,
-    pub(super) identifier: Option<Identifier>,
-    pub(super) subproblems: Vec<Problem>,
+    /// Seldom there; a box keeps results small.
+    pub(super) more: Box<More>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct More {
+    pub identifier: Option<Identifier>,
+    pub subproblems: Vec<Problem>,
     /// Seconds.
-    pub(super) retry_after: Option<u64>,
-    pub(super) location: Option<String>,
-    pub(super) allow: Option<&'static str>,
-    pub(super) help: Option<Help>,
+    pub retry_after: Option<u64>,
+    pub location: Option<String>,
+    pub allow: Option<&'static str>,
+    pub help: Option<Help>,
 }
 
 impl Problem {
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            status: kind.status(),
-            detail: detail.into(),
-            identifier: None,
-            subproblems: vec![],
-            retry_after: None,
-            location: None,
-            allow: None,
-            help: None,
-        }
+        Self { kind, status: kind.status(), detail: detail.into(), more: Box::default() }
     }
 
     pub fn malformed(detail: impl Into<String>) -> Self {
@@ -130,7 +126,7 @@ impl Problem {
     /// A part that Torhaus depends on did not answer.
     pub fn unavailable(what: &str) -> Self {
         let detail = format!("{what} does not answer at the moment; try again in a while");
-        Self { retry_after: Some(UNAVAILABLE_RETRY_SECONDS), ..Self::new(Kind::ServerInternal, detail).status(503) }
+        Self::new(Kind::ServerInternal, detail).status(503).retry_after(UNAVAILABLE_RETRY_SECONDS)
     }
 
     #[must_use]
@@ -141,13 +137,31 @@ impl Problem {
 
     #[must_use]
     pub(super) fn about(mut self, identifier: &Identifier) -> Self {
-        self.identifier = Some(identifier.clone());
+        self.more.identifier = Some(identifier.clone());
         self
     }
 
     #[must_use]
     pub(super) fn help(mut self, help: Help) -> Self {
-        self.help = Some(help);
+        self.more.help = Some(help);
+        self
+    }
+
+    #[must_use]
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.more.retry_after = Some(seconds);
+        self
+    }
+
+    #[must_use]
+    pub(super) fn at(mut self, location: String) -> Self {
+        self.more.location = Some(location);
+        self
+    }
+
+    #[must_use]
+    pub(super) fn allow(mut self, methods: &'static str) -> Self {
+        self.more.allow = Some(methods);
         self
     }
 
@@ -158,18 +172,20 @@ impl Problem {
         }
         let first = problems.first()?;
         let detail = format!("{} of the identifiers were refused: {}, ...", problems.len(), first.detail);
-        Some(Self { subproblems: problems.clone(), ..Self::new(first.kind, detail) })
+        let mut all = Self::new(first.kind, detail);
+        all.more.subproblems = problems;
+        Some(all)
     }
 
     /// The document, `status` included.
     pub(super) fn document(&self) -> Value {
         let mut document = json!({"type": self.kind.urn(), "detail": self.detail, "status": self.status});
         let Some(members) = document.as_object_mut() else { return document };
-        if let Some(identifier) = &self.identifier {
+        if let Some(identifier) = &self.more.identifier {
             members.insert("identifier".into(), identifier.to_json());
         }
-        if !self.subproblems.is_empty() {
-            members.insert("subproblems".into(), self.subproblems.iter().map(Self::document).collect());
+        if !self.more.subproblems.is_empty() {
+            members.insert("subproblems".into(), self.more.subproblems.iter().map(Self::document).collect());
         }
         if self.kind == Kind::BadSignatureAlgorithm {
             members.insert("algorithms".into(), super::jwk::ALGORITHMS.into());

@@ -76,7 +76,7 @@ impl Reply {
 
     pub fn problem(problem: &Problem, common: &Common<'_>) -> Self {
         let mut document = problem.document();
-        let (target, relation) = match problem.help {
+        let (target, relation) = match problem.more.help {
             Some(Help::Terms) => (common.terms, "terms-of-service"),
             Some(Help::Portal) => (common.portal, "help"),
             None => (None, "help"),
@@ -90,9 +90,9 @@ impl Reply {
             }
         }
         reply.body = Body::Problem(document);
-        reply.location.clone_from(&problem.location);
-        reply.retry_after = problem.retry_after;
-        reply.allow = problem.allow;
+        reply.location.clone_from(&problem.more.location);
+        reply.retry_after = problem.more.retry_after;
+        reply.allow = problem.more.allow;
         reply
     }
 

@@ -175,8 +175,9 @@ impl Server {
     ) -> Result<Reply, Problem> {
         let method = request.method();
         if !route.allows(method) {
-            let problem = Problem::malformed(format!("this path takes {} only", route.allow())).status(405);
-            return Err(Problem { allow: Some(route.allow()), ..problem });
+            return Err(Problem::malformed(format!("this path takes {} only", route.allow()))
+                .status(405)
+                .allow(route.allow()));
         }
         // A signed URL has no query, and none of ours needs one.
         if request.uri().query().is_some() {

@@ -71,7 +71,7 @@ pub trait Store: Send + Sync {
 pub enum Enrolled {
     Created,
     /// Another account has this key; nothing was used up.
-    KeyExists(Account),
+    KeyExists(Box<Account>),
     /// Used, revoked, expired or unknown by now.
     EabGone,
 }

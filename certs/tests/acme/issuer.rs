@@ -11,6 +11,8 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
 pub struct TestIssuer {
+    /// PEM.
+    root: String,
     signer: Signer<'static, KeyPair>,
     pub ledger: Mutex<HashMap<Serial, Entry>>,
     /// Signs nothing until a permit is there, if set.
@@ -31,9 +33,10 @@ impl TestIssuer {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let key = KeyPair::generate().unwrap();
+        let root = params.self_signed(&key).unwrap().pem();
         let signer = Signer::new(params, key);
         let (down, renew_now) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { signer, ledger: Mutex::default(), gate: Mutex::default(), down, renew_now }
+        Self { root, signer, ledger: Mutex::default(), gate: Mutex::default(), down, renew_now }
     }
 
     pub fn live(&self) -> usize {
@@ -90,8 +93,8 @@ impl Issuer for TestIssuer {
         Ok(Issued {
             serial,
             der,
-            chain_pem: certificate.pem().replace("\r\n", "\n"),
-            alternates_pem: vec![format!("{}# other chain\n", certificate.pem().replace("\r\n", "\n"))],
+            chain_pem: format!("{}{}", certificate.pem(), self.root).replace("\r\n", "\n"),
+            alternates_pem: vec![format!("{}# other chain\n{}", certificate.pem(), self.root).replace("\r\n", "\n")],
             not_before: params.not_before,
             not_after: params.not_after,
         })
