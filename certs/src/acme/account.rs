@@ -137,6 +137,10 @@ impl Server {
     /// Signing in again gives a device thirty more days without a new account key.
     async fn renew_enrolment(&self, account: Account, binding: &Binding, call: &Call) -> Result<Account, Problem> {
         let found = self.store.eab(&binding.kid).await?;
+        if found.as_ref().is_some_and(|eab| eab.used_by.as_ref() == Some(&account.id)) {
+            // An older key of its own, still in the client's configuration.
+            return Ok(account);
+        }
         let good = binding.is_made_with(found.as_ref(), call.now);
         let same_owner = |enrolment: &Enrolment| enrolment.owner == account.enrolment.owner;
         let eab = found.filter(|eab| good && same_owner(&eab.enrolment)).ok_or_else(eab::refused)?;

@@ -14,7 +14,7 @@
 //!
 //! # For whoever serves it
 //!
-//! 1. Implement [`Store`] (test it with the same cases as [`Memory`]), [`Issuer`], [`Standing`] and [`Probe`]; build
+//! 1. Implement [`Store`] ([`Memory`] is what each step means; an [`EabKey`] is a secret, so seal it), [`Issuer`], [`Standing`] and [`Probe`]; build
 //!    one [`Server`] per process. [`Nonces::alone`] for one process, [`Nonces::shared`] with a key from the store for
 //!    replicas.
 //! 2. Send every request whose path begins with [`Config::path`] to [`Server::handle`], over TLS only, with a body of

@@ -183,7 +183,9 @@ async fn of_many_accounts_that_claim_one_eab_key_one_gets_it() {
 #[tokio::test]
 async fn signing_in_again_renews_the_enrolment_of_the_same_owner() {
     let world = World::new();
-    let alice = world.client(laptop("alice")).await;
+    let (key, first) = (Key::new(), world.eab(laptop("alice")).await);
+    let made = world.new_account(&key, &first).await;
+    let alice = Client { kid: made.header("location").unwrap(), key };
     world.later(Duration::days(31));
     let over = alice.order(&world, &[&laptop_name("alice")]).await;
     over.is("over", 403, "userActionRequired", "sign in and enrol again");
@@ -197,6 +199,7 @@ async fn signing_in_again_renews_the_enrolment_of_the_same_owner() {
     longer.until = world.now() + Duration::days(30);
     let renewed = world.new_account(&alice.key, &world.eab(longer).await).await;
     assert_eq!((renewed.status(), renewed.header("location")), (200, Some(alice.kid.clone())));
+    assert_eq!(world.new_account(&alice.key, &first).await.status(), 200, "its own first key changes nothing");
     assert_eq!(alice.order(&world, &[&laptop_name("alice")]).await.status(), 201);
 }
 
