@@ -55,6 +55,7 @@ async fn names_that_are_not_ones_own_or_misspelt_are_refused() {
         "alice.clients.corp.example",
         "x.nb.alice.clients.corp.example",
         "*.alice.clients.corp.example",
+        "*.nb.alice.clients.corp.example",
         "nb.alice.clients.corp.example.evil.example",
         "xn--nb-kva.alice.clients.corp.example",
         "10.0.0.1",
