@@ -4,7 +4,7 @@
 //! http::Request --Server::handle(now)--> http::Response        pure: no sockets, no runtime, no clock
 //!      request.rs  whose signature? a replay?                  Store     what is remembered, atomic steps
 //!      account.rs order.rs authorization.rs challenge.rs       Issuer    CSR, signature, ledger, revocation
-//!      certificate.rs renewal.rs                               Standing  may the owner have one now?
+//!      finalize.rs certificate.rs renewal.rs                   Standing  may the owner have one now?
 //!                                                              Probe     what the network shows
 //! ```
 //!
@@ -40,6 +40,7 @@ mod certificate;
 mod challenge;
 mod csr;
 mod eab;
+mod finalize;
 mod identifier;
 mod issuer;
 mod jwk;

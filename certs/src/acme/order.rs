@@ -1,23 +1,16 @@
-//! Orders (RFC 8555 s7.1.3, s7.4) and their end: finalize. An order is what the client asked for, checked against its
-//! account's enrolment at both ends of its life.
+//! Orders (RFC 8555 s7.1.3, s7.4): what the client asked for, checked against its account's enrolment.
 use super::account::Account;
 use super::authorization::{Authorization, Standing};
-use super::certificate::Certificate;
 use super::challenge::ChallengeState;
-use super::csr::Asked;
 use super::identifier::Identifier;
-use super::issuer::{By, Issued, Wanted};
-use super::jws;
 use super::limits::Limit;
 use super::problem::{Help, Kind, Problem};
 use super::reply::Reply;
 use super::request::{Call, object};
 use super::server::Server;
 use super::standing::{Answer, Enrolment};
-use crate::Reason;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
 use time::{Duration, OffsetDateTime};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +48,7 @@ pub enum OrderState {
 
 /// What the client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Status {
+pub(super) enum Status {
     Pending,
     Ready,
     Processing,
@@ -77,11 +70,6 @@ struct NewOrder {
 struct Wish {
     r#type: String,
     value: String,
-}
-
-#[derive(Deserialize)]
-struct Finalize {
-    csr: String,
 }
 
 /// Long enough to set DNS records by hand.
@@ -133,78 +121,6 @@ impl Server {
         Ok(order_reply(&order, &status, call))
     }
 
-    /// RFC 8555 s7.4. Answers when the certificate is there: clients need not poll.
-    pub(super) async fn finalize(&self, call: &Call, account: &Account, id: &str) -> Result<Reply, Problem> {
-        let order = self.own_order(account, id).await?;
-        if self.status(&order, call.now).await? != Status::Ready {
-            return Err(not_ready());
-        }
-        self.limits.count(Limit::Finalizes, &account.id, call.now)?;
-        let wanted: Finalize = object(&call.payload)?;
-        let csr_der = jws::decode(&wanted.csr, "csr")?;
-        // Both may have changed since the order was made.
-        self.must_grant(&account.enrolment, &order.identifiers)?;
-        self.profile(&account.enrolment, Some(&order.profile))?;
-        self.check_csr(account, &order, &csr_der)?;
-        self.must_stand(&account.enrolment, call.now).await?;
-
-        let since = call.now.unix_timestamp();
-        let processing = OrderState::Processing { since, attempt: super::random_id()? };
-        if !self.store.move_order(&order.id, &OrderState::Open, processing.clone()).await? {
-            return Err(not_ready());
-        }
-        let wanted = Wanted {
-            account: &account.id,
-            order: &order.id,
-            enrolment: &account.enrolment,
-            profile: &order.profile,
-            identifiers: &order.identifiers,
-            csr_der: &csr_der,
-        };
-        let issued = match self.issuer.issue(&wanted, call.now).await {
-            Ok(issued) => issued,
-            Err(refused) => {
-                // Nothing was signed: the client may try again with this order.
-                self.store.move_order(&order.id, &processing, OrderState::Open).await?;
-                return Err(refused.into());
-            }
-        };
-        let certificate = Certificate::new(&order, &issued)?;
-        let status = Status::Valid { certificate: certificate.id.clone() };
-        if !self.store.complete(certificate, &processing).await? {
-            return Err(self.take_back(&issued, call.now).await);
-        }
-        Ok(order_reply(&order, &status, call))
-    }
-
-    /// The account ended, or the order was given up, while the certificate was being signed.
-    async fn take_back(&self, issued: &Issued, now: OffsetDateTime) -> Problem {
-        let by = By::Server("the account ended while the certificate was being signed".into());
-        match self.issuer.revoke(&issued.serial, Reason::CessationOfOperation, &by, now).await {
-            Ok(_) => Problem::new(Kind::Unauthorized, "the account ended while the certificate was being signed"),
-            Err(unavailable) => unavailable.into(),
-        }
-    }
-
-    fn check_csr(&self, account: &Account, order: &Order, csr_der: &[u8]) -> Result<(), Problem> {
-        let csr = Asked::parse(csr_der)?;
-        let ordered: BTreeSet<_> = order.identifiers.iter().collect();
-        let asked: BTreeSet<_> = csr.identifiers.iter().collect();
-        if ordered != asked {
-            let list =
-                |names: &BTreeSet<&Identifier>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let (asked, ordered) = (list(&asked), list(&ordered));
-            return Err(Problem::new(Kind::BadCsr, format!("the CSR names `{asked}`, the order `{ordered}`")));
-        }
-        if csr.subject_public_key == account.key.subject_public_key() {
-            return Err(Problem::new(
-                Kind::BadCsr,
-                "the CSR has the account's key; use one of its own (RFC 8555 s11.1)",
-            ));
-        }
-        Ok(self.issuer.check_csr(csr_der, &order.profile)?)
-    }
-
     /// RFC 9773 s5: a certificate of this account that shares a name. One answer for what is not there and what
     /// belongs to others.
     async fn must_be_replaceable(
@@ -223,7 +139,7 @@ impl Server {
         }
     }
 
-    fn must_grant(&self, enrolment: &Enrolment, identifiers: &[Identifier]) -> Result<(), Problem> {
+    pub(super) fn must_grant(&self, enrolment: &Enrolment, identifiers: &[Identifier]) -> Result<(), Problem> {
         let refused = |name: &&Identifier| {
             // The client zone belongs to enrolled devices. A challenge answered there proves nothing.
             let of_devices = matches!((&self.config.client_zone, name.base()),
@@ -238,7 +154,7 @@ impl Server {
     }
 
     /// The profile of an order: the enrolment's, which the client may name.
-    fn profile(&self, enrolment: &Enrolment, wanted: Option<&str>) -> Result<String, Problem> {
+    pub(super) fn profile(&self, enrolment: &Enrolment, wanted: Option<&str>) -> Result<String, Problem> {
         let known = self.issuer.profiles().contains_key(&enrolment.profile);
         if known && wanted.is_none_or(|wanted| wanted == enrolment.profile) {
             return Ok(enrolment.profile.clone());
@@ -261,12 +177,12 @@ impl Server {
         }
     }
 
-    async fn own_order(&self, account: &Account, id: &str) -> Result<Order, Problem> {
+    pub(super) async fn own_order(&self, account: &Account, id: &str) -> Result<Order, Problem> {
         let found = self.store.order(id).await?;
         found.filter(|found| found.account == account.id).ok_or_else(|| Problem::not_yours("order"))
     }
 
-    async fn status(&self, order: &Order, now: OffsetDateTime) -> Result<Status, Problem> {
+    pub(super) async fn status(&self, order: &Order, now: OffsetDateTime) -> Result<Status, Problem> {
         match &order.state {
             OrderState::Valid { certificate } => Ok(Status::Valid { certificate: certificate.clone() }),
             OrderState::Invalid { problem } => Ok(Status::Invalid { problem: problem.clone() }),
@@ -364,13 +280,9 @@ impl Order {
     }
 }
 
-fn order_reply(order: &Order, status: &Status, call: &Call) -> Reply {
+pub(super) fn order_reply(order: &Order, status: &Status, call: &Call) -> Reply {
     let reply = Reply::json(order.document(status, call)).at(call.at("order", &order.id));
     if *status == Status::Processing { reply.retry_after(1) } else { reply }
-}
-
-fn not_ready() -> Problem {
-    Problem::new(Kind::OrderNotReady, "the order is not ready to be finalized")
 }
 
 /// RFC 3339 times of clients have no fractions.

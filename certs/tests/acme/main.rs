@@ -7,7 +7,9 @@
 )]
 mod accounts;
 mod certificates;
+mod challenges;
 mod envelope;
+mod finalize;
 mod fuzz;
 mod harness;
 mod instant;
