@@ -13,6 +13,7 @@ use crate::login::renewal::Renewals;
 use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
 use crate::login::session::{SessionStore as _, Which};
+use crate::login::attempts::Attempts;
 use crate::login::sign_in::used_logins;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::reload::Reloader;
@@ -182,6 +183,7 @@ fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Res
         told: Told::new(assertions),
         sealer,
         used_logins: used_logins(),
+        attempts: Attempts::default(),
         metrics,
         route_metrics: RouteHandles::default(),
         access,

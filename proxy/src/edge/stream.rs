@@ -1,6 +1,8 @@
-//! The stream that the engine reads and writes: TLS or plain, with what is known of the connection, and a way to
-//! cut it from outside.
+//! The stream that the engine reads and writes: TLS or plain, with what is known of the connection, a way to cut it
+//! from outside, and an eye on what the engine lets a client do.
 use crate::edge::connection::ConnectionInfo;
+use crate::edge::control_frames::ControlFrames;
+use crate::edge::pace::{HeadBounds, HeadWatch, Over};
 use futures::task::AtomicWaker;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
@@ -16,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -53,7 +56,12 @@ impl fmt::Debug for Cutter {
 #[derive(Debug)]
 pub struct GateStream {
     io: Transport,
-    cutter: Cutter,
+    info: Arc<ConnectionInfo>,
+    watch: HeadWatch,
+    /// On HTTP/2 only.
+    control: Option<ControlFrames>,
+    /// What is still to be said before the connection ends.
+    last_words: Option<&'static [u8]>,
     ssl: Option<Arc<SslDigest>>,
     /// Carries `Arc<ConnectionInfo>` to the request hooks, on h1 and h2 alike.
     carrier: Arc<ProxyDigest>,
@@ -68,32 +76,75 @@ enum Transport {
 }
 
 impl GateStream {
-    pub fn tls(stream: TlsStream<TcpStream>, info: Arc<ConnectionInfo>) -> io::Result<Self> {
+    pub fn tls(stream: TlsStream<TcpStream>, info: Arc<ConnectionInfo>, bounds: HeadBounds) -> io::Result<Self> {
         // Only its presence matters to the engine (it never offers h2c on TLS); what the gate reads is in `info`.
         let ssl = Arc::new(SslDigest::new("", "", None, None, Vec::new()));
-        Self::new(Transport::Tls(Box::new(stream)), Some(ssl), info)
+        Self::new(Transport::Tls(Box::new(stream)), Some(ssl), info, bounds)
     }
 
-    pub fn plain(stream: TcpStream, info: Arc<ConnectionInfo>) -> io::Result<Self> {
-        Self::new(Transport::Plain(stream), None, info)
+    pub fn plain(stream: TcpStream, info: Arc<ConnectionInfo>, bounds: HeadBounds) -> io::Result<Self> {
+        Self::new(Transport::Plain(stream), None, info, bounds)
     }
 
-    fn new(io: Transport, ssl: Option<Arc<SslDigest>>, info: Arc<ConnectionInfo>) -> io::Result<Self> {
-        let cutter = info.cutter.clone();
+    fn new(
+        io: Transport,
+        ssl: Option<Arc<SslDigest>>,
+        info: Arc<ConnectionInfo>,
+        bounds: HeadBounds,
+    ) -> io::Result<Self> {
+        let h2 = matches!(&io, Transport::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"));
         let placeholder = ResponseHeader::build(200, None).map_err(io::Error::other)?;
-        let carrier = Arc::new(ProxyDigest::new(Box::new(placeholder), Some(Box::new(info))));
+        let carrier = Arc::new(ProxyDigest::new(Box::new(placeholder), Some(Box::new(info.clone()))));
         let socket = Arc::new(SocketDigest::from_raw_fd(io.socket().as_raw_fd()));
-        Ok(Self { io, cutter, ssl, carrier, timing: TimingDigest::default(), socket })
+        Ok(Self {
+            io,
+            watch: HeadWatch::new(bounds, h2),
+            control: h2.then(|| ControlFrames::new(Instant::now())),
+            last_words: None,
+            info,
+            ssl,
+            carrier,
+            timing: TimingDigest::default(),
+            socket,
+        })
     }
 
     /// An error if the connection was cut, else whoever polls will be woken when it is.
     fn check_cut(&self, waker: &AtomicWaker, cx: &Context<'_>) -> io::Result<()> {
-        if self.cutter.is_cut() {
+        if self.info.cutter.is_cut() {
             return Err(cut_error());
         }
         waker.register(cx.waker());
         // Cut between the check and the registration: nobody would wake us.
-        if self.cutter.is_cut() { Err(cut_error()) } else { Ok(()) }
+        if self.info.cutter.is_cut() { Err(cut_error()) } else { Ok(()) }
+    }
+
+    /// Ends the connection for what its client does: with a last word on HTTP/1.1, by closing on HTTP/2.
+    fn end(&mut self, why: Over, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.last_words = Some(if self.control.is_some() { b"" } else { why.last_words() });
+        self.poll_end(cx)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(words) = self.last_words.filter(|words| !words.is_empty()) {
+            let said = match &mut self.io {
+                Transport::Tls(stream) => ready!(Pin::new(stream).poll_write(cx, words)),
+                Transport::Plain(stream) => ready!(Pin::new(stream).poll_write(cx, words)),
+            }?;
+            self.last_words = words.get(said..);
+        }
+        match &mut self.io {
+            Transport::Tls(stream) => ready!(Pin::new(stream).poll_flush(cx))?,
+            Transport::Plain(stream) => ready!(Pin::new(stream).poll_flush(cx))?,
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "over a bound of the gate")))
+    }
+
+    fn poll_io(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
     }
 }
 
@@ -112,15 +163,36 @@ impl Transport {
 
 impl AsyncRead for GateStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.cutter.is_cut() {
+        let this = &mut *self;
+        if this.info.cutter.is_cut() {
             return Poll::Ready(Err(cut_error()));
         }
-        let polled = match &mut self.io {
-            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
-        if polled.is_pending() {
-            self.check_cut(&self.cutter.0.reader, cx)?;
+        if this.last_words.is_some() {
+            return this.poll_end(cx);
+        }
+        if let Err(why) = this.watch.before(&this.info.progress) {
+            return this.end(why, cx);
+        }
+        let filled = buf.filled().len();
+        let polled = this.poll_io(cx, buf);
+        match &polled {
+            Poll::Ready(Ok(())) => {
+                let came = buf.filled().get(filled..).unwrap_or_default();
+                this.watch.came(&this.info.progress, came.len());
+                if let Some(control) = &mut this.control
+                    && control.see(came, Instant::now()).is_err()
+                {
+                    this.watch.count("too many control frames");
+                    return Poll::Ready(Err(cut_error()));
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                this.check_cut(&this.info.cutter.0.reader, cx)?;
+                if let Err(why) = this.watch.waiting(&this.info.progress, cx) {
+                    return this.end(why, cx);
+                }
+            }
         }
         polled
     }
@@ -128,7 +200,7 @@ impl AsyncRead for GateStream {
 
 impl AsyncWrite for GateStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.cutter.is_cut() {
+        if self.info.cutter.is_cut() {
             return Poll::Ready(Err(cut_error()));
         }
         let polled = match &mut self.io {
@@ -136,13 +208,13 @@ impl AsyncWrite for GateStream {
             Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
         };
         if polled.is_pending() {
-            self.check_cut(&self.cutter.0.writer, cx)?;
+            self.check_cut(&self.info.cutter.0.writer, cx)?;
         }
         polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.cutter.is_cut() {
+        if self.info.cutter.is_cut() {
             return Poll::Ready(Err(cut_error()));
         }
         let polled = match &mut self.io {
@@ -150,7 +222,7 @@ impl AsyncWrite for GateStream {
             Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
         };
         if polled.is_pending() {
-            self.check_cut(&self.cutter.0.writer, cx)?;
+            self.check_cut(&self.info.cutter.0.writer, cx)?;
         }
         polled
     }
@@ -170,7 +242,7 @@ impl AsyncWrite for GateStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.cutter.is_cut() {
+        if self.info.cutter.is_cut() {
             return Poll::Ready(Err(cut_error()));
         }
         let polled = match &mut self.io {
@@ -178,7 +250,7 @@ impl AsyncWrite for GateStream {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         if polled.is_pending() {
-            self.check_cut(&self.cutter.0.writer, cx)?;
+            self.check_cut(&self.info.cutter.0.writer, cx)?;
         }
         polled
     }
