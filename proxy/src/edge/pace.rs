@@ -3,12 +3,14 @@
 //!
 //! Never looks at what the bytes say: the engine tells when a head was read whole.
 use crate::metrics::ListenerMetrics;
+use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
+use torhaus_authz::{Language, Reason};
 
 /// What a request line may add to the headers: the longest target and the words around it.
 const REQUEST_LINE: usize = crate::request::MAX_TARGET + 64;
@@ -57,14 +59,20 @@ pub enum Over {
 
 impl Over {
     /// What an HTTP/1.1 client is told: the engine has no request yet that it could answer.
-    pub fn last_words(self) -> &'static [u8] {
-        match self {
-            Self::Silent => b"",
-            Self::TooSlow => b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-            Self::TooLarge => {
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-            }
-        }
+    pub fn last_words(self) -> Bytes {
+        let reason = match self {
+            Self::Silent => return Bytes::new(),
+            Self::TooSlow => Reason::RequestTooSlow,
+            Self::TooLarge => Reason::HeaderTooLarge,
+        };
+        let (status, title) = (reason.status(), reason.words(Language::English).sentence);
+        let body = format!("{{\"type\":\"urn:torhaus:reason:{reason}\",\"title\":\"{title}\",\"status\":{status}}}");
+        let head = format!(
+            "HTTP/1.1 {status} Refused\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        (head + &body).into()
     }
 
     pub fn cause(self) -> &'static str {

@@ -3,6 +3,7 @@
 use crate::edge::connection::ConnectionInfo;
 use crate::edge::control_frames::ControlFrames;
 use crate::edge::pace::{HeadBounds, HeadWatch, Over};
+use bytes::{Buf as _, Bytes};
 use futures::task::AtomicWaker;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
@@ -18,9 +19,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 /// Cuts a connection: whoever waits to read or write on it wakes up with an error.
@@ -60,8 +62,8 @@ pub struct GateStream {
     watch: HeadWatch,
     /// On HTTP/2 only.
     control: Option<ControlFrames>,
-    /// What is still to be said before the connection ends.
-    last_words: Option<&'static [u8]>,
+    /// On its way to the end.
+    farewell: Option<Farewell>,
     ssl: Option<Arc<SslDigest>>,
     /// Carries `Arc<ConnectionInfo>` to the request hooks, on h1 and h2 alike.
     carrier: Arc<ProxyDigest>,
@@ -100,7 +102,7 @@ impl GateStream {
             io,
             watch: HeadWatch::new(bounds, h2),
             control: h2.then(|| ControlFrames::new(Instant::now())),
-            last_words: None,
+            farewell: None,
             info,
             ssl,
             carrier,
@@ -121,23 +123,41 @@ impl GateStream {
 
     /// Ends the connection for what its client does: with a last word on HTTP/1.1, by closing on HTTP/2.
     fn end(&mut self, why: Over, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.last_words = Some(if self.control.is_some() { b"" } else { why.last_words() });
-        self.poll_end(cx)
+        let words = if self.control.is_some() { Bytes::new() } else { why.last_words() };
+        self.farewell = Some(Farewell { words, closed: false, unread: 0, until: Box::pin(tokio::time::sleep(LINGER)) });
+        self.poll_farewell(cx)
     }
 
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(words) = self.last_words.filter(|words| !words.is_empty()) {
-            let said = match &mut self.io {
-                Transport::Tls(stream) => ready!(Pin::new(stream).poll_write(cx, words)),
-                Transport::Plain(stream) => ready!(Pin::new(stream).poll_write(cx, words)),
-            }?;
-            self.last_words = words.get(said..);
+    /// Says the last words, closes our side, and takes what is still coming: a client that is reset while it sends never
+    /// reads them.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(farewell) = &mut self.farewell else { return Poll::Ready(Err(over_error())) };
+        if farewell.until.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(over_error()));
         }
-        match &mut self.io {
-            Transport::Tls(stream) => ready!(Pin::new(stream).poll_flush(cx))?,
-            Transport::Plain(stream) => ready!(Pin::new(stream).poll_flush(cx))?,
+        let mut io: Pin<&mut dyn Wire> = match &mut self.io {
+            Transport::Tls(stream) => Pin::new(stream.as_mut()),
+            Transport::Plain(stream) => Pin::new(stream),
+        };
+        while !farewell.words.is_empty() {
+            let said = ready!(io.as_mut().poll_write(cx, &farewell.words))?;
+            farewell.words.advance(said);
         }
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "over a bound of the gate")))
+        if !farewell.closed {
+            ready!(io.as_mut().poll_flush(cx))?;
+            ready!(io.as_mut().poll_shutdown(cx))?;
+            farewell.closed = true;
+        }
+        let mut scrap = [0u8; 2048];
+        while farewell.unread < LINGER_BYTES {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            ready!(io.as_mut().poll_read(cx, &mut scrap))?;
+            if scrap.filled().is_empty() {
+                break;
+            }
+            farewell.unread += scrap.filled().len();
+        }
+        Poll::Ready(Err(over_error()))
     }
 
     fn poll_io(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -146,6 +166,26 @@ impl GateStream {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
+}
+
+/// How long, and how much of what it still sends, a client that is over a bound may take to read why.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A connection that ends for what its client did.
+#[derive(Debug)]
+struct Farewell {
+    words: Bytes,
+    closed: bool,
+    unread: usize,
+    until: Pin<Box<Sleep>>,
+}
+
+trait Wire: AsyncRead + AsyncWrite {}
+impl<T: AsyncRead + AsyncWrite> Wire for T {}
+
+fn over_error() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "over a bound of the gate")
 }
 
 fn cut_error() -> io::Error {
@@ -167,8 +207,8 @@ impl AsyncRead for GateStream {
         if this.info.cutter.is_cut() {
             return Poll::Ready(Err(cut_error()));
         }
-        if this.last_words.is_some() {
-            return this.poll_end(cx);
+        if this.farewell.is_some() {
+            return this.poll_farewell(cx);
         }
         if let Err(why) = this.watch.before(&this.info.progress) {
             return this.end(why, cx);

@@ -4,7 +4,7 @@ pub mod places;
 use crate::identify::Caller;
 use crate::request::Request;
 use crate::snapshot::Snapshot;
-use torhaus_authz::{Fact, Facts, Timestamp};
+use torhaus_authz::{Fact, Facts, Timestamp, Why};
 use torhaus_config::Route;
 
 /// All facts of a request. What is held in memory is always gathered, needed by the row or not, so that a replay can
@@ -26,7 +26,7 @@ pub fn about<'a>(snapshot: &Snapshot, request: &Request<'a>, caller: &Caller, no
         method: request.method.as_str(),
         path: request.path,
         listener: &request.connection.listener,
-        address: Fact::Known(address),
+        address: if address.is_unspecified() { Fact::Unknown(Why::NotGiven) } else { Fact::Known(address) },
         identity: caller.identity.clone(),
         groups: caller.groups.clone(),
         proofs: caller.proofs.clone(),
