@@ -135,10 +135,11 @@ impl GateStream {
         if farewell.until.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(over_error()));
         }
-        let mut io: Pin<&mut dyn Wire> = match &mut self.io {
-            Transport::Tls(stream) => Pin::new(stream.as_mut()),
-            Transport::Plain(stream) => Pin::new(stream),
+        let io: &mut dyn Wire = match &mut self.io {
+            Transport::Tls(stream) => &mut **stream,
+            Transport::Plain(stream) => stream,
         };
+        let mut io = Pin::new(io);
         while !farewell.words.is_empty() {
             let said = ready!(io.as_mut().poll_write(cx, &farewell.words))?;
             farewell.words.advance(said);
@@ -181,8 +182,8 @@ struct Farewell {
     until: Pin<Box<Sleep>>,
 }
 
-trait Wire: AsyncRead + AsyncWrite {}
-impl<T: AsyncRead + AsyncWrite> Wire for T {}
+trait Wire: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 fn over_error() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "over a bound of the gate")
