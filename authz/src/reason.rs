@@ -364,10 +364,7 @@ impl Reason {
                 "request_too_slow",
                 408,
                 ("The request took too long to arrive.", "Check your connection and send it again."),
-                (
-                    "Die Anfrage ist zu langsam eingetroffen.",
-                    "Prüfen Sie Ihre Verbindung und senden Sie sie erneut.",
-                ),
+                ("Die Anfrage ist zu langsam eingetroffen.", "Prüfen Sie Ihre Verbindung und senden Sie sie erneut."),
             ),
             Self::RateLimited => entry(
                 "rate_limited",

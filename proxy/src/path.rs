@@ -142,7 +142,11 @@ fn resolve(path: &str) -> Result<String, InvalidPath> {
         match segment {
             "" | "." => {}
             ".." => {
-                segments.pop().ok_or(InvalidPath::AboveRoot)?;
+                let left = segments.pop().ok_or(InvalidPath::AboveRoot)?;
+                // Whoever takes `%2F` for a slash would leave another folder.
+                if has_encoded_slash(left) {
+                    return Err(InvalidPath::Encoding);
+                }
             }
             _ => segments.push(segment),
         }
@@ -219,9 +223,9 @@ mod tests {
     #[test]
     fn an_encoded_slash_is_kept_only_where_it_is_asked_for() {
         let kept = |path: &str| canonical_with_slashes(path).map(Cow::into_owned);
-        assert_eq!(kept("/%61/b%2fc/../d").as_deref(), Ok("/a/d"));
+        assert_eq!(kept("/%61/x/../b%2fc").as_deref(), Ok("/a/b%2Fc"));
         assert_eq!(kept("/@scope%2fname").as_deref(), Ok("/@scope%2Fname"));
-        for wrong in ["/a%5cb", "/a%252fb", "/a%3bb", "/a%00", "/..%2f/../.."] {
+        for wrong in ["/a%5cb", "/a%252fb", "/a%3bb", "/a%00", "/..%2f/../..", "/admin/%2f/..", "/a/b%2fc/../d"] {
             assert!(kept(wrong).is_err(), "{wrong}");
         }
         assert_eq!(slashes_decoded("/@scope%2Fname").as_deref(), Ok("/@scope/name"));

@@ -182,6 +182,10 @@ pub fn read(
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err(Malformed::Method);
     }
+    // HTTP/2 may name any scheme (`:scheme`); what is behind us is told that it is https.
+    if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "https" | "http")) {
+        return Err(Malformed::Target);
+    }
     if uri.path().len() + uri.query().map_or(0, str::len) > MAX_TARGET {
         return Err(Malformed::TargetTooLong);
     }

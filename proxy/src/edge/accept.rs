@@ -200,7 +200,8 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         // A response's head and tail are separate writes; waiting for acknowledgements in between costs 40 ms.
         let _ = stream.set_nodelay(true);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let ready = tokio::time::timeout(settings.handshake_timeout, self.prepare(listener, stream, peer, &settings, metrics));
+        let ready =
+            tokio::time::timeout(settings.handshake_timeout, self.prepare(listener, stream, peer, &settings, metrics));
         match ready.await {
             Ok(Ok((stream, _share))) => {
                 drop(settings);

@@ -54,7 +54,7 @@ fn outcome(received: &[u8]) -> (u16, String) {
 
 #[tokio::test]
 async fn a_head_that_comes_too_slowly_is_408() {
-    let world = gate_with("header_timeout: 1s").await;
+    let world = gate_with("header_timeout: 3s").await;
     let tls = world.tls(None, &["http/1.1"]);
     let slow = (408, "request_too_slow".to_owned());
     for begun in ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: status.test\r\nX-A: ", "\r\n"] {
@@ -83,7 +83,8 @@ async fn a_head_that_comes_too_slowly_is_408() {
 async fn a_connection_that_asks_for_nothing_is_closed() {
     let world = gate_with("header_timeout: 1s").await;
     for (n, alpn) in ["http/1.1", "h2"].iter().enumerate() {
-        let mut stream = handshake(world.address(Door::Inside), "status.test", &world.tls(None, &[alpn])).await.unwrap();
+        let mut stream =
+            handshake(world.address(Door::Inside), "status.test", &world.tls(None, &[alpn])).await.unwrap();
         let received = rest(&mut stream).await;
         assert!(parse(&received).is_empty(), "{alpn}: {received:?}");
         assert_eq!(cut(&world, "office", "no request").await, u64::try_from(n).unwrap() + 1, "{alpn}");
@@ -213,9 +214,11 @@ async fn an_address_has_its_share_of_connections() {
 /// Traefik CVE-2026-26999: handshakes that stall.
 #[tokio::test]
 async fn an_address_has_its_share_of_handshakes_and_they_end() {
-    let world = gate_with("max_handshakes: 8, handshake_timeout: 2s").await;
+    let world = gate_with("max_handshakes: 8, handshake_timeout: 6s").await;
     let tls = world.tls(None, &["http/1.1"]);
     let stalled = TcpStream::connect(world.address(Door::Inside)).await.unwrap();
+    let open = r#"torhaus_connections_open{listener="office"}"#;
+    until("it has its place", async || world.metric(open).await == 1).await;
     until("the next one finds no place", async || {
         handshake(world.address(Door::Inside), "status.test", &tls).await.is_err()
     })

@@ -58,7 +58,11 @@ async fn a_token_says_nothing_about_how_it_is_to_be_checked() {
     }
     for (n, secret) in secrets.iter().enumerate() {
         for alg in ["HS256", "hs256"] {
-            let text = format!("{}.{}", encoded(&json!({ "alg": alg, "typ": "at+jwt", "kid": kid })), encoded(&claims("torhaus")));
+            let text = format!(
+                "{}.{}",
+                encoded(&json!({ "alg": alg, "typ": "at+jwt", "kid": kid })),
+                encoded(&claims("torhaus"))
+            );
             let signature = hmac(secret, &text);
             tokens.push((format!("{alg} with the public key {n}"), format!("{text}.{signature}")));
         }
@@ -99,7 +103,9 @@ async fn a_token_says_nothing_about_how_it_is_to_be_checked() {
     for (what, token) in tokens {
         for host in ["wiki.test", "status.test"] {
             let path = if host == "status.test" { "/admin" } else { "/" };
-            let call = Call::get(host, path).with("accept", "application/json").with("authorization", &format!("Bearer {token}"));
+            let call = Call::get(host, path)
+                .with("accept", "application/json")
+                .with("authorization", &format!("Bearer {token}"));
             let answer = world.call(Door::Inside, None, &call).await.unwrap();
             assert!(matches!(answer.status, 400 | 401 | 431), "{what}: {answer:?}");
         }
@@ -137,9 +143,13 @@ async fn a_session_cookie_is_exactly_that() {
     ] {
         let call = Call::get("wiki.test", "/").with("accept", "application/json").with("cookie", &cookie);
         let answer = world.call(Door::Inside, None, &call).await.unwrap();
-        assert_eq!(answer.outcome(), (401, "login_needed".to_owned()), "{what}");
+        // Whether it could be one of ours, and has ended, or could not.
+        let reason = answer.reason().unwrap_or_default();
+        assert!(answer.status == 401 && ["login_needed", "session_expired"].contains(&&*reason), "{what}: {answer:?}");
     }
     // The handle of one host is nothing at another.
-    let call = Call::get("samba.test", "/").with("accept", "application/json").with("cookie", &format!("__Host-torhaus={handle}"));
+    let call = Call::get("samba.test", "/")
+        .with("accept", "application/json")
+        .with("cookie", &format!("__Host-torhaus={handle}"));
     assert_eq!(world.call(Door::Inside, None, &call).await.unwrap().outcome().0, 401);
 }

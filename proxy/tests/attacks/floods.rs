@@ -22,6 +22,9 @@ const DOORS: [Door; 3] = [Door::Inside, Door::Outside, Door::Plain];
 /// What the process may have grown by: half-open work is bounded, and given back.
 const MOST_GROWTH_KIB: u64 = 16 * 1024;
 
+/// In the long run: some tens of attacks begin each second, most of which last for seconds.
+const GAP: Duration = Duration::from_millis(25);
+
 /// Sends, and waits until the gate has had enough.
 async fn until_closed(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, bytes: &[u8]) {
     let _ = timeout(PATIENCE, stream.write_all(bytes)).await.expect("the gate neither reads nor closes");
@@ -57,7 +60,8 @@ async fn half_request(world: &World, door: Door, seed: u64) {
     if door == Door::Plain {
         return until_closed(TcpStream::connect(world.address(door)).await.unwrap(), part).await;
     }
-    until_closed(handshake(world.address(door), "status.test", &world.tls(None, &["http/1.1"])).await.unwrap(), part).await;
+    until_closed(handshake(world.address(door), "status.test", &world.tls(None, &["http/1.1"])).await.unwrap(), part)
+        .await;
 }
 
 /// A byte at a time.
@@ -93,7 +97,11 @@ fn frames(kind: usize) -> Vec<u8> {
     let ids = || (0..2_500u32).map(|n| 2 * n + 1);
     match kind {
         // CVE-2023-44487
-        0 => ids().flat_map(|id| [head(id, h2::END_HEADERS | h2::END_STREAM), h2::frame(h2::RST_STREAM, 0, id, &[0, 0, 0, 8])].concat()).collect(),
+        0 => ids()
+            .flat_map(|id| {
+                [head(id, h2::END_HEADERS | h2::END_STREAM), h2::frame(h2::RST_STREAM, 0, id, &[0, 0, 0, 8])].concat()
+            })
+            .collect(),
         // CVE-2024-27316 and its kin: a header block without an end
         1 => {
             let more = h2::frame(h2::CONTINUATION, 0, 1, &h2::block(&[("x-a", b"b")]).repeat(20));
@@ -102,9 +110,14 @@ fn frames(kind: usize) -> Vec<u8> {
         2 => h2::frame(h2::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]).repeat(5_000),
         3 => h2::frame(h2::PING, 0, 0, b"12345678").repeat(5_000),
         4 => [head(1, h2::END_HEADERS), h2::frame(h2::DATA, 0, 1, &[]).repeat(5_000)].concat(),
-        5 => ids().flat_map(|id| h2::frame(h2::PRIORITY, 0, id, &[0, 0, 0, 0, 16])).chain(ids().flat_map(|id| h2::frame(h2::PRIORITY, 0, id, &[0, 0, 0, 0, 17]))).collect(),
+        5 => ids()
+            .flat_map(|id| h2::frame(h2::PRIORITY, 0, id, &[0, 0, 0, 0, 16]))
+            .chain(ids().flat_map(|id| h2::frame(h2::PRIORITY, 0, id, &[0, 0, 0, 0, 17])))
+            .collect(),
         // A stream that is ended by an error of ours each time (CVE-2025-8671)
-        6 => ids().flat_map(|id| [head(id, h2::END_HEADERS), h2::frame(h2::WINDOW_UPDATE, 0, id, &[0, 0, 0, 0])].concat()).collect(),
+        6 => ids()
+            .flat_map(|id| [head(id, h2::END_HEADERS), h2::frame(h2::WINDOW_UPDATE, 0, id, &[0, 0, 0, 0])].concat())
+            .collect(),
         // 4 KB in the table, named a thousand times: 4 MB of headers from 5 KB (CVE-2016-6581)
         7 => {
             let mut block = get.clone();
@@ -114,7 +127,11 @@ fn frames(kind: usize) -> Vec<u8> {
             ids().take(50).flat_map(|id| h2::frame(h2::HEADERS, h2::END_HEADERS | h2::END_STREAM, id, &block)).collect()
         }
         8 => h2::frame(0xfa, 0, 0, b"grease").repeat(5_000),
-        _ => [h2::frame(h2::PING, h2::ACK, 0, b"12345678").repeat(2_500), h2::frame(h2::SETTINGS, h2::ACK, 0, &[]).repeat(2_500)].concat(),
+        _ => [
+            h2::frame(h2::PING, h2::ACK, 0, b"12345678").repeat(2_500),
+            h2::frame(h2::SETTINGS, h2::ACK, 0, &[]).repeat(2_500),
+        ]
+        .concat(),
     }
 }
 
@@ -140,7 +157,8 @@ async fn h2_flood(world: &World, door: Door, kind: usize) {
     while raw.next().await.is_some() {}
 }
 
-async fn round(world: &World, number: u64) {
+/// `gap`: between two attacks; a machine that is busy attacking cannot also say how long others wait.
+async fn round(world: &World, number: u64, gap: Duration) {
     let mut attacks: Vec<futures::future::BoxFuture<'_, ()>> = Vec::new();
     for door in DOORS {
         for n in 0..8 {
@@ -155,14 +173,19 @@ async fn round(world: &World, number: u64) {
             attacks.push(Box::pin(h2_flood(world, door, kind)));
         }
     }
-    join_all(attacks).await;
+    let later = attacks.into_iter().zip(0u32..).map(|(attack, n)| async move {
+        tokio::time::sleep(gap * n).await;
+        attack.await;
+    });
+    join_all(later).await;
 }
 
 async fn rounds(world: &World, first: u64, least: u64, time: Duration) {
+    let gap = if time.is_zero() { Duration::ZERO } else { GAP };
     let begun = Instant::now();
     let mut number = first;
     while number < first + least || begun.elapsed() < time {
-        round(world, number).await;
+        round(world, number, gap).await;
         number += 1;
     }
 }
@@ -202,7 +225,7 @@ fn p99(sorted: &[Duration]) -> Duration {
 async fn a_flood_leaves_nothing_behind_and_nobody_else_waiting() {
     let seconds: u64 = std::env::var("TORHAUS_FLOOD_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let time = Duration::from_secs(seconds);
-    let world = gate_with("header_timeout: 2s, handshake_timeout: 2s, idle_timeout: 3s").await;
+    let world = gate_with("header_timeout: 5s, handshake_timeout: 5s, idle_timeout: 5s").await;
     // What a first flood makes the process keep (tables, stacks, pools) is no growth.
     rounds(&world, 0, 2, time / 6).await;
     until("all is closed", async || open_connections(&world).await == 0).await;
@@ -220,7 +243,10 @@ async fn a_flood_leaves_nothing_behind_and_nobody_else_waiting() {
     let after = resident_kib(&world);
     println!(
         "{} requests beside the flood; p99 {:?}, quiet {:?}, {:.1} times; resident {before} -> {after} KiB",
-        beside.len(), p99(&beside), p99(&quiet), p99(&beside).as_secs_f64() / p99(&quiet).as_secs_f64(),
+        beside.len(),
+        p99(&beside),
+        p99(&quiet),
+        p99(&beside).as_secs_f64() / p99(&quiet).as_secs_f64(),
     );
     assert!(after.saturating_sub(before) < MOST_GROWTH_KIB, "it grew from {before} to {after} KiB");
     let cut = world.metric(r#"torhaus_connections_cut_total{listener="office",cause="too many control frames"}"#).await;

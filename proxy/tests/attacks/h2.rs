@@ -22,7 +22,6 @@ pub const ACK: u8 = 0x1;
 
 pub struct Frame {
     pub kind: u8,
-    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -106,11 +105,11 @@ impl Raw {
     pub async fn next(&mut self) -> Option<Frame> {
         let mut part = [0u8; 16 * 1024];
         loop {
-            if let [a, b, c, kind, flags, s0, s1, s2, s3, rest @ ..] = self.received.as_slice() {
+            if let [a, b, c, kind, _, s0, s1, s2, s3, rest @ ..] = self.received.as_slice() {
                 let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
                 if rest.len() >= length {
                     let stream = u32::from_be_bytes([*s0, *s1, *s2, *s3]) & 0x7fff_ffff;
-                    let found = Frame { kind: *kind, flags: *flags, stream, payload: rest[..length].to_vec() };
+                    let found = Frame { kind: *kind, stream, payload: rest[..length].to_vec() };
                     self.received.drain(..9 + length);
                     return Some(found);
                 }
@@ -165,12 +164,8 @@ fn status(block: &[u8]) -> u16 {
         [0x8c, ..] => 400,
         [0x8d, ..] => 404,
         [0x8e, ..] => 500,
-        [0x08 | 0x48 | 0x18, length, rest @ ..] if length & 0x80 != 0 => {
-            digits(&rest[..usize::from(length & 0x7f)])
-        }
-        [0x08 | 0x48 | 0x18, 3, a, b, c, ..] => {
-            std::str::from_utf8(&[*a, *b, *c]).unwrap().parse().unwrap()
-        }
+        [0x08 | 0x48 | 0x18, length, rest @ ..] if length & 0x80 != 0 => digits(&rest[..usize::from(length & 0x7f)]),
+        [0x08 | 0x48 | 0x18, 3, a, b, c, ..] => std::str::from_utf8(&[*a, *b, *c]).unwrap().parse().unwrap(),
         other => panic!("no status at the head of {:02x?}", &other[..other.len().min(8)]),
     }
 }
@@ -182,7 +177,13 @@ fn digits(coded: &[u8]) -> u16 {
     for _ in 0..3 {
         // 0, 1, 2 are five bits (0x0..0x2), 3 to 9 are six (0x19..0x1f).
         let short = number(at, 5);
-        let digit = if short <= 2 { at += 5; short } else { at += 6; number(at - 6, 6) - 0x19 + 3 };
+        let digit = if short <= 2 {
+            at += 5;
+            short
+        } else {
+            at += 6;
+            number(at - 6, 6) - 0x19 + 3
+        };
         value = value * 10 + u16::from(digit);
     }
     value

@@ -63,7 +63,9 @@ async fn a_name_is_stripped_in_every_spelling_that_an_application_may_fold() {
 #[tokio::test]
 async fn a_trailer_is_dropped_on_either_protocol() {
     let world = World::start().await;
-    for (n, name) in ["X-Forwarded-User", "X_Forwarded_User", "x.forwarded.groups", "Client-Cert", "Host"].iter().enumerate() {
+    for (n, name) in
+        ["X-Forwarded-User", "X_Forwarded_User", "x.forwarded.groups", "Client-Cert", "Host"].iter().enumerate()
+    {
         let head = format!(
             "POST /h1-{n} HTTP/1.1\r\nHost: status.test\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\nTrailer: \
              {name}\r\nConnection: close\r\n\r\n2\r\nhi\r\n0\r\n{name}: evil\r\n\r\n"
@@ -82,7 +84,7 @@ async fn a_trailer_is_dropped_on_either_protocol() {
         raw.outcome(1).await;
     }
     let seen = world.echo.seen();
-    assert!(seen.iter().any(|seen| seen.target.starts_with("/h1-")) , "at least the bodies arrive: {seen:?}");
+    assert!(seen.iter().any(|seen| seen.target.starts_with("/h1-")), "at least the bodies arrive: {seen:?}");
     let evil: Vec<_> = seen.iter().flat_map(|seen| &seen.headers).filter(|(_, value)| value.contains("evil")).collect();
     assert!(evil.is_empty(), "{evil:?}");
 }
@@ -112,11 +114,16 @@ async fn no_header_moves_a_caller_to_another_place() {
             let mut connection = Connection::open(world.address(Door::Outside), "wiki.test", &tls).await.unwrap();
             let whoami = connection.send(&Call::get("wiki.test", "/.torhaus/whoami").with(name, value)).await.unwrap();
             let whoami: serde_json::Value = serde_json::from_str(&whoami.body).unwrap();
-            assert_eq!((&whoami["zone"], &whoami["address"]), (&"external".into(), &"127.0.0.1".into()), "{name}: {value}");
+            assert_eq!(
+                (&whoami["zone"], &whoami["address"]),
+                (&"external".into(), &"127.0.0.1".into()),
+                "{name}: {value}"
+            );
             let mut open = Connection::open(world.address(Door::Outside), "status.test", &tls).await.unwrap();
             let seen = open.send(&Call::get("status.test", "/").with(name, value)).await.unwrap().seen();
             assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.1"], "{name}: {value}");
-            let told: Vec<_> = seen.headers.iter().filter(|(name, value)| value.contains("10.0.0.1") && name != "via").collect();
+            let told: Vec<_> =
+                seen.headers.iter().filter(|(name, value)| value.contains("10.0.0.1") && name != "via").collect();
             assert!(told.is_empty(), "{told:?}");
         }
     }

@@ -9,12 +9,21 @@ async fn a_log_line_is_one_record_whatever_a_client_sends() {
     let tls = world.tls(None, &["http/1.1"]);
     let long = "u".repeat(20_000);
     let agents: [&[u8]; 9] = [
-        b"\x1b[31mred", b"\xc2\x9b31m", b"a\tb", b"\"}\n".trim_ascii_end(), b"{\"time\":1}", b"%0d%0aGET / HTTP/1.1",
-        b"\xff\xfe\xfd", b"\xe2\x80\xae\xe2\x80\xa8reversed", long.as_bytes(),
+        b"\x1b[31mred",
+        b"\xc2\x9b31m",
+        b"a\tb",
+        b"\"}\n".trim_ascii_end(),
+        b"{\"time\":1}",
+        b"%0d%0aGET / HTTP/1.1",
+        b"\xff\xfe\xfd",
+        b"\xe2\x80\xae\xe2\x80\xa8reversed",
+        long.as_bytes(),
     ];
     for (n, agent) in agents.iter().enumerate() {
         for path in ["/a%20b%22%7D", "/%e2%80%ae%e2%80%a8", "/%c2%9b31m", "/q?%1b[31m=%0d%0a"] {
-            let head = format!("GET {path} HTTP/1.1\r\nHost: status.test\r\nX-Agent-{n}: 1\r\nConnection: close\r\nUser-Agent: ");
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nHost: status.test\r\nX-Agent-{n}: 1\r\nConnection: close\r\nUser-Agent: "
+            );
             let bytes = [head.as_bytes(), agent, b"\r\nReferer: ", agent, b"\r\n\r\n"].concat();
             exchange(world.address(Door::Inside), "status.test", &tls, &bytes).await;
         }
@@ -34,7 +43,10 @@ async fn a_log_line_is_one_record_whatever_a_client_sends() {
             assert!(line.len() < most, "{name}: {} bytes: {shown}", line.len());
             let odd = line.iter().find(|b| **b < 0x20 && **b != b'\t' || **b == 0x7f);
             assert!(odd.is_none(), "{name}: byte {odd:?} in {shown}");
-            assert!(!shown.contains('\u{9b}') && !shown.contains('\u{2028}') && !shown.contains('\u{202e}'), "{name}: {shown}");
+            assert!(
+                !shown.contains('\u{9b}') && !shown.contains('\u{2028}') && !shown.contains('\u{202e}'),
+                "{name}: {shown}"
+            );
             if name == "stdout.log" {
                 serde_json::from_slice::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{e}: {shown}"));
             }

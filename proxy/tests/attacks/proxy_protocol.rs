@@ -57,14 +57,21 @@ fn v4(source: [u8; 4], more: &[u8]) -> Vec<u8> {
 async fn a_listed_balancer_speaks_for_callers_and_for_nobody_else() {
     let world = world("127.0.0.0/8").await;
     let tls = world.tls(None, &["http/1.1"]);
-    let v6: Vec<u8> = [&[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 16], &[1, 2, 1, 187]].concat();
-    let mapped: Vec<u8> = [&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7][..], &[0; 16], &[1, 2, 1, 187]].concat();
+    let v6: Vec<u8> =
+        [&[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 16], &[1, 2, 1, 187]].concat();
+    let mapped: Vec<u8> =
+        [&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7][..], &[0; 16], &[1, 2, 1, 187]].concat();
     for (what, header, address, zone) in [
         ("v1, TCP4", b"PROXY TCP4 203.0.113.9 10.0.0.1 5000 443\r\n".to_vec(), "203.0.113.9", "external"),
         ("v1, TCP4, from the office", b"PROXY TCP4 192.0.2.7 10.0.0.1 5000 443\r\n".to_vec(), "192.0.2.7", "internal"),
         ("v1, TCP6", b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n".to_vec(), "2001:db8::1", "external"),
         ("v2, TCP over IPv4", v2(0x21, 0x11, &v4([203, 0, 113, 9], &[])), "203.0.113.9", "external"),
-        ("v2 with TLVs", v2(0x21, 0x11, &v4([203, 0, 113, 9], &[4, 0, 1, 9, 2, 0, 3, b'a', b'b', b'c'])), "203.0.113.9", "external"),
+        (
+            "v2 with TLVs",
+            v2(0x21, 0x11, &v4([203, 0, 113, 9], &[4, 0, 1, 9, 2, 0, 3, b'a', b'b', b'c'])),
+            "203.0.113.9",
+            "external",
+        ),
         ("v2, TCP over IPv6", v2(0x21, 0x21, &v6), "2001:db8::1", "external"),
         ("v2, IPv4 in IPv6", v2(0x21, 0x21, &mapped), "192.0.2.7", "internal"),
         // It speaks for itself, or does not know: its own address is in the office, the caller is not.
@@ -86,7 +93,10 @@ async fn a_header_that_is_none_ends_the_connection() {
         ("none", b"".to_vec()),
         ("in lower case", b"proxy TCP4 192.0.2.7 10.0.0.1 5000 443\r\n".to_vec()),
         ("twice", b"PROXY TCP4 192.0.2.7 10.0.0.1 5000 443\r\nPROXY TCP4 192.0.2.8 10.0.0.1 5000 443\r\n".to_vec()),
-        ("v2 after v1", [b"PROXY TCP4 203.0.113.9 10.0.0.1 5000 443\r\n", &v2(0x21, 0x11, &v4([192, 0, 2, 7], &[]))[..]].concat()),
+        (
+            "v2 after v1",
+            [b"PROXY TCP4 203.0.113.9 10.0.0.1 5000 443\r\n", &v2(0x21, 0x11, &v4([192, 0, 2, 7], &[]))[..]].concat(),
+        ),
         ("a name", b"PROXY TCP4 office.test 10.0.0.1 5000 443\r\n".to_vec()),
         ("octal", b"PROXY TCP4 0300.0.2.7 10.0.0.1 5000 443\r\n".to_vec()),
         ("two spaces", b"PROXY  TCP4 192.0.2.7 10.0.0.1 5000 443\r\n".to_vec()),
@@ -108,7 +118,9 @@ async fn a_header_that_is_none_ends_the_connection() {
 async fn a_peer_that_is_not_listed_speaks_for_nobody() {
     let world = world("198.51.100.1").await;
     let tls = world.tls(None, &["http/1.1"]);
-    for header in [b"PROXY TCP4 192.0.2.7 10.0.0.1 5000 443\r\n".to_vec(), v2(0x21, 0x11, &v4([192, 0, 2, 7], &[])), Vec::new()] {
+    for header in
+        [b"PROXY TCP4 192.0.2.7 10.0.0.1 5000 443\r\n".to_vec(), v2(0x21, 0x11, &v4([192, 0, 2, 7], &[])), Vec::new()]
+    {
         assert_eq!(whoami(&world, &tls, &header).await, None, "{:?}", header.escape_ascii());
     }
     let refused = r#"torhaus_connections_refused_total{listener="balanced",cause="not a trusted proxy"}"#;

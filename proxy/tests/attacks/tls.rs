@@ -5,7 +5,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion,
 };
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -49,7 +50,13 @@ enum Got {
 }
 
 /// A greeting, cut and edited, then a request; what came of it.
-async fn greet(address: SocketAddr, config: &Arc<ClientConfig>, host: &str, cut: Cut, edit: impl Fn(Vec<u8>) -> Vec<u8>) -> Got {
+async fn greet(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    host: &str,
+    cut: Cut,
+    edit: impl Fn(Vec<u8>) -> Vec<u8>,
+) -> Got {
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let mut connection = ClientConnection::new(config.clone(), name).unwrap();
     let mut hello = Vec::new();
@@ -103,8 +110,16 @@ async fn a_greeting_in_pieces_gets_the_rule_of_its_name() {
     let config = world.tls(None, &["http/1.1"]);
     let address = world.address(Door::Inside);
     let cuts = [
-        Cut::Whole, Cut::Records(1), Cut::Records(7), Cut::Records(100), Cut::Packets(1), Cut::Packets(5), Cut::Packets(300),
-        Cut::Both(1), Cut::Both(13), Cut::Both(150),
+        Cut::Whole,
+        Cut::Records(1),
+        Cut::Records(7),
+        Cut::Records(100),
+        Cut::Packets(1),
+        Cut::Packets(5),
+        Cut::Packets(300),
+        Cut::Both(1),
+        Cut::Both(13),
+        Cut::Both(150),
     ];
     for cut in cuts {
         assert_eq!(greet(address, &config, "status.test", cut, |hello| hello).await, Got::Status(200), "{cut:?}");
@@ -122,7 +137,8 @@ async fn a_name_that_is_none_gets_no_configuration() {
     let config = world.tls(None, &["http/1.1"]);
     let swap = |from: &'static str, to: &'static str| {
         move |mut hello: Vec<u8>| {
-            let at = hello.windows(from.len()).position(|part| part == from.as_bytes()).expect("the name is in the hello");
+            let at =
+                hello.windows(from.len()).position(|part| part == from.as_bytes()).expect("the name is in the hello");
             hello[at..at + from.len()].copy_from_slice(to.as_bytes());
             hello
         }
@@ -149,7 +165,11 @@ async fn a_name_that_is_none_gets_no_configuration() {
     assert_eq!(world.echo.count(), 0);
 }
 
-fn offering(world: &World, suites: &[SupportedCipherSuite], versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+fn offering(
+    world: &World,
+    suites: &[SupportedCipherSuite],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let provider = rustls::crypto::CryptoProvider { cipher_suites: suites.to_vec(), ..aws_lc_rs::default_provider() };
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from(world.pki.web.root_der().to_vec())).unwrap();
@@ -183,7 +203,10 @@ async fn no_ticket_lets_data_come_early() {
     config.enable_early_data = true;
     let config = Arc::new(config);
     for _ in 0..2 {
-        assert_eq!(greet(world.address(Door::Inside), &config, "status.test", Cut::Whole, |h| h).await, Got::Status(200));
+        assert_eq!(
+            greet(world.address(Door::Inside), &config, "status.test", Cut::Whole, |h| h).await,
+            Got::Status(200)
+        );
     }
     let name = ServerName::try_from("status.test").unwrap();
     let mut again = ClientConnection::new(config, name).unwrap();
@@ -206,10 +229,20 @@ impl ServerCertVerifier for Stapled {
         *self.0.lock().unwrap() = Some(ocsp_response.to_vec());
         Ok(ServerCertVerified::assertion())
     }
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
-    fn verify_tls13_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -221,7 +254,10 @@ async fn stapled(world: &World) -> Vec<u8> {
     let found = Arc::new(Stapled::default());
     let mut config = (*world.tls(None, &["http/1.1"])).clone();
     config.dangerous().set_certificate_verifier(found.clone());
-    assert_eq!(greet(world.address(Door::Inside), &Arc::new(config), "status.test", Cut::Whole, |h| h).await, Got::Status(200));
+    assert_eq!(
+        greet(world.address(Door::Inside), &Arc::new(config), "status.test", Cut::Whole, |h| h).await,
+        Got::Status(200)
+    );
     found.0.lock().unwrap().take().unwrap()
 }
 

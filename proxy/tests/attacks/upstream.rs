@@ -52,13 +52,19 @@ enum Then {
 fn answer(path: &str) -> (Vec<u8>, Then) {
     let ok = "HTTP/1.1 200 OK\r\n";
     let text = match path {
-        "/redirect" => "HTTP/1.1 302 Found\r\nLocation: http://internal.test:9001/x?a=b\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        "/redirect" => {
+            "HTTP/1.1 302 Found\r\nLocation: http://internal.test:9001/x?a=b\r\nContent-Length: 0\r\n\r\n".to_owned()
+        }
         "/relative" => "HTTP/1.1 307 Temporary Redirect\r\nLocation: ../y\r\nContent-Length: 0\r\n\r\n".to_owned(),
         "/unasked" => "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: odd\r\n\r\nodd".to_owned(),
         "/unasked-h2c" => "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n".to_owned(),
         "/unasked-bare" => "HTTP/1.1 101 Switching Protocols\r\n\r\n".to_owned(),
-        "/hints" => format!("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nSet-Cookie: __Host-torhaus=fixed\r\n\r\n{ok}Content-Length: 2\r\n\r\nok"),
-        "/continue" => format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n{ok}Content-Length: 2\r\n\r\nok"),
+        "/hints" => format!(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nSet-Cookie: __Host-torhaus=fixed\r\n\r\n{ok}Content-Length: 2\r\n\r\nok"
+        ),
+        "/continue" => {
+            format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n{ok}Content-Length: 2\r\n\r\nok")
+        }
         "/huge" => format!("{ok}X-Big: {}\r\nContent-Length: 2\r\n\r\nok", "b".repeat(70 * 1024)),
         "/huger" => format!("{ok}X-Big: {}\r\nContent-Length: 2\r\n\r\nok", "b".repeat(2 * 1024 * 1024)),
         "/many" => format!("{ok}{}Content-Length: 2\r\n\r\nok", "X-A: b\r\n".repeat(300)),
@@ -66,10 +72,20 @@ fn answer(path: &str) -> (Vec<u8>, Then) {
         "/silent" => String::new(),
         "/gone" => return (Vec::new(), Then::Close),
         "/cut" => return (format!("{ok}Content-Length: 100\r\n\r\nonly this").into_bytes(), Then::Close),
-        "/cut-chunk" => return (format!("{ok}Transfer-Encoding: chunked\r\n\r\n64\r\nonly this").into_bytes(), Then::Close),
+        "/cut-chunk" => {
+            return (format!("{ok}Transfer-Encoding: chunked\r\n\r\n64\r\nonly this").into_bytes(), Then::Close);
+        }
         "/no-http" => return (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), Then::Close),
-        "/two-lengths" => return (format!("{ok}Content-Length: 2\r\nContent-Length: 40\r\n\r\nok").into_bytes(), Then::Close),
-        "/both" => return (format!("{ok}Content-Length: 40\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").into_bytes(), Then::Close),
+        "/two-lengths" => {
+            return (format!("{ok}Content-Length: 2\r\nContent-Length: 40\r\n\r\nok").into_bytes(), Then::Close);
+        }
+        "/both" => {
+            return (
+                format!("{ok}Content-Length: 40\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+                    .into_bytes(),
+                Then::Close,
+            );
+        }
         "/one-more" => format!("{ok}Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret"),
         "/nul" => return (format!("{ok}X-A: a\0b\r\nContent-Length: 2\r\n\r\nok").into_bytes(), Then::Close),
         "/status" => return (b"HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n".to_vec(), Then::Close),
@@ -125,7 +141,11 @@ async fn what_an_application_does_is_contained() {
                 Connection::open(world.address(Door::Inside), "status.test", &world.tls(None, &[alpn])).await.unwrap();
             let (got, body) = match connection.send(&call).await {
                 Ok(answer) => {
-                    if let Some((_, expected)) = [("/redirect", "http://internal.test:9001/x?a=b"), ("/relative", "../y")].iter().find(|(p, _)| *p == path) {
+                    if let Some((_, expected)) =
+                        [("/redirect", "http://internal.test:9001/x?a=b"), ("/relative", "../y")]
+                            .iter()
+                            .find(|(p, _)| *p == path)
+                    {
                         assert_eq!(answer.header("location"), *expected, "redirects are the application's own");
                     }
                     assert!(!answer.header("set-cookie").contains("torhaus"));
@@ -153,7 +173,8 @@ async fn early_hints_do_not_reach_a_client() {
     let tls = world.tls(None, &["http/1.1"]);
     for path in ["/hints", "/continue"] {
         let bytes = format!("GET {path} HTTP/1.1\r\nHost: status.test\r\nConnection: close\r\n\r\n");
-        let answers = crate::harness::raw::exchange(world.address(Door::Inside), "status.test", &tls, bytes.as_bytes()).await;
+        let answers =
+            crate::harness::raw::exchange(world.address(Door::Inside), "status.test", &tls, bytes.as_bytes()).await;
         assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200], "{path}: {answers:?}");
         let mut raw = Raw::open(&world, Door::Inside, "status.test").await;
         let head = h2::block(&h2::get("status.test", path));
@@ -174,7 +195,8 @@ async fn a_connection_that_another_authority_vouched_for_is_not_reused() {
     let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(&key).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()));
+    let acceptor =
+        tokio_rustls::TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let requests = Arc::new(AtomicUsize::new(0));
@@ -193,7 +215,9 @@ async fn a_connection_that_another_authority_vouched_for_is_not_reused() {
         }
     });
     let route = |name: &str, tls: &str| {
-        format!("  - {{ name: tls-{name}, host: status.test, path: /{name}, upstream: \"https://127.0.0.1:{port}\", upstream_tls: {{ {tls} }}, resource: status }}\n")
+        format!(
+            "  - {{ name: tls-{name}, host: status.test, path: /{name}, upstream: \"https://127.0.0.1:{port}\", upstream_tls: {{ {tls} }}, resource: status }}\n"
+        )
     };
     let wrong_pin = "00".repeat(32);
     setup.config.push_str(&route("good", "ca_file: web-ca.pem, server_name: status.test"));
@@ -204,7 +228,11 @@ async fn a_connection_that_another_authority_vouched_for_is_not_reused() {
     let world = setup.start().await;
     let get = |name: &str| Call::get("status.test", &format!("/{name}")).with("accept", "application/json");
     for round in 1..=3 {
-        assert_eq!(world.call(Door::Inside, None, &get("good")).await.unwrap().body, "fine", "a good connection lies in the pool");
+        assert_eq!(
+            world.call(Door::Inside, None, &get("good")).await.unwrap().body,
+            "fine",
+            "a good connection lies in the pool"
+        );
         for name in ["wrong-ca", "wrong-name", "wrong-pin", "system"] {
             let answer = world.call(Door::Inside, None, &get(name)).await.unwrap();
             assert_eq!(answer.outcome(), (502, "upstream_not_trusted".to_owned()), "{name}");
