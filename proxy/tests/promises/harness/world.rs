@@ -10,8 +10,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 use torhaus::admin::{Client, SOCKET, Status};
 
 /// The binary under test; `TORHAUS_BINARY` names another one (a release build, or a copy that nobody overwrites).
@@ -131,23 +129,6 @@ impl World {
     pub fn address(&self, door: Door) -> SocketAddr {
         let found = self.status.listeners.iter().find(|l| l.name == door.listener());
         found.unwrap().address.parse().unwrap()
-    }
-
-    /// Where a listener is that the test added.
-    pub fn listener(&self, name: &str) -> SocketAddr {
-        let found = self.status.listeners.iter().find(|l| l.name == name);
-        found.unwrap().address.parse().unwrap()
-    }
-
-    /// The value of a metric with these labels, 0 if it is not there.
-    pub async fn metric(&self, line: &str) -> u64 {
-        let mut socket = UnixStream::connect(self.path("state").join(SOCKET)).await.unwrap();
-        let get = b"GET /metrics HTTP/1.1\r\nHost: torhaus\r\nConnection: close\r\n\r\n";
-        socket.write_all(get).await.unwrap();
-        let mut text = String::new();
-        socket.read_to_string(&mut text).await.unwrap();
-        let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.trim().parse().ok());
-        found.unwrap_or(0)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
