@@ -125,7 +125,11 @@ impl HeadWatch {
 
     /// After a read that brought nothing yet: wakes the reader when the time is over.
     pub fn waiting(&mut self, progress: &Progress, cx: &mut Context<'_>) -> Result<(), Over> {
-        let Some(deadline) = self.deadline.filter(|_| self.is_awaited(progress)) else { return Ok(()) };
+        // First: it may be the next head by now, which has no deadline yet.
+        if !self.is_awaited(progress) {
+            return Ok(());
+        }
+        let Some(deadline) = self.deadline else { return Ok(()) };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
