@@ -111,8 +111,11 @@ fn resolved(path: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
+/// A path as its segments.
+type Reading = fn(&[u8]) -> Vec<Vec<u8>>;
+
 /// Readings of a path by programs that stand behind gates, named after who reads like that.
-const READINGS: [(&str, fn(&[u8]) -> Vec<Vec<u8>>); 6] = [
+const READINGS: [(&str, Reading); 6] = [
     ("literally", |path| path.split(|b| *b == b'/').skip(1).map(<[u8]>::to_vec).collect()),
     ("nginx: decode, then resolve", |path| resolved(&decoded(path))),
     ("resolve, then decode", |path| resolved(path).iter().map(|segment| decoded(segment)).collect()),
