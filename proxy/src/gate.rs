@@ -16,6 +16,7 @@ use crate::cors;
 use crate::forward::Forward;
 use crate::identify::session::Sessions;
 use crate::identify::{Caller, NotIdentified, identify};
+use crate::login::attempts::Attempts;
 use crate::login::seal::SealKey;
 use crate::login::sign_in::UsedLogins;
 use crate::login::{challenge, own_pages};
@@ -42,6 +43,7 @@ pub struct Gate {
     pub told: Told,
     pub sealer: SealKey,
     pub used_logins: UsedLogins,
+    pub attempts: Attempts,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,

@@ -9,6 +9,7 @@ use crate::edge::accept::{Edge, Listeners};
 use crate::engine;
 use crate::gate::Gate;
 use crate::identify::session::Sessions;
+use crate::login::attempts::Attempts;
 use crate::login::renewal::Renewals;
 use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
@@ -188,6 +189,7 @@ async fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) 
         told: Told::new(assertions),
         sealer,
         used_logins: used_logins(),
+        attempts: Attempts::default(),
         metrics,
         route_metrics: RouteHandles::default(),
         access,

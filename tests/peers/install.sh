@@ -15,6 +15,9 @@ need /usr/share/novnc/vnc_lite.html novnc
 need /usr/bin/websockify websockify
 need openssl openssl
 need curl curl
+need sslscan sslscan
+need testssl testssl.sh
+need slowhttptest slowhttptest
 need node nodejs
 need npm npm
 

@@ -102,7 +102,7 @@ pub fn about<'a>(snapshot: &Snapshot, request: &Request<'a>, caller: &Caller, no
         method: request.method.as_str(),
         path: request.path,
         listener: &request.connection.listener,
-        address: Fact::Known(address),
+        address: if address.is_unspecified() { Fact::Unknown(Why::NotGiven) } else { Fact::Known(address) },
         identity: caller.identity.clone(),
         groups: caller.groups.clone(),
         proofs: caller.proofs.clone(),
