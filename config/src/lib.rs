@@ -18,6 +18,7 @@ mod load;
 mod mask;
 mod pattern;
 mod place;
+mod profile;
 mod read;
 mod reference;
 mod report;
@@ -29,6 +30,7 @@ mod yaml;
 
 pub use config::*;
 pub use load::{load, run_policy_tests};
+pub use profile::{profile, profile_names};
 pub use reference::reference;
 pub use report::{Errors, Excerpt, Mistake};
 pub use secret::Secret;

@@ -8,10 +8,11 @@ use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
 use crate::lookup::places::Places;
 use crate::reload::config_hash;
+use crate::request::Request;
 use crate::route::Routes;
 use std::sync::Arc;
 use torhaus_authz::{Name, Policy};
-use torhaus_config::Config;
+use torhaus_config::{Config, FORWARD_AUTH_LISTENER, Route};
 
 pub struct Snapshot {
     pub config: Arc<Config>,
@@ -62,7 +63,7 @@ impl Snapshot {
             providers,
             bearer,
             places: Places::of(&config),
-            upstreams: Upstreams::build(&config.routes)?,
+            upstreams: Upstreams::build(&config.routes, before.map(|b| &b.upstreams))?,
             config,
         })
     }
@@ -81,13 +82,19 @@ impl Snapshot {
     }
 
     /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20).
-    pub fn belongs(&self, request: &crate::request::Request<'_>) -> bool {
+    pub fn belongs(&self, request: &Request<'_>) -> bool {
         let Some(tls) = &request.connection.tls else { return false };
         match self.groups.find(request.host) {
             Some(group) => **group == *tls.group,
             // A host without routes can only be the one that the handshake named.
             None => request.host == tls.server_name,
         }
+    }
+
+    /// The route of a request. What another proxy serves is asked about only, and never reached through us.
+    pub fn route_of(&self, request: &Request<'_>) -> Option<&Arc<Route>> {
+        let route = self.routes.find(request.host, request.path)?;
+        (route.upstream.is_some() || *request.connection.listener == *FORWARD_AUTH_LISTENER).then_some(route)
     }
 
     pub fn is_portal(&self, host: &str) -> bool {
@@ -100,7 +107,7 @@ impl Snapshot {
     }
 }
 
-fn header_names(route: &torhaus_config::Route) -> impl Iterator<Item = &str> {
+fn header_names(route: &Route) -> impl Iterator<Item = &str> {
     let headers = &route.headers;
     [&headers.user, &headers.email, &headers.groups, &headers.name].into_iter().filter_map(|name| name.as_deref())
 }

@@ -15,6 +15,10 @@ need /usr/share/novnc/vnc_lite.html novnc
 need /usr/bin/websockify websockify
 need openssl openssl
 need curl curl
+need nginx nginx-light
+need caddy caddy
+need apache2 apache2
+need /usr/share/lua/5.3/cURL.lua lua-curl
 need node nodejs
 need npm npm
 

@@ -13,9 +13,6 @@ const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "lookups.headscale", "remove it"),
     (FileId::Main, "lookups.posture", "remove it"),
     (FileId::Main, "lookups.geoip.database_file", "remove it: `named_networks` say where offices are"),
-    (FileId::Main, "routes[].profile", "remove it: the route works without, as any other application"),
-    (FileId::Main, "routes[].upstream.primary", "write one server: `upstream: http://10.0.0.7:8080`"),
-    (FileId::Main, "routes[].upstream.standby", "remove it"),
     (FileId::Policy, "posture", "remove the condition; its row then lets in devices that nobody asked about"),
 ];
 
@@ -43,16 +40,15 @@ mod tests {
     fn a_key_is_refused_where_it_is_meant_and_nowhere_else() {
         for (file, path, refused) in [
             (FileId::Main, "lookups.ldap", true),
-            (FileId::Main, "routes[12].profile", true),
+            (FileId::Main, "listeners[12].tls.acme", true),
             (FileId::Main, "trust_domains.devices.own_ca", true),
-            (FileId::Main, "routes[0].upstream.standby", true),
             (FileId::Main, "routes[0].upstream", false),
             (FileId::Policy, "table[0].require[1].any[0].posture", true),
             (FileId::Main, "trust_domains.posture", false),
         ] {
             assert_eq!(refuse(file, path).is_some(), refused, "{path}");
         }
-        assert_eq!(refuse(FileId::Main, "routes[12].profile").unwrap().message, "`profile` is not built yet");
+        assert_eq!(refuse(FileId::Main, "listeners[12].tls.acme").unwrap().message, "`tls.acme` is not built yet");
         assert_eq!(refuse(FileId::Main, "lookups.ldap").unwrap().message, "`lookups.ldap` is not built yet");
     }
 }
