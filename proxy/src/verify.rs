@@ -88,9 +88,20 @@ fn allowed(forward: &Forward, snapshot: &Snapshot, headers: &HeaderMap) -> Respo
     let mut response = Response::empty(StatusCode::OK);
     let told = forward.told().map(|(name, value)| (name.clone(), value.clone()));
     response.headers.extend(told);
+    // Every name that the application may be told by, also with nothing to tell: a proxy that copies only what is there
+    // would let the client's own through.
+    let names = &forward.route.headers;
+    let assertion = names.assertion.then_some("x-torhaus-assertion");
+    let names = [&names.user, &names.email, &names.groups, &names.name].into_iter().filter_map(|name| name.as_deref());
+    for name in names.chain(assertion).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
+        if !response.headers.iter().any(|(known, _)| *known == name) {
+            response.headers.push((name, HeaderValue::from_static("")));
+        }
+    }
     let changed = snapshot.reserved.changes(headers).replace;
     let cookies = changed.map_or_else(|| headers.get_all(COOKIE).iter().cloned().collect(), |(_, values)| values);
-    response.headers.extend(cookies.into_iter().map(|value| (COOKIE, value)));
+    let cookie = cookies.into_iter().next().unwrap_or(HeaderValue::from_static(""));
+    response.headers.push((COOKIE, cookie));
     response
 }
 

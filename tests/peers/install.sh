@@ -18,7 +18,7 @@ need curl curl
 need nginx nginx-light
 need caddy caddy
 need apache2 apache2
-need /usr/share/lua/5.3/cURL.lua lua-curl
+need /usr/share/lua/5.3/ssl.lua lua-sec
 need node nodejs
 need npm npm
 

@@ -1,9 +1,9 @@
 // nginx, Caddy and Apache (Debian) with the files of examples/forward-auth, which are tried here as they stand: only
 // names, ports and paths are put in.
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pki } from './pki.mjs';
-import { emptyFolder, freePorts, listens, ready, start } from './work.mjs';
+import { emptyFolder, freePorts, listens, ready, start, work } from './work.mjs';
 
 const example = (name) => readFileSync(resolve(import.meta.dirname, '../../examples/forward-auth', name), 'utf8');
 /** Where nginx and Apache connect from; Caddy cannot choose. */
@@ -47,13 +47,16 @@ export const startCaddy = (gate, application) => run('caddy', gate, application,
 export const startApache = (gate, application) => run('apache', gate, application, ({ folder, port, fit }) => {
   const modules = ['mpm_event', 'authz_core', 'ssl', 'socache_shmcb', 'proxy', 'proxy_http', 'headers', 'lua'];
   const load = modules.map((name) => `LoadModule ${name}_module /usr/lib/apache2/modules/mod_${name}.so`);
-  // Every test host is this machine, and the gate tells its peers apart by their addresses.
-  const lua = fit('verify.lua').replace('timeout = 10,', `timeout = 10, interface = "${ADDRESS.apache}", resolve = { "auth.gate.test:${gate}:127.0.0.1" },`);
+  // The gate tells its peers apart by their addresses, and all of them are this machine.
+  const lua = fit('verify.lua').replace('"torhaus.internal", 8443', `"127.0.0.1", ${gate}`).replace('"0.0.0.0"', `"${ADDRESS.apache}"`)
+    .replace(pki()('ca.crt'), join(folder, 'ca.crt'));
   writeFileSync(join(folder, 'verify.lua'), lua);
   const site = fit('apache.conf').replaceAll(`https://auth.gate.test:${gate}`, `https://localhost:${gate}`).replaceAll('verify.lua', join(folder, 'verify.lua'));
   writeFileSync(join(folder, 'apache.conf'), `ServerRoot ${folder}\nServerName localhost\nPidFile ${folder}/pid\nMutex file:${folder}\n`
     + `DefaultRuntimeDir ${folder}\nErrorLog /dev/stderr\nListen 127.0.0.1:${port}\nUser www-data\nGroup www-data\n${load.join('\n')}\n`
     + `SSLSessionCache shmcb:${folder}/sessions(512000)\nServerLimit 1\nThreadsPerChild 8\nMaxRequestWorkers 8\n${site}`);
+  // The script runs as another user, who reads it and the authority.
   copyFileSync(pki()('ca.crt'), join(folder, 'ca.crt'));
+  for (const path of [work, join(work, 'proxies'), folder]) chmodSync(path, 0o755);
   return start('apache', 'apache2', ['-DFOREGROUND', '-f', join(folder, 'apache.conf')]);
 });
