@@ -20,16 +20,8 @@ const PROFILES: &[(&str, &str)] = &[
 ];
 
 /// What a route below takes over from the one that names the profile.
-const INHERITED: [&str; 8] = [
-    "host",
-    "upstream",
-    "upstream_tls",
-    "client_auth",
-    "connect_timeout",
-    "preserve_host",
-    "send",
-    "title",
-];
+const INHERITED: [&str; 8] =
+    ["host", "upstream", "upstream_tls", "client_auth", "connect_timeout", "preserve_host", "send", "title"];
 
 /// Names of all profiles.
 pub fn profile_names() -> impl Iterator<Item = &'static str> {
@@ -152,7 +144,8 @@ mod tests {
 
     #[test]
     fn what_a_route_says_itself_counts() {
-        let typed = "routes: [{ name: pve, resource: r, host: h, profile: proxmox, keep_alive: 9s, headers: { user: X-A } }]";
+        let typed =
+            "routes: [{ name: pve, resource: r, host: h, profile: proxmox, keep_alive: 9s, headers: { user: X-A } }]";
         let mut tree = yaml::parse(typed).unwrap();
         expand(&mut tree, &mut Findings::default());
         let Kind::List(routes) = &entry(&tree, "routes").unwrap().kind else { panic!("a list") };

@@ -28,7 +28,9 @@ fn the_example_of_the_design_loads() {
     let bearer = &config.bearer[0];
     assert_eq!((&*bearer.provider, bearer.first, bearer.user_claim.as_str()), ("corp", true, "preferred_username"));
     let proxmox = &config.routes[1];
-    assert!(matches!(&proxmox.upstream.as_ref().unwrap().tls.as_ref().unwrap().verify, UpstreamVerify::Pin(pin) if pin[1] == 0x11));
+    assert!(
+        matches!(&proxmox.upstream.as_ref().unwrap().tls.as_ref().unwrap().verify, UpstreamVerify::Pin(pin) if pin[1] == 0x11)
+    );
     let samba = &config.routes[5];
     assert_eq!(samba.headers.user.as_deref(), Some("Remote-User"));
     assert_eq!((samba.headers.email.as_ref(), samba.upstream.as_ref().unwrap().response_timeout), (None, None));

@@ -102,11 +102,7 @@ pub(crate) fn proxies(list: &List<String>, hint: &str, cx: &mut Cx<'_>) -> Vec<I
             continue;
         };
         if network.prefix_len() == 0 {
-            cx.error(
-                &item.place,
-                format!("`{network}` trusts everybody's word about who they are"),
-                hint,
-            );
+            cx.error(&item.place, format!("`{network}` trusts everybody's word about who they are"), hint);
             continue;
         }
         found.push(network);

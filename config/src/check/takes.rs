@@ -100,7 +100,9 @@ fn value(at: &At<typed::Sent>, typed: &typed::Sent, cx: &mut Cx<'_>) -> Option<S
 fn name(text: &str, never: &[&str]) -> Result<String, Mistake> {
     let lower = text.to_ascii_lowercase();
     if never.contains(&lower.as_str()) || lower.starts_with("x-forwarded-") {
-        return Err(Mistake::new(format!("`{text}` is the gate's own business")).hint("name a header of the application"));
+        return Err(
+            Mistake::new(format!("`{text}` is the gate's own business")).hint("name a header of the application")
+        );
     }
     headers::plain_name(text)
 }

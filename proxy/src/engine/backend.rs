@@ -55,7 +55,14 @@ impl Backend {
         let server_name = if scheme.is_tls() { server_name.unwrap_or(host).to_owned() } else { String::new() };
         let resolved_at = AtomicI64::new(if literal.is_some() { i64::MAX } else { i64::MIN });
         let state = before.map(|before| before.state.clone()).unwrap_or_default();
-        Self { server: server.clone(), server_name, own_host, resolved: ArcSwapOption::new(literal), resolved_at, state }
+        Self {
+            server: server.clone(),
+            server_name,
+            own_host,
+            resolved: ArcSwapOption::new(literal),
+            resolved_at,
+            state,
+        }
     }
 
     pub fn is_well(&self, now: Timestamp) -> bool {

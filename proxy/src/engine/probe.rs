@@ -26,14 +26,16 @@ const SERVING: &[u8] = &[0, 0, 0, 0, 2, 0x08, 1];
 
 /// Runs as long as the process.
 pub async fn watch(gate: Arc<Gate>) {
-    let connector = Arc::new(Connector::new(None));
+    // Made when the first server is to be asked: it reads the system's authorities.
+    let mut connector: Option<Arc<Connector>> = None;
     loop {
         let now = clock::now();
         let snapshot = gate.snapshot.load_full();
         for (upstream, check) in snapshot.upstreams.probed() {
             let every = i64::try_from(check.every.as_millis()).unwrap_or(i64::MAX);
             for backend in upstream.backends.iter().filter(|backend| backend.probe_is_due(every, now)) {
-                let (connector, upstream) = (connector.clone(), upstream.clone());
+                let connector = connector.get_or_insert_with(|| Arc::new(Connector::new(None))).clone();
+                let upstream = upstream.clone();
                 tokio::spawn(one(connector, upstream, backend.clone(), check.probe.clone()));
             }
         }

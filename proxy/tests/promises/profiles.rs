@@ -72,7 +72,9 @@ async fn pveproxy(stream: TcpStream, seen: Seen) -> io::Result<()> {
         }
         seen.lock().unwrap().push(head.clone());
         if field(&head, "transfer-encoding").is_some() {
-            stream.write_all(b"HTTP/1.1 501 chunked transfer encoding not supported\r\nContent-Length: 0\r\n\r\n").await?;
+            stream
+                .write_all(b"HTTP/1.1 501 chunked transfer encoding not supported\r\nContent-Length: 0\r\n\r\n")
+                .await?;
             return Ok(());
         }
         let mut left: usize = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
@@ -128,7 +130,8 @@ async fn proxmox_is_told_the_length_of_every_body() {
     let tls = world.tls(None, &["http/1.1"]);
     let chunked = async |bytes: usize| {
         let mut stream = handshake(world.address(Door::Inside), "status.test", &tls).await.unwrap();
-        let head = "POST /chunked HTTP/1.1\r\nHost: status.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+        let head =
+            "POST /chunked HTTP/1.1\r\nHost: status.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
         let chunk = format!("{bytes:x}\r\n{}\r\n0\r\n\r\n", "c".repeat(bytes));
         // The gate may answer, and hang up, before it has all of it.
@@ -218,7 +221,8 @@ async fn a_stream_of_headscale_may_be_quiet_for_longer_than_any_timeout() {
     let mut setup = Setup::new().await;
     setup.config = setup.config.replace("limits: { drain: 1s }", "limits: { drain: 1s, idle_timeout: 2s }");
     let world = gate_with(setup, port, "profile: headscale").await;
-    let derp = "GET /derp HTTP/1.1\r\nHost: status.test\r\nUpgrade: DERP\r\nConnection: upgrade\r\nDerp-Fast-Start: 1\r\n\r\n";
+    let derp =
+        "GET /derp HTTP/1.1\r\nHost: status.test\r\nUpgrade: DERP\r\nConnection: upgrade\r\nDerp-Fast-Start: 1\r\n\r\n";
     let (answer, mut noise) = switch(&world, TS2021).await;
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     let (answer, mut derp) = switch(&world, derp).await;
@@ -325,7 +329,10 @@ async fn kubernetes_hears_who_calls_by_impersonation_and_from_nobody_else() {
         let fits = |line: &&str| line.split_once(':').is_some_and(|(key, _)| key.eq_ignore_ascii_case(name));
         head.lines().filter(fits).map(|line| line.split_once(':').unwrap().1.trim().to_owned()).collect()
     };
-    assert_eq!((all("impersonate-user"), all("authorization")), (vec!["alice".into()], vec!["Bearer the gate's token".into()]));
+    assert_eq!(
+        (all("impersonate-user"), all("authorization")),
+        (vec!["alice".into()], vec!["Bearer the gate's token".into()])
+    );
     let mut groups = all("impersonate-group");
     groups.sort();
     assert_eq!(groups, ["all-employees", "it-admins"], "a line each");
@@ -336,7 +343,8 @@ async fn kubernetes_hears_who_calls_by_impersonation_and_from_nobody_else() {
 async fn a_caller_of_kubernetes_is_never_redirected() {
     let (world, seen) = cluster().await;
     for accept in ["application/json", "text/html,application/xhtml+xml"] {
-        let call = Call::get("apps.test", "/level-standard/api").with("accept", accept).with("sec-fetch-mode", "navigate");
+        let call =
+            Call::get("apps.test", "/level-standard/api").with("accept", accept).with("sec-fetch-mode", "navigate");
         let answer = world.call(Door::Inside, None, &call).await.unwrap();
         assert_eq!((answer.status, answer.header("location")), (401, ""), "{accept}");
         assert!(answer.header("www-authenticate").starts_with("Bearer"), "{accept}");

@@ -32,7 +32,10 @@ impl App {
         Self::with(None, |_| Reply::Status(200))
     }
 
-    pub fn with(tls: Option<Arc<rustls::ServerConfig>>, answers: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn with(
+        tls: Option<Arc<rustls::ServerConfig>>,
+        answers: impl Fn(&str) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let (app, answers, runtime) = Self::new(answers);
         let listener = runtime.block_on_other(|| TcpListener::bind("127.0.0.1:0"));
         let port = listener.local_addr().unwrap().port();
@@ -127,7 +130,8 @@ async fn serve(
                 return Ok(());
             }
         }
-        let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
         let mut body = vec![0; length.unwrap_or(0)];
         stream.read_exact(&mut body).await?;
         let reply = answers(&head);
