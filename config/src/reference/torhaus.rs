@@ -149,7 +149,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].host", "host", "required", "`wiki.example.test` or `*.apps.example.test`; a listener must have a certificate for it"),
             key("routes[].path", "path", "`/`", "this path and all below it"),
             key("routes[].resource", "row", "required", "the row of the policy table that decides"),
-            key("routes[].upstream", "URL", "required", "the application, without a path: `http://`, `https://`, `h2c://` and `h2://` (HTTP/2 without and with TLS, for gRPC) or `unix:/run/app.sock`; `forward_auth` if another proxy serves it"),
+            key("routes[].upstream", "URL", "required", "the application, without a path: `http://`, `https://`, `h2c://`, `h2://` or `unix:/run/app.sock`; `forward_auth` if another proxy serves it"),
             key("routes[].upstream.primary", "list of URLs", "", "instead of one URL: several servers, all reached in the same way"),
             key("routes[].upstream.standby", "list of URLs", "`[]`", "servers that are asked only while all of those are down"),
             key("routes[].upstream.balance", "`round_robin`, `least_connections`, `sticky`", "`round_robin`", "who gets a request; `sticky`: the same server for a session, by its handle at the gate and not by a cookie of the application"),
