@@ -39,13 +39,11 @@ pub(crate) fn of_client(cert: &At<String>, key: &At<String>, cx: &mut Cx<'_>) ->
 }
 
 type Chain = Vec<CertificateDer<'static>>;
+/// A file that could be read, and what is in it.
+type Found<T> = Option<(PathBuf, T)>;
 
 /// Both files; each that is no good is reported.
-fn read(
-    cert: &At<String>,
-    key: &At<String>,
-    cx: &mut Cx<'_>,
-) -> (Option<(PathBuf, Chain)>, Option<(PathBuf, Arc<dyn SigningKey>)>) {
+fn read(cert: &At<String>, key: &At<String>, cx: &mut Cx<'_>) -> (Found<Chain>, Found<Arc<dyn SigningKey>>) {
     let chain = cx.read(cert, "certificate file");
     let key_read = cx.read(key, "key file");
     if let Some((path, _)) = &key_read {

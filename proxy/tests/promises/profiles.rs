@@ -5,7 +5,7 @@ use crate::harness::{Answer, Call, Door, PATIENCE, Setup, World};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -239,36 +239,64 @@ async fn a_stream_of_headscale_may_be_quiet_for_longer_than_any_timeout() {
     assert_eq!(field(&heads[0], "x-tailscale-handshake"), Some("AAAA"));
 }
 
+/// As many bytes as each side sends.
+const MASS: usize = 100 << 20;
+
+/// Bytes that show where they belong.
+fn pattern(at: usize) -> u8 {
+    u8::try_from(at % 251).unwrap()
+}
+
+async fn send_mass(mut to: impl AsyncWrite + Unpin) {
+    let part: Vec<u8> = (0..251 * 256).map(pattern).collect();
+    let mut sent = 0;
+    while sent < MASS {
+        let most = part.len().min(MASS - sent);
+        to.write_all(&part[..most]).await.unwrap();
+        sent += most;
+    }
+    to.flush().await.unwrap();
+}
+
+async fn receive_mass(mut from: impl AsyncRead + Unpin) {
+    let mut got = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    while got < MASS {
+        let read = timeout(PATIENCE, from.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "ended after {got} bytes");
+        assert!(buffer[..read].iter().enumerate().all(|(at, byte)| *byte == pattern(got + at)), "near {got}");
+        got += read;
+    }
+}
+
 #[tokio::test]
 async fn a_stream_of_headscale_carries_a_hundred_megabytes_both_ways() {
-    const TOTAL: usize = 100 << 20;
-    let (port, _) = double(headscale).await;
+    let (done, received) = std::sync::mpsc::channel();
+    let serve = move |stream: TcpStream, _: Seen| {
+        let done = done.clone();
+        async move {
+            let mut stream = BufReader::new(stream);
+            head(&mut stream).await?;
+            stream
+                .write_all(b"HTTP/1.1 101 .\r\nUpgrade: tailscale-control-protocol\r\nConnection: upgrade\r\n\r\n")
+                .await?;
+            let (from, to) = tokio::io::split(stream);
+            let receiving = async {
+                receive_mass(from).await;
+                done.send(()).unwrap();
+            };
+            // Open until the other side has all of it.
+            tokio::join!(receiving, send_mass(to));
+            std::future::pending().await
+        }
+    };
+    let (port, _) = double(serve).await;
     let world = gate(port, "profile: headscale").await;
     let (answer, stream) = switch(&world, TS2021).await;
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-    let (mut from, mut to) = tokio::io::split(stream);
-    let pattern = |at: usize| u8::try_from(at % 251).unwrap();
-    let part: Vec<u8> = (0..251 * 256).map(pattern).collect();
-    let sending = async {
-        let mut sent = 0;
-        while sent < TOTAL {
-            let most = part.len().min(TOTAL - sent);
-            to.write_all(&part[..most]).await.unwrap();
-            sent += most;
-        }
-        to.flush().await.unwrap();
-    };
-    let receiving = async {
-        let mut got = 0;
-        let mut buffer = vec![0; 64 * 1024];
-        while got < TOTAL {
-            let read = timeout(PATIENCE, from.read(&mut buffer)).await.unwrap().unwrap();
-            assert!(read > 0, "ended after {got} bytes");
-            assert!(buffer[..read].iter().enumerate().all(|(at, byte)| *byte == pattern(got + at)), "near {got}");
-            got += read;
-        }
-    };
-    tokio::join!(sending, receiving);
+    let (from, to) = tokio::io::split(stream);
+    tokio::join!(receive_mass(from), send_mass(to));
+    crate::harness::until("the other side has all of it", async || received.try_recv().is_ok()).await;
 }
 
 #[tokio::test]

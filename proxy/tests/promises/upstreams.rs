@@ -9,6 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use time::Duration;
 use torhaus_certs::LeafRequest;
 
 /// The gate with `status.test` (open to anyone) on another upstream, and more routes below it.
@@ -134,7 +135,7 @@ async fn an_application_on_a_unix_socket_is_reached() {
 
 /// A server's TLS, by a certificate of an authority; with `clients`, only for those that these vouch for.
 fn tls_of(pki: &Pki, clients: Option<&Pki>) -> (Arc<rustls::ServerConfig>, Vec<u8>) {
-    let leaf = LeafRequest::server(["app.internal.test".to_owned()]);
+    let leaf = LeafRequest::server(["app.internal.test".to_owned()]).valid_for(Duration::days(1));
     let identity = Identity::from(pki.web.issue(&leaf, now()).unwrap());
     let chain: Vec<_> = CertificateDer::pem_slice_iter(identity.cert_pem.as_bytes()).map(Result::unwrap).collect();
     let leaf = chain[0].to_vec();

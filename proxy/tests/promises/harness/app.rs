@@ -36,7 +36,7 @@ impl App {
         tls: Option<Arc<rustls::ServerConfig>>,
         answers: impl Fn(&str) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let (app, answers, runtime) = Self::new(answers);
+        let (mut app, answers, runtime) = Self::new(answers);
         let listener = runtime.block_on_other(|| TcpListener::bind("127.0.0.1:0"));
         let port = listener.local_addr().unwrap().port();
         let (seen, connections) = (app.seen.clone(), app.connections.clone());
@@ -56,11 +56,12 @@ impl App {
                 });
             }
         });
-        Self { port, runtime: Some(runtime.0), ..app }
+        (app.port, app.runtime) = (port, Some(runtime.0));
+        app
     }
 
     pub fn on_socket(path: &Path) -> Self {
-        let (app, answers, runtime) = Self::new(|_: &str| Reply::Status(200));
+        let (mut app, answers, runtime) = Self::new(|_: &str| Reply::Status(200));
         let path = path.to_owned();
         let listener = runtime.block_on_other(move || async move { UnixListener::bind(path) });
         let seen = app.seen.clone();
@@ -70,7 +71,8 @@ impl App {
                 tokio::spawn(async move { drop(serve(stream, 0, &seen, &answers).await) });
             }
         });
-        Self { runtime: Some(runtime.0), ..app }
+        app.runtime = Some(runtime.0);
+        app
     }
 
     fn new(answers: impl Fn(&str) -> Reply + Send + Sync + 'static) -> (Self, Answers, OwnRuntime) {
