@@ -11,9 +11,7 @@ const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "trust_domains.*.own_ca", "remove it and name the authority's certificate in `ca_file`"),
     (FileId::Main, "lookups.ldap", "remove it: groups come from the token's `groups_claim`"),
     (FileId::Main, "lookups.headscale", "remove it"),
-    (FileId::Main, "lookups.posture", "remove it"),
-    (FileId::Main, "lookups.geoip.database_file", "remove it: `named_networks` say where offices are"),
-    (FileId::Policy, "posture", "remove the condition; its row then lets in devices that nobody asked about"),
+    (FileId::Main, "lookups.posture.agent", "remove it: the state of devices comes from `inventory_file`"),
 ];
 
 /// Why the key at `path` cannot be used yet, if so.
@@ -25,10 +23,6 @@ pub(crate) fn refuse(file: FileId, path: &str) -> Option<Mistake> {
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
-    // A condition may stand at any depth (`table[3].require[0].any[1].posture`): one word matches the last key.
-    if !pattern.contains('.') {
-        return path == pattern || (pattern == "posture" && path.rsplit('.').next() == Some(pattern));
-    }
     pattern::matches(pattern, path)
 }
 
@@ -43,7 +37,8 @@ mod tests {
             (FileId::Main, "listeners[12].tls.acme", true),
             (FileId::Main, "trust_domains.devices.own_ca", true),
             (FileId::Main, "routes[0].upstream", false),
-            (FileId::Policy, "table[0].require[1].any[0].posture", true),
+            (FileId::Main, "lookups.posture.agent", true),
+            (FileId::Main, "lookups.posture", false),
             (FileId::Main, "trust_domains.posture", false),
         ] {
             assert_eq!(refuse(file, path).is_some(), refused, "{path}");
