@@ -62,7 +62,7 @@ pub(crate) enum Upstream {
     #[serde(rename = "$text")]
     Url(String),
     #[serde(rename = "$map")]
-    Servers(Servers),
+    Servers(Box<Servers>),
 }
 
 #[derive(Deserialize)]
