@@ -45,7 +45,7 @@ async fn gate_with(mut setup: Setup, port: u16, more: &str) -> World {
     setup.start().await
 }
 
-async fn head(stream: &mut (impl AsyncRead + Unpin + tokio::io::AsyncBufRead)) -> io::Result<Option<String>> {
+async fn head(stream: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> io::Result<Option<String>> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).await? == 0 {
