@@ -19,6 +19,8 @@ pub struct Config {
     pub portal: Portal,
     /// Peers whose PROXY lines and `X-Forwarded-*` count. Empty: nobody's.
     pub trusted_proxies: Vec<IpNet>,
+    /// Other proxies that may ask what this gate decides (`/.torhaus/verify`). Empty: nobody may.
+    pub forward_auth: Vec<AskingProxy>,
     pub trust_domains: BTreeMap<String, TrustDomain>,
     /// At least one. The first one's names are bare in the policy.
     pub providers: Vec<Arc<Provider>>,
@@ -76,6 +78,24 @@ pub enum ListenerKind {
     },
     /// Answers with a redirect to https, and `/generate_204`.
     RedirectToHttps,
+}
+
+/// Another proxy that asks before it lets a request through.
+#[derive(Clone, Debug)]
+pub struct AskingProxy {
+    pub style: AskingStyle,
+    /// Where it connects from. What it says about a request is believed.
+    pub addresses: Vec<IpNet>,
+}
+
+/// How a proxy describes the request that it asks about, and what it can do with an answer. Fixed for each peer: if the
+/// headers decided which ones count, a client could add the others, which its proxy passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskingStyle {
+    /// nginx `auth_request`: `X-Original-URL`, `X-Original-Method`; understands 2xx, 401 and 403.
+    XOriginal,
+    /// Traefik, Caddy: `X-Forwarded-Proto`, `-Host`, `-Uri`, `-Method`; pass any other answer on to the client.
+    XForwarded,
 }
 
 /// A chain and its key, chosen by SNI from the DNS names in the leaf.
@@ -169,6 +189,10 @@ pub struct TierProof {
     pub request_essential: bool,
 }
 
+/// As which listener requests count that another proxy asks about: the one it asked by says nothing about where the
+/// caller is.
+pub const FORWARD_AUTH_LISTENER: &str = "forward-auth";
+
 impl TierProof {
     /// `{}`: a login at the provider proves it, whatever the token says about how.
     pub fn is_plain_login(&self) -> bool {
@@ -205,7 +229,8 @@ pub struct Route {
     pub host: HostPattern,
     /// Canonical, begins with `/`, no trailing slash but for `/` itself. Matches on segment borders.
     pub path: String,
-    pub upstream: Upstream,
+    /// None: another proxy serves it, and asks here by forward authentication.
+    pub upstream: Option<Upstream>,
     /// Row of the policy table.
     pub resource: Arc<str>,
     /// Same for all routes of a host.
@@ -220,6 +245,9 @@ pub struct Route {
     pub title: String,
     pub description: Option<String>,
     pub listed: bool,
+    /// A browser that has to sign in is sent to the portal; off for callers that are none: 401.
+    pub sign_in: bool,
+    pub takes: Takes,
     /// Upgrade tokens beside `websocket`, lower case.
     pub upgrades: Vec<String>,
     /// `%2F` in a path is part of a name for this application (package names, object keys).
@@ -242,8 +270,12 @@ pub enum HostPattern {
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub scheme: UpstreamScheme,
-    pub host: String,
-    pub port: u16,
+    /// At least one.
+    pub primary: Vec<UpstreamServer>,
+    /// Asked only while no primary server is well.
+    pub standby: Vec<UpstreamServer>,
+    pub balance: Balance,
+    pub health: Option<HealthCheck>,
     pub tls: Option<UpstreamTls>,
     pub connect_timeout: Duration,
     /// Time to the first byte of the answer; none for streams that ask for it.
@@ -254,15 +286,71 @@ pub struct Upstream {
 pub enum UpstreamScheme {
     Http,
     Https,
+    /// HTTP/2 without TLS (gRPC).
     H2c,
+    /// HTTP/2 over TLS (gRPC).
+    H2,
+}
+
+impl UpstreamScheme {
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::H2)
+    }
+}
+
+/// One server of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamServer {
+    /// A name or an address, without brackets.
+    Tcp { host: String, port: u16 },
+    /// A socket of this machine.
+    Unix(PathBuf),
+}
+
+/// Which server gets a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests open.
+    LeastConnections,
+    /// Always the same one for a session, a certificate, or else an address (rendezvous hashing): when a server goes,
+    /// only its own sessions move.
+    Sticky,
+}
+
+/// Asked of each server regularly; one that fails is not sent requests until it answers again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub probe: Probe,
+    pub every: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A connection opens, TLS included.
+    Tcp,
+    /// GET of this path answers 2xx or 3xx.
+    Http { path: String },
+    /// `grpc.health.v1.Health/Check` of this service answers `SERVING`.
+    Grpc { service: String },
 }
 
 /// How an https upstream is believed. There is always exactly one way.
 #[derive(Clone, Debug)]
 pub struct UpstreamTls {
-    /// Sent as SNI and checked in the certificate.
-    pub server_name: String,
+    /// Sent as SNI and checked in the certificate; none: the host of each server.
+    pub server_name: Option<String>,
     pub verify: UpstreamVerify,
+    /// The certificate that we show.
+    pub client: Option<ClientPair>,
+}
+
+/// A certificate of ours and its key, for an upstream that asks for one.
+#[derive(Clone, Debug)]
+pub struct ClientPair {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -290,6 +378,40 @@ pub enum ClientAuthMode {
     Required,
 }
 
+/// What the application's server can take, and what it is sent besides.
+#[derive(Clone, Debug, Default)]
+pub struct Takes {
+    /// Most header lines; none: as many as the gate takes.
+    pub max_headers: Option<usize>,
+    /// Most bytes of header lines, line breaks included.
+    pub max_header_bytes: Option<usize>,
+    /// It does not read chunked requests.
+    pub content_length: bool,
+    /// Headers of the client that it must not see.
+    pub strip: Vec<String>,
+    /// Headers of the gate's own, with secrets. They replace the client's.
+    pub sent: Vec<SentHeader>,
+    /// How long an unused connection to it is kept.
+    pub keep_alive: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct SentHeader {
+    pub name: String,
+    pub value: Secret,
+}
+
+/// How several groups stand in their header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupsAs {
+    #[default]
+    Commas,
+    /// `a|b`, as authentik's outposts do.
+    Pipes,
+    /// A line of its own for each, as Kubernetes' impersonation wants them.
+    Lines,
+}
+
 /// What the application is told, and under which names. All of these are stripped from what the client sent.
 #[derive(Clone, Debug)]
 pub struct IdentityHeaders {
@@ -298,6 +420,8 @@ pub struct IdentityHeaders {
     pub email: Option<String>,
     pub groups: Option<String>,
     pub name: Option<String>,
+    /// How several groups stand in their header.
+    pub groups_as: GroupsAs,
     /// Only these groups are told, when given.
     pub groups_limited_to: Option<Vec<String>>,
     /// `X-Torhaus-Assertion`.

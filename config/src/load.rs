@@ -6,6 +6,7 @@ use crate::decode::decode;
 use crate::file;
 use crate::findings::{Finding, Findings};
 use crate::place::{FileId, Place};
+use crate::profile;
 use crate::read::Read;
 use crate::report::Errors;
 use crate::units::Mistake;
@@ -33,7 +34,10 @@ fn check_all(path: &Path, now: Timestamp, tests: Tests) -> Result<(Config, Optio
     let mut findings = Findings::default();
     let base = path.parent().unwrap_or(Path::new(""));
 
-    let main = Read::new(path.to_owned(), FileId::Main, &Place::file(FileId::Main), &mut findings);
+    let mut main = Read::new(path.to_owned(), FileId::Main, &Place::file(FileId::Main), &mut findings);
+    if let Some(tree) = &mut main.tree {
+        profile::expand(tree, &mut findings);
+    }
     let tree: Option<At<file::Torhaus>> = main.tree.as_ref().and_then(|node| decode(node, FileId::Main, &mut findings));
     let tree = tree.as_ref().and_then(At::get);
 
@@ -105,6 +109,8 @@ fn errors(mut findings: Findings, main: Read, policy: Option<Read>) -> Errors {
         findings.error(&Place::file(FileId::Main), mistake.hint("this is a mistake of torhaus: please report it"));
     }
     findings.errors.sort_by_key(order);
+    // A route that a profile adds has the mistakes of the one that it was made from.
+    findings.errors.dedup_by(|one, other| order(one) == order(other) && one.message == other.message);
     let (main, policy) = (main.into_source(), policy.map(Read::into_source));
     let mistake = |finding: Finding| match (finding.place.file, &policy) {
         (FileId::Policy, Some(policy)) => policy.mistake(finding),

@@ -4,11 +4,13 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Location, Spanned};
 use std::fmt;
 
+#[derive(Clone)]
 pub(crate) struct Node {
     pub span: Span,
     pub kind: Kind,
 }
 
+#[derive(Clone)]
 pub(crate) enum Kind {
     Null,
     Bool(bool),

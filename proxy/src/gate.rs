@@ -61,7 +61,7 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     if own_pages::serves(snapshot, request) {
         return note.respond(own_pages::answer(gate, snapshot, request, now).await);
     }
-    let Some(route) = snapshot.routes.find(request.host, request.path) else {
+    let Some(route) = snapshot.route_of(request) else {
         return refuse(snapshot, request, note, Reason::NoRoute, now);
     };
     note.route = Some(route.name.clone());

@@ -32,3 +32,4 @@ pub mod store;
 pub mod streams;
 pub mod strict;
 pub mod told;
+pub mod verify;

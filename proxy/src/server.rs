@@ -111,6 +111,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(report_refusals(gate.clone())),
         tokio::spawn(renew_sessions(gate.clone())),
         tokio::spawn(refresh_lookups(gate.clone())),
+        tokio::spawn(engine::probe::watch(gate.clone())),
     ];
 
     wait_for_stop(&gate, &reloader).await?;

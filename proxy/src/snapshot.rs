@@ -9,10 +9,11 @@ use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
 use crate::lookup::Lookups;
 use crate::reload::config_hash;
+use crate::request::Request;
 use crate::route::Routes;
 use std::sync::Arc;
 use torhaus_authz::{Name, Policy};
-use torhaus_config::Config;
+use torhaus_config::{Config, FORWARD_AUTH_LISTENER, Route};
 
 pub struct Snapshot {
     pub config: Arc<Config>,
@@ -63,7 +64,7 @@ impl Snapshot {
             providers,
             bearer,
             lookups: Lookups::build(&config, before.map(|b| &b.lookups), crate::clock::now()),
-            upstreams: Upstreams::build(&config.routes)?,
+            upstreams: Upstreams::build(&config.routes, before.map(|b| &b.upstreams))?,
             config,
         })
     }
@@ -90,7 +91,7 @@ impl Snapshot {
     /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20). A port
     /// is that of the portal, as browsers reach us, or the one that was connected to; none means 443, and a router may
     /// lead from there to here.
-    pub fn belongs(&self, request: &crate::request::Request<'_>) -> bool {
+    pub fn belongs(&self, request: &Request<'_>) -> bool {
         let Some(tls) = &request.connection.tls else { return false };
         let portal = self.config.portal.url.port_or_known_default();
         if request.port.is_some_and(|port| Some(port) != portal && port != request.connection.local_port) {
@@ -103,6 +104,12 @@ impl Snapshot {
         }
     }
 
+    /// The route of a request. What another proxy serves is asked about only, and never reached through us.
+    pub fn route_of(&self, request: &Request<'_>) -> Option<&Arc<Route>> {
+        let route = self.routes.find(request.host, request.path)?;
+        (route.upstream.is_some() || *request.connection.listener == *FORWARD_AUTH_LISTENER).then_some(route)
+    }
+
     pub fn is_portal(&self, host: &str) -> bool {
         self.config.portal.host == host
     }
@@ -113,7 +120,7 @@ impl Snapshot {
     }
 }
 
-fn header_names(route: &torhaus_config::Route) -> impl Iterator<Item = &str> {
+fn header_names(route: &Route) -> impl Iterator<Item = &str> {
     let headers = &route.headers;
     [&headers.user, &headers.email, &headers.groups, &headers.name].into_iter().filter_map(|name| name.as_deref())
 }

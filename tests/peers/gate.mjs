@@ -30,10 +30,14 @@ export const byAcr = {
 /**
  * @param upstream of every route, or of each by name
  * @param tiers how the provider proves them
+ * @param routes more of them
+ * @param rows of the policy for these
+ * @param forwardAuth the peers of `forward_auth`
  * @param partner a second provider, so that people have a choice; nobody answers there
  * @param limits other bounds than the defaults
  */
-export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false, limits = {} }) {
+export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
+  routes = [], rows = [], forwardAuth, limits = {} }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -57,6 +61,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
     portal: { url: ports.portal },
     branding: { organisation, contact: 'help@gate.test' },
     limits: { drain: '1s', ...limits },
+    ...(forwardAuth && { forward_auth: { peers: forwardAuth } }),
     trust_domains: { clients: { ca_file: file('clients-ca.crt'), proves: 'standard' } },
     identity: {
       providers: partner ? [corp, other] : [corp],
@@ -73,6 +78,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
       route('strong-api', { listed: false }),
       route('backup', { listed: false, ...clients }),
       route('locked-backup', { listed: false, resource: 'backup', client_auth: { mode: 'required', trust_domains: ['clients'] } }),
+      ...routes,
     ],
   };
   const row = (resource, allow, internal, more = {}) => ({ resource, allow, zones: { internal, external: internal }, ...more });
@@ -94,6 +100,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
       row('api', ['user:machine', 'user:strong-machine'], 'standard'),
       row('strong-api', ['user:machine', 'user:strong-machine'], 'mfa'),
       row('backup', ['service:spiffe://gate.test/backup'], 'standard'),
+      ...rows,
     ],
   };
   // JSON is YAML.

@@ -18,6 +18,10 @@ need curl curl
 need sslscan sslscan
 need testssl testssl.sh
 need slowhttptest slowhttptest
+need nginx nginx-light
+need caddy caddy
+need apache2 apache2
+need /usr/share/lua/5.3/ssl.lua lua-sec
 need node nodejs
 need npm npm
 

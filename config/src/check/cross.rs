@@ -4,6 +4,7 @@ use super::Cx;
 use super::condition::ANY_CERTIFICATE;
 use super::suite::NO_CERTIFICATE;
 use crate::at::{At, Keyed, List};
+use crate::config::FORWARD_AUTH_LISTENER;
 use crate::file;
 use crate::file::policy::{Condition, Policy, Row};
 use crate::place::Place;
@@ -124,16 +125,21 @@ fn listeners(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
     let known = Known::of_list(&tree.listeners, |listener| &listener.name);
     for (_, _, zone) in policy.zones.iter() {
         let Some(zone) = zone.get() else { continue };
-        for (place, name) in zone.listeners.iter() {
+        for (place, name) in zone.listeners.iter().filter(|(_, name)| !is_forward_auth(tree, name)) {
             known.refer("listener", name, place, cx);
         }
     }
     for (_, test) in policy.tests.iter() {
         let Some(at) = &test.listener else { continue };
-        if let Some(name) = at.text() {
+        if let Some(name) = at.text().filter(|name| !is_forward_auth(tree, name)) {
             known.refer("listener", name, &at.place, cx);
         }
     }
+}
+
+/// Requests that another proxy asks about come by this one.
+fn is_forward_auth(tree: &file::Torhaus, name: &str) -> bool {
+    tree.forward_auth.is_some() && name == FORWARD_AUTH_LISTENER
 }
 
 fn trust_domains(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {

@@ -5,6 +5,7 @@ mod client_auth;
 mod condition;
 mod cross;
 mod device;
+mod forward_auth;
 mod headers;
 mod host;
 mod identity;
@@ -16,8 +17,10 @@ mod route;
 mod routes;
 mod settings;
 mod suite;
+mod takes;
 mod trust;
 mod upstream;
+mod upstream_tls;
 
 use crate::at::At;
 use crate::config::{Config, NamedNetwork};
@@ -125,6 +128,7 @@ pub(crate) fn check(
     let portal = settings::portal(&tree.portal, &listeners, &mut cx);
     let trusted_proxies = settings::trusted_proxies(&tree.trusted_proxies, &mut cx);
     listeners::proxy_protocol(&tree.listeners, &tree.trusted_proxies, &mut cx);
+    let forward_auth = forward_auth::check(tree.forward_auth.as_ref(), &mut cx);
     let trust_domains = trust::check(&tree.trust_domains, &mut cx);
     let providers = identity::providers(&tree.identity, &mut cx);
     let bearer = identity::bearer(&tree.identity, providers.as_deref().unwrap_or_default(), &mut cx);
@@ -150,6 +154,7 @@ pub(crate) fn check(
         listeners: listeners.checked,
         portal: portal?,
         trusted_proxies,
+        forward_auth,
         trust_domains: trust_domains.checked,
         providers: providers?,
         bearer: bearer?,

@@ -1,6 +1,6 @@
 //! One route: host, path, application, and what the application is told.
 use super::trust::TrustDomains;
-use super::{Cx, client_auth, headers, host, upstream};
+use super::{Cx, client_auth, headers, host, takes, upstream};
 use crate::at::{At, List};
 use crate::config::Route;
 use crate::file::route as typed;
@@ -23,6 +23,7 @@ pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains,
         Some(at) => cx.parse(at, body_rate).map(Some),
         None => Some(None),
     };
+    let takes = takes::check(route, cx);
     let name = route.name.text()?;
     Some(Route {
         name: name.into(),
@@ -37,6 +38,8 @@ pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains,
         title: route.title.as_ref().and_then(At::text).unwrap_or(name).to_owned(),
         description: route.description.as_ref().and_then(At::text).map(str::to_owned),
         listed: flag(route.listed.as_ref(), true)?,
+        sign_in: flag(route.sign_in.as_ref(), true)?,
+        takes: takes?,
         upgrades: upgrades?,
         allow_encoded_slash: flag(route.allow_encoded_slash.as_ref(), false)?,
         max_body: max_body?,

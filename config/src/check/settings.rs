@@ -33,6 +33,8 @@ pub(crate) mod default {
     pub(crate) const DRAIN: Duration = Duration::from_secs(30);
     pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+    pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(55);
+    pub(crate) const HEALTH_EVERY: Duration = Duration::from_secs(5);
     pub(crate) const POSTURE_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
     pub(crate) const ORGANISATION: &str = "Torhaus";
 }
@@ -95,17 +97,19 @@ pub(crate) fn portal(at: &At<file::Portal>, listeners: &Listeners, cx: &mut Cx<'
 }
 
 pub(crate) fn trusted_proxies(list: &List<String>, cx: &mut Cx<'_>) -> Vec<IpNet> {
+    let hint = "name the address of the proxy in front; with no proxy in front, write `trusted_proxies: []`";
+    proxies(list, hint, cx)
+}
+
+/// Networks of those whose word about a caller counts.
+pub(crate) fn proxies(list: &List<String>, hint: &str, cx: &mut Cx<'_>) -> Vec<IpNet> {
     let mut found = Vec::new();
     for item in &list.items {
         let Some(network) = cx.parse(item, network) else {
             continue;
         };
         if network.prefix_len() == 0 {
-            cx.error(
-                &item.place,
-                format!("`{network}` trusts everybody's word about who they are"),
-                "name the address of the proxy in front; with no proxy in front, write `trusted_proxies: []`",
-            );
+            cx.error(&item.place, format!("`{network}` trusts everybody's word about who they are"), hint);
             continue;
         }
         found.push(network);

@@ -3,6 +3,7 @@
 //! The only `Deserialize` of the configuration. `At<T>` is required, `Option<At<T>>`, `List<T>` and `Keyed<T>` are
 //! optional; defaults stand in `check`, so that the mirror says what was typed and nothing else. Every key stands in
 //! `reference.rs` too, which a test compares.
+pub(crate) mod forward_auth;
 pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod lookups;
@@ -25,6 +26,7 @@ pub(crate) struct Torhaus {
     pub listeners: List<listener::Listener>,
     pub portal: At<Portal>,
     pub trusted_proxies: List<String>,
+    pub forward_auth: Option<At<forward_auth::ForwardAuth>>,
     pub trust_domains: Keyed<TrustDomain>,
     pub identity: At<identity::Identity>,
     pub lookups: Option<At<lookups::Lookups>>,

@@ -43,6 +43,18 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        title: "`forward_auth`: other proxies that ask this gate",
+        text: "nginx, Apache, Traefik or Caddy serve an application and ask `/.torhaus/verify` of any host of this gate \
+               whether a request may pass ([how](../examples/forward-auth/README.md)). Such requests come by the listener `forward-auth` \
+               in zones of the policy, from the address that the proxy names.",
+        keys: &[
+            key("forward_auth", "mapping", "", "nobody may ask without it"),
+            key("forward_auth.peers", "list", "required", "who may ask"),
+            key("forward_auth.peers[].proxy", "`nginx`, `apache`, `traefik`, `caddy`", "required", "decides which headers describe the request: `X-Original-URL`, or `X-Forwarded-Uri` and its kin"),
+            key("forward_auth.peers[].addresses", "list of networks", "required", "where it connects from; whatever it says about a request is believed"),
+        ],
+    },
+    Section {
         title: "`trust_domains`: authorities of client certificates",
         text: "Named, so that routes and rows can say whose certificates they mean.",
         keys: &[
@@ -147,20 +159,42 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].host", "host", "required", "`wiki.example.test` or `*.apps.example.test`; a listener must have a certificate for it"),
             key("routes[].path", "path", "`/`", "this path and all below it"),
             key("routes[].resource", "row", "required", "the row of the policy table that decides"),
-            key("routes[].upstream", "URL", "required", "the application: `http://`, `https://` or `h2c://`, without a path"),
-            key("routes[].upstream.primary", "list of URLs", "", "several servers"),
-            key("routes[].upstream.standby", "list of URLs", "", "servers for when those are down"),
+            key("routes[].upstream", "URL", "required", "the application, without a path: `http://`, `https://`, `h2c://`, `h2://` or `unix:/run/app.sock`; `forward_auth` if another proxy serves it"),
+            key("routes[].upstream.primary", "list of URLs", "", "instead of one URL: several servers, all reached in the same way"),
+            key("routes[].upstream.standby", "list of URLs", "`[]`", "servers that are asked only while all of those are down"),
+            key("routes[].upstream.balance", "`round_robin`, `least_connections`, `sticky`", "`round_robin`", "who gets a request; `sticky`: the same server for a session, by its handle at the gate and not by a cookie of the application"),
+            key("routes[].upstream.health", "mapping", "", "ask every server regularly; without it, a server that cannot be reached is left alone for a while"),
+            key("routes[].upstream.health.probe", "`tcp`, `http`, `grpc`", "required", "a connection opens; a page answers 2xx or 3xx; `grpc.health.v1.Health/Check` answers `SERVING`"),
+            key("routes[].upstream.health.path", "path", "", "the page for `http`"),
+            key("routes[].upstream.health.service", "text", "the whole server", "the service for `grpc`"),
+            key("routes[].upstream.health.every", "duration", "`5s`", "how often; a standby takes over within this time"),
             key("routes[].upstream_tls", "mapping", "system roots", "how an https application is believed; needed if it is named by its address"),
             key("routes[].upstream_tls.ca_file", "file", "", "PEM: its private authority, or its own certificate"),
             key("routes[].upstream_tls.pin_sha256", "fingerprint", "", "of its certificate: `openssl x509 -noout -fingerprint -sha256`"),
             key("routes[].upstream_tls.server_name", "host", "host of `upstream`", "the name sent to it and expected in its certificate"),
+            key("routes[].upstream_tls.client_cert_file", "file", "", "PEM: the certificate that the gate shows to the application"),
+            key("routes[].upstream_tls.client_key_file", "file", "", "PEM: its key, unencrypted"),
             key("routes[].upstream_tls.danger_skip_verification", "true/false", "`false`", "believe whoever answers")
                 .because("then anybody on the way reads and writes everything; `check` warns of it"),
             key("routes[].connect_timeout", "duration", "`5s`", "how long to wait for a connection to the application")
                 .because("a machine in the same network answers in milliseconds; longer only hides that it is down"),
             key("routes[].response_timeout", "duration or `off`", "`60s`", "how long to wait for the first byte of an answer")
                 .because("a report may take its time, a hanging application must not hold connections for ever; `off` for long polls"),
-            key("routes[].profile", "name", "", "what a known application needs"),
+            key("routes[].profile", "name", "", "what a known application needs: stands for settings of this route, and routes below it (`torhaus profile show NAME`); what the route says itself counts"),
+            key("routes[].keep_alive", "duration", "`55s`", "how long an unused connection to the application is kept")
+                .because("servers close theirs after 60 to 75 s; an application that closes sooner would meet requests with a closed door"),
+            key("routes[].request", "mapping", "", "what the application's server can take"),
+            key("routes[].request.max_headers", "number", "", "most header lines; more are refused here, with a page that says so")
+                .because("some servers drop the connection without an answer"),
+            key("routes[].request.max_header_bytes", "size", "", "most bytes of all header lines together"),
+            key("routes[].request.content_length", "true/false", "`false`", "it does not read chunked requests: short bodies are given a length, longer ones without are refused"),
+            key("routes[].request.strip", "list of headers", "`[]`", "headers of the client that it must not see"),
+            key("routes[].send", "mapping", "", "headers with secrets of the gate's own; they replace the client's"),
+            key("routes[].send.*", "mapping", "", "by the header's name, for example `Authorization`"),
+            key("routes[].send.*.file", "file", "required", "the value, in one line"),
+            key("routes[].send.*.prefix", "text", "", "what stands before it: `\"Bearer \"`"),
+            key("routes[].send.*.basic_user", "text", "", "the file holds the password of this user (Basic, RFC 7617)"),
+            key("routes[].sign_in", "true/false", "`true`", "send browsers to sign in; `false`: 401, for applications whose callers are programs"),
             key("routes[].client_auth", "mapping", "`{ mode: none }`", "client certificates; the same for all routes of a host")
                 .because("TLS asks for the certificate before the path is known"),
             key("routes[].client_auth.mode", "`none`, `optional`, `required`", "required", "whether a certificate is asked for"),
@@ -170,6 +204,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].headers.email", "header or `off`", "`X-Forwarded-Email`", "the address"),
             key("routes[].headers.groups", "header or `off`", "`X-Forwarded-Groups`", "the groups, separated by commas"),
             key("routes[].headers.name", "header or `off`", "`off`", "the full name"),
+            key("routes[].headers.groups_as", "`commas`, `pipes`, `lines`", "`commas`", "how several groups are told: `a,b`, `a|b`, or a header line for each"),
             key("routes[].headers.groups_limited_to", "list of names", "all", "only these groups are told"),
             key("routes[].headers.assertion", "true/false", "`true`", "send `X-Torhaus-Assertion`, a signed statement of who it is"),
             key("routes[].headers.client_certificate", "true/false", "`false`", "send the client certificate as `Client-Cert` (RFC 9440)"),

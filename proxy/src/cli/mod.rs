@@ -6,6 +6,7 @@ mod explain;
 mod out;
 mod policy;
 mod process;
+mod profile;
 mod run;
 mod session;
 mod shell;
@@ -37,6 +38,9 @@ enum Command {
     /// Look at the policy table.
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Look at what `profile: NAME` of a route stands for.
+    #[command(subcommand)]
+    Profile(profile::Verb),
     /// Read the audit log.
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -136,6 +140,7 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args, out),
         Command::Policy(verb) => policy::policy(verb, out),
+        Command::Profile(verb) => profile::profile(&verb, out),
         Command::Audit(verb) => audit::audit(verb, out),
         Command::Session(verb) => session::session(verb, out),
         Command::Status(args) => process::status(&args, out),

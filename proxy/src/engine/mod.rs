@@ -3,8 +3,11 @@
 //!
 //! Never decides. What the gate did not permit has no [`Forward`] in its context, and without one there is no peer.
 mod answer;
+mod backend;
 mod body;
 mod patience;
+pub mod probe;
+mod takes;
 pub mod upstream;
 
 use crate::audit::access::Access;
@@ -20,10 +23,12 @@ use crate::refusal::{self, Refused};
 use crate::request::{self, Request};
 use crate::snapshot::Snapshot;
 use crate::strict;
+use crate::verify;
 use async_trait::async_trait;
+use backend::{Backend, Chosen};
 use body::BodyWatch;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, UPGRADE};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE, UPGRADE};
 use http::{HeaderValue, Uri};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -35,6 +40,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torhaus_authz::{Name, Reason};
+use upstream::Manner;
 
 /// Largest body of a request to our own pages: a form, an ACME message, a logout token.
 const MAX_OWN_BODY: usize = 64 * 1024;
@@ -65,6 +71,13 @@ pub struct Context {
     snapshot: Option<Arc<Snapshot>>,
     connection: Option<Arc<ConnectionInfo>>,
     forward: Option<Box<Forward>>,
+    /// Length of a body that was read because its application needs to know it.
+    spooled: Option<usize>,
+    /// Why the application cannot be sent this request.
+    unfit: Option<Reason>,
+    /// The server that has the request now, and all that were asked for it.
+    chosen: Option<Chosen>,
+    tried: Vec<Arc<Backend>>,
     /// The protocol that the client asked to switch to, if its route allows it.
     upgrade: Option<HeaderValue>,
     body: Option<BodyWatch>,
@@ -109,6 +122,10 @@ impl ProxyHttp for Engine {
             snapshot: None,
             connection: None,
             forward: None,
+            spooled: None,
+            unfit: None,
+            chosen: None,
+            tried: Vec::new(),
             upgrade: None,
             body: None,
             host: String::new(),
@@ -189,7 +206,11 @@ impl ProxyHttp for Engine {
         ctx.host = target.host;
         let view = View { head: session.req_header(), host: &ctx.host, port: target.port, connection: &connection };
         let request = view.request(&body);
-        let outcome = gate::pass(&self.gate, &snapshot, &request, clock::now()).await;
+        let outcome = if verify::is_question(&request) {
+            verify::answer(&self.gate, &snapshot, &request, clock::now()).await
+        } else {
+            gate::pass(&self.gate, &snapshot, &request, clock::now()).await
+        };
         ctx.upgrade = request.headers.get(UPGRADE).cloned();
         ctx.note = outcome.note;
         match outcome.action {
@@ -217,6 +238,17 @@ impl ProxyHttp for Engine {
                         return answer::send(session, refusal::bare(reason, None)).await;
                     }
                     ctx.body = Some(body);
+                } else {
+                    // What takes over may be quiet for hours, either way; it ends with its session.
+                    session.set_read_timeout(None);
+                    session.set_write_timeout(None);
+                }
+                if takes::needs_length(session, &forward) {
+                    ctx.spooled = takes::spool(session).await?;
+                    if ctx.spooled.is_none() {
+                        ctx.note.reason = Some(Reason::BodyTooLarge);
+                        return answer::send(session, refusal::bare(Reason::BodyTooLarge, None).closing()).await;
+                    }
                 }
                 ctx.forward = Some(forward);
                 Ok(false)
@@ -239,14 +271,60 @@ impl ProxyHttp for Engine {
         })
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         // Asked again on a retry: the same permit, for the same request.
         let (Some(forward), Some(snapshot)) = (&ctx.forward, &ctx.snapshot) else {
             return Error::e_explain(ErrorType::InternalError, "no permit, no forward");
         };
         let unresolved = || Error::explain(ErrorType::ConnectError, "the upstream's name does not resolve");
         let upstream = snapshot.upstreams.for_request(forward).ok_or_else(unresolved)?;
-        upstream.peer(ctx.upgrade.is_some()).await.ok_or_else(unresolved)
+        let chosen = upstream.choose(forward.affinity, &ctx.tried, clock::now()).ok_or_else(unresolved)?;
+        let manner = match ctx.upgrade {
+            Some(_) => Manner::Upgrade,
+            None if is_stream(session.req_header()) => Manner::Stream,
+            None => Manner::Plain,
+        };
+        let peer = upstream.peer(&chosen.0, manner).await.ok_or_else(unresolved)?;
+        ctx.tried.push(chosen.0.clone());
+        ctx.chosen = Some(chosen);
+        Ok(peer)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing of the request is sent: whatever it is, another server may get it.
+        error.set_retry(ctx.failed_at_server());
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        // RFC 9110 section 9.2.2: what may be done twice, may be asked twice, as long as nobody saw an answer.
+        let twice = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated()
+            && session.response_written().is_none()
+            && ctx.upgrade.is_none();
+        if !twice {
+            error.set_retry(false);
+            return error;
+        }
+        error.retry.decide_reuse(reused);
+        // A kept connection that was closed meanwhile says nothing about its server; anything else does.
+        if !error.retry() && error.esource() == &ErrorSource::Upstream && *error.etype() != ErrorType::ReadTimedout {
+            error.set_retry(ctx.failed_at_server());
+        }
+        error
     }
 
     async fn connected_to_upstream(
@@ -283,10 +361,11 @@ impl ProxyHttp for Engine {
             upstream.remove_header(&name);
         }
         for (name, value) in forward.headers() {
-            upstream.insert_header(name.clone(), value.clone())?;
+            // What is reserved was taken away before: whatever is there, is ours.
+            upstream.append_header(name.clone(), value.clone())?;
         }
-        if let Some(host) = snapshot.upstreams.for_request(forward).and_then(|upstream| upstream.own_host.as_ref()) {
-            upstream.insert_header(HOST, host)?;
+        if let Some(chosen) = ctx.chosen.as_ref().filter(|_| !forward.route.preserve_host) {
+            upstream.insert_header(HOST, &chosen.0.own_host)?;
         }
         if let Some(token) = &ctx.upgrade
             && !token.as_bytes().eq_ignore_ascii_case(b"websocket")
@@ -294,6 +373,10 @@ impl ProxyHttp for Engine {
             // pingora forwards WebSocket upgrades by itself; other tokens only where the route lists them.
             upstream.insert_header(CONNECTION, "upgrade")?;
             upstream.insert_header(UPGRADE, token)?;
+        }
+        if let Err(reason) = takes::fit(upstream, forward, ctx.spooled)? {
+            ctx.unfit = Some(reason);
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "more than the application's server takes");
         }
         Ok(())
     }
@@ -314,6 +397,9 @@ impl ProxyHttp for Engine {
             );
         }
         ctx.upstream_answered.get_or_insert_with(|| ctx.started.elapsed());
+        if let Some(chosen) = &ctx.chosen {
+            chosen.0.answered();
+        }
         if response.status == 101 && ctx.upgrade.is_none() {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").map_err(
                 |mut e: Box<Error>| {
@@ -351,6 +437,7 @@ impl ProxyHttp for Engine {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let reason = match (error.esource(), error.etype()) {
+            _ if ctx.unfit.is_some() => ctx.unfit.unwrap_or(Reason::InternalError),
             (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => Reason::BodyTooLarge,
             (ErrorSource::Downstream, ErrorType::HTTPStatus(408) | ErrorType::ReadTimedout) => Reason::RequestTooSlow,
             (_, ErrorType::InvalidCert | ErrorType::TLSHandshakeFailure | ErrorType::HandshakeError) => {
@@ -430,6 +517,24 @@ impl ProxyHttp for Engine {
         // `fail_to_proxy` has said it in our own words.
         true
     }
+}
+
+impl Context {
+    /// Notes that the server was no good; whether another one may be asked.
+    fn failed_at_server(&self) -> bool {
+        let Some(chosen) = &self.chosen else { return false };
+        chosen.0.failed(clock::now());
+        let upstream = self.forward.as_ref().zip(self.snapshot.as_ref()).and_then(|(f, s)| s.upstreams.for_request(f));
+        upstream.is_some_and(|upstream| upstream.may_try_again(&self.tried))
+    }
+}
+
+/// Server-sent events and gRPC say what they are; a watch that does not has `response_timeout: off` at its route.
+fn is_stream(head: &RequestHeader) -> bool {
+    let says = |name, value: &str| {
+        head.headers.get(name).is_some_and(|said| said.as_bytes().to_ascii_lowercase().starts_with(value.as_bytes()))
+    };
+    says(ACCEPT, "text/event-stream") || says(CONTENT_TYPE, "application/grpc")
 }
 
 /// A request as pingora holds it.
