@@ -174,6 +174,8 @@ fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Res
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
     let snapshot = Snapshot::build(Arc::new(config), None)?;
     metrics.reloaded(true, clock::now());
+    // It was just opened and checked.
+    metrics.store_up.set(1);
     Ok(Gate {
         snapshot: ArcSwap::from_pointee(snapshot),
         sessions: Sessions::new(store),
@@ -223,9 +225,9 @@ async fn sweep(gate: Arc<Gate>) {
         ticks.tick().await;
         let idle = gate.snapshot.load().config.sessions.idle;
         let now = clock::now();
-        gate.metrics
-            .sessions_live
-            .set(gate.sessions.store.count().await.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
+        let live = gate.sessions.store.count().await;
+        gate.metrics.store_up.set(i64::from(live.is_ok()));
+        gate.metrics.sessions_live.set(live.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
         match gate.sessions.sweep(now, idle).await {
             Ok(ended) => revoke::note_ended(&gate, &ended, "idle, or over", now).await,
             Err(error) => tracing::error!(%error, "sessions could not be swept"),

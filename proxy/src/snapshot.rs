@@ -1,7 +1,7 @@
 //! Everything derived from one configuration. A request reads it once, at the top, and finishes on it.
 use crate::edge::accept::EdgeSettings;
 use crate::edge::tls::{Groups, build_table};
-use crate::edge::trust::{TrustDomains, TrustError};
+use crate::edge::trust::{self, TrustDomains, TrustError};
 use crate::engine::upstream::{UpstreamError, Upstreams};
 use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
@@ -10,8 +10,8 @@ use crate::lookup::places::Places;
 use crate::reload::config_hash;
 use crate::route::Routes;
 use std::sync::Arc;
-use torhaus_authz::{Name, Policy};
-use torhaus_config::Config;
+use torhaus_authz::{Name, Policy, Timestamp};
+use torhaus_config::{Config, ListenerKind};
 
 pub struct Snapshot {
     pub config: Arc<Config>,
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub bearer: BearerVerifier,
     pub places: Places,
     pub upstreams: Upstreams,
+    /// Our own certificates by their first name, and when each ends.
+    pub certificate_ends: Vec<(String, Timestamp)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,7 @@ impl Snapshot {
             bearer,
             places: Places::of(&config),
             upstreams: Upstreams::build(&config.routes)?,
+            certificate_ends: certificate_ends(&config),
             config,
         })
     }
@@ -98,6 +101,14 @@ impl Snapshot {
     pub fn policy_version(&self) -> Name {
         self.policy.version().clone()
     }
+}
+
+fn certificate_ends(config: &Config) -> Vec<(String, Timestamp)> {
+    let files = config.listeners.iter().flat_map(|listener| match &listener.kind {
+        ListenerKind::Tls { certificates } => certificates.as_slice(),
+        ListenerKind::RedirectToHttps => &[],
+    });
+    files.filter_map(|files| Some((files.names.first()?.clone(), trust::end_of(&files.cert_file)?))).collect()
 }
 
 fn header_names(route: &torhaus_config::Route) -> impl Iterator<Item = &str> {

@@ -1,6 +1,7 @@
 //! Where state is kept. Each consumer declares the trait it needs (`login::session::SessionStore`); here they are
 //! implemented. SQL stands nowhere else.
 mod row;
+mod scope;
 mod seal;
 mod sqlite;
 
