@@ -261,8 +261,10 @@ impl LoginResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogoutResult {
     Done,
-    /// The token does not count.
+    /// The provider signed it, and it does not count.
     Refused,
+    /// It is not of the provider: anybody can send something.
+    Strange,
     /// It could not be judged or kept.
     Unavailable,
 }
@@ -272,6 +274,7 @@ impl LogoutResult {
         match self {
             Self::Done => "done",
             Self::Refused => "refused",
+            Self::Strange => "strange",
             Self::Unavailable => "unavailable",
         }
     }

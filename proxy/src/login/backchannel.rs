@@ -35,13 +35,12 @@ pub async fn back_channel(
     let provider = snapshot.providers.named(provider).ok_or(Reason::NoRoute)?;
     let name = &provider.config().name;
     let Some(token) = token_of(request) else {
-        gate.metrics.logout(name, LogoutResult::Refused);
+        gate.metrics.logout(name, LogoutResult::Strange);
         return Ok(refused("one form field `logout_token` is needed"));
     };
     let checked = match provider.check_logout_token(&token, now).await {
         Ok(checked) => checked,
         Err(error) => {
-            tracing::warn!(provider = %name, %error, "a logout of the provider was not taken");
             return Ok(answer_to(gate, provider, &error));
         }
     };
@@ -112,9 +111,19 @@ async fn end(gate: &Gate, provider: &OidcProvider, token: LogoutToken, now: Time
 }
 
 fn answer_to(gate: &Gate, provider: &OidcProvider, error: &LogoutTokenError) -> Response {
-    let unavailable = error.is_unavailable();
-    let result = if unavailable { LogoutResult::Unavailable } else { LogoutResult::Refused };
-    gate.metrics.logout(&provider.config().name, result);
+    let (name, unavailable) = (&provider.config().name, error.is_unavailable());
+    let result = match (unavailable, error.is_strange()) {
+        (true, _) => LogoutResult::Unavailable,
+        (_, true) => LogoutResult::Strange,
+        _ => LogoutResult::Refused,
+    };
+    gate.metrics.logout(name, result);
+    if result == LogoutResult::Strange {
+        // Anybody can send something here; it shall neither fill the log nor wake somebody.
+        tracing::debug!(provider = %name, %error, "what came as a logout is not of the provider");
+    } else {
+        tracing::warn!(provider = %name, %error, "a logout of the provider was not taken");
+    }
     match unavailable {
         true => Response::empty(StatusCode::SERVICE_UNAVAILABLE),
         // The sentences name claims, never their values.

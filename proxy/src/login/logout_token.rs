@@ -67,6 +67,11 @@ pub enum LogoutTokenError {
 }
 
 impl LogoutTokenError {
+    /// Not signed by the provider, as far as anybody can tell: a stranger, and no sign of trouble.
+    pub fn is_strange(&self) -> bool {
+        matches!(self, Self::TooLong | Self::Token(_) | Self::Key(_)) && !self.is_unavailable()
+    }
+
     /// The provider could not be asked for its keys: not the token's fault, and worth another try.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Metadata(_) | Self::Key(KeyError::Fetch(_)))

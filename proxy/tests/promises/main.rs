@@ -8,8 +8,10 @@
     reason = "a test that cannot go on says where; helpers stand outside #[test] functions"
 )]
 #![expect(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
+mod backup;
 mod certificates;
 mod dependencies;
+mod durability;
 mod examples;
 mod explain;
 mod harness;
@@ -27,4 +29,5 @@ mod sessions;
 mod signals;
 mod streams;
 mod strict;
+mod systemd;
 mod table;

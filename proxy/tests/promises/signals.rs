@@ -1,5 +1,5 @@
 //! What operators watch is there: every metric that a rule or the dashboard names, in a scrape of the running gate.
-use crate::harness::{Door, Setup, until};
+use crate::harness::{Call, Door, World, client, until};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -12,21 +12,17 @@ fn named(text: &str) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn every_metric_of_the_alerts_and_the_dashboard_is_in_a_scrape() {
-    let mut setup = Setup::new().await;
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    setup.config.push_str(&format!("admin: {{ address: \"{admin}\" }}\n"));
-    let world = setup.start().await;
+    let world = World::start().await;
     let mut alice = world.browser(Door::Inside).of("alice");
     assert_eq!(alice.open("https://wiki.test/").await.status, 200, "{:?}", alice.trail);
     // What only happens when something is wrong: a handshake for nobody, a logout that does not count, more callers
     // than there is room for is the business of the connection layer's own tests.
     let strange = torhaus_handshake(&world).await;
     assert!(strange.is_err(), "no certificate for this name");
-    let logout =
-        crate::harness::Call { method: "POST", ..crate::harness::Call::get("auth.test", "/backchannel-logout/demo") };
+    let logout = Call { method: "POST", ..Call::get("auth.test", "/backchannel-logout/demo") };
     assert_eq!(world.call(Door::Outside, None, &logout).await.unwrap().status, 400);
 
-    let scrape = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
+    let (_, scrape) = ask(&socket(&world), "/metrics").await;
     let found = named(&scrape);
     let monitoring = Path::new(env!("CARGO_MANIFEST_DIR")).join("../monitoring");
     let texts = ["alerts.yml", "recording.yml", "dashboard.json"]
@@ -49,43 +45,44 @@ async fn every_metric_of_the_alerts_and_the_dashboard_is_in_a_scrape() {
     }
 }
 
-async fn torhaus_handshake(world: &crate::harness::World) -> std::io::Result<()> {
+async fn torhaus_handshake(world: &World) -> std::io::Result<()> {
     let tls = world.tls(None, &["http/1.1"]);
-    crate::harness::client::handshake(world.address(Door::Inside), "nobody.test", &tls).await.map(drop)
+    client::handshake(world.address(Door::Inside), "nobody.test", &tls).await.map(drop)
 }
 
 #[tokio::test]
 async fn readiness_says_what_is_wrong_in_words() {
-    let mut world = Setup::new().await.start().await;
-    assert_eq!(world_get(&world_path(&world)).await, (200, "ready\n".to_owned()));
+    let mut world = World::start().await;
+    assert_eq!(ask(&socket(&world), "/readyz").await, (200, "ready\n".to_owned()));
     // A reload that fails takes nobody's traffic away.
     let good = world.read("torhaus.yaml");
     world.write("torhaus.yaml", "version: 2\n");
     assert!(world.reload().await.is_err());
-    let (status, said) = world_get(&world_path(&world)).await;
+    let (status, said) = ask(&socket(&world), "/readyz").await;
     assert!(status == 200 && said.starts_with("ready\ndegraded: the last reload failed"), "{status} {said}");
     world.write("torhaus.yaml", &good);
     world.reload().await.unwrap();
     // The identity provider is gone: whoever has a session works on, so it is no reason to take traffic away either.
     world.idp.stop();
     world.browser(Door::Inside).of("alice").navigate("GET", "https://auth.test/login", &[]).await;
-    let path = world_path(&world);
+    let path = socket(&world);
     until("the provider is missed", async || {
-        let (status, said) = world_get(&path).await;
+        let (status, said) = ask(&path, "/readyz").await;
         status == 200 && said.contains("degraded: the identity provider `demo` does not answer")
     })
     .await;
 }
 
-fn world_path(world: &crate::harness::World) -> std::path::PathBuf {
+fn socket(world: &World) -> std::path::PathBuf {
     world.path("state").join(torhaus::admin::SOCKET)
 }
 
 /// One request to the admin socket.
-async fn world_get(socket: &Path) -> (u16, String) {
+async fn ask(socket: &Path, path: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: local\r\nconnection: close\r\n\r\n").await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: local\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
