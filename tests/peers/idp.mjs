@@ -141,7 +141,7 @@ export async function startIdp({ clients }) {
 function callRelyingParty(url, { method, headers, body }) {
   const lookup = (_host, options, done) => (options.all ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4));
   return new Promise((done, failed) => {
-    const out = request(url, { method, headers, lookup, ca: readFileSync(pki()('ca.crt')) }, (res) => {
+    const out = request(url, { method, headers: Object.fromEntries(headers), lookup, ca: readFileSync(pki()('ca.crt')) }, (res) => {
       res.resume().on('error', failed).on('end', () => done(new Response(null, { status: res.statusCode })));
     });
     out.on('error', failed);
