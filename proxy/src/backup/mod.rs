@@ -187,6 +187,7 @@ async fn unpack_and_merge(
 ) -> Result<Contents, BackupError> {
     let mut sink = Unpack { below: aside.to_owned(), keep_keys: true, file: None, contents: Contents::default() };
     archive::read(from, key, &mut sink)?;
+    sink.close().map_err(|why| file_error(aside, why))?;
     let mut contents = check(aside, sink.contents).await?;
     let database = aside.join(DATABASE);
     contents.sessions = match replaced {
@@ -218,12 +219,19 @@ struct Unpack {
     contents: Contents,
 }
 
+impl Unpack {
+    /// The file that was written last is on the disk.
+    fn close(&mut self) -> io::Result<()> {
+        self.file.take().map_or(Ok(()), |file| file.sync_all())
+    }
+}
+
 impl Sink for Unpack {
     fn begin(&mut self, path: &Path, bytes: u64) -> io::Result<()> {
         self.contents.files += 1;
         self.contents.bytes += bytes;
         let kept = self.keep_keys || path == Path::new(DATABASE) || path.starts_with(AUDIT);
-        self.file = None;
+        self.close()?;
         if kept {
             let to = self.below.join(path);
             if let Some(folder) = to.parent() {

@@ -65,11 +65,16 @@ pub async fn keep_what_lives_in(file: &Path, replaced: &Path) -> Result<u64, Dat
     let mut database = open(file, false).await?;
     let attach = sqlx::query("ATTACH DATABASE ? AS replaced").bind(replaced.to_string_lossy().into_owned());
     attach.execute(&mut database).await.map_err(|why| failed(replaced, why))?;
-    for merge in [
-        "DELETE FROM sessions WHERE id NOT IN (SELECT id FROM replaced.sessions)",
-        "DELETE FROM once",
-        "INSERT OR IGNORE INTO logouts SELECT * FROM replaced.logouts",
-    ] {
+    // A file of a version before logouts were kept has no such table; the next start makes it.
+    let tables = sqlx::query(
+        "SELECT (SELECT count(*) FROM main.sqlite_master WHERE name = 'logouts') \
+         + (SELECT count(*) FROM replaced.sqlite_master WHERE name = 'logouts') AS n",
+    );
+    let tables = tables.fetch_one(&mut database).await.and_then(|row| row.try_get::<i64, _>("n"));
+    let logouts = (tables.map_err(|why| failed(file, why))? == 2)
+        .then_some("INSERT OR IGNORE INTO logouts SELECT * FROM replaced.logouts");
+    let sessions = ["DELETE FROM sessions WHERE id NOT IN (SELECT id FROM replaced.sessions)", "DELETE FROM once"];
+    for merge in sessions.into_iter().chain(logouts) {
         sqlx::query(merge).execute(&mut database).await.map_err(|why| failed(file, why))?;
     }
     let left = count(&mut database, file).await?;
