@@ -48,6 +48,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             reload_error: last.error,
             not_ready: self.not_ready(),
             degraded: self.degraded(),
+            without: self.without(),
         }
     }
 
@@ -70,6 +71,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         let providers =
             providers.map(|(name, _)| format!("the identity provider `{name}` does not answer: nobody signs in there"));
         reload.into_iter().chain(providers).collect()
+    }
+
+    fn without(&self) -> Vec<String> {
+        self.gate.snapshot.load().lookups.problems()
     }
 
     fn metrics(&self) -> String {

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 /// A process that notes what it was asked.
 #[derive(Default)]
 struct Fake {
+    without: Vec<String>,
     revoked: Mutex<Vec<(Which, Caller)>>,
     broken: bool,
 }
@@ -37,6 +38,7 @@ fn status() -> Status {
         reload_error: None,
         not_ready: vec![],
         degraded: vec![],
+        without: vec![],
     }
 }
 
@@ -48,6 +50,10 @@ impl Control for Fake {
 
     fn not_ready(&self) -> Vec<String> {
         if self.broken { vec!["the store is down".into(), "no certificate".into()] } else { vec![] }
+    }
+
+    fn without(&self) -> Vec<String> {
+        self.without.clone()
     }
 
     fn metrics(&self) -> String {
@@ -83,7 +89,7 @@ impl Control for Fake {
     }
 
     fn degraded(&self) -> Vec<String> {
-        vec!["the provider `corp` does not answer".into()]
+        if self.broken { vec!["the provider `corp` does not answer".into()] } else { vec![] }
     }
 
     fn hosts_of(&self, resource: &str) -> Vec<Name> {

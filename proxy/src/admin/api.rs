@@ -34,6 +34,8 @@ pub trait Control: Send + Sync {
     fn not_ready(&self) -> Vec<String>;
     /// What is wrong, although traffic may come; for `/readyz` and `status`.
     fn degraded(&self) -> Vec<String>;
+    /// Sources of facts that cannot answer, and why. Not a reason to be not ready.
+    fn without(&self) -> Vec<String>;
     /// The text of `Metrics::text`.
     fn metrics(&self) -> String;
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
@@ -66,6 +68,9 @@ pub struct Status {
     pub not_ready: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<String>,
+    /// Sources of facts that cannot answer: those facts are unknown, and the process is well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,7 +192,8 @@ async fn ready(State(control): State<Shared>) -> Response {
     let reasons = control.not_ready();
     let degraded = control.degraded().into_iter().map(|what| format!("degraded: {what}\n"));
     if reasons.is_empty() {
-        return std::iter::once("ready\n".to_owned()).chain(degraded).collect::<String>().into_response();
+        let without = control.without().into_iter().map(|source| format!("without {source}\n"));
+        return std::iter::once("ready\n".to_owned()).chain(degraded).chain(without).collect::<String>().into_response();
     }
     let reasons = reasons.into_iter().map(|reason| format!("{reason}\n"));
     (StatusCode::SERVICE_UNAVAILABLE, reasons.chain(degraded).collect::<String>()).into_response()

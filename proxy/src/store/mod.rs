@@ -4,6 +4,7 @@ pub mod backup;
 mod row;
 mod scope;
 mod seal;
+mod seen;
 mod sqlite;
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod harness;
 mod headers;
 mod login;
 mod logout;
+mod lookups;
 mod names;
 mod paths;
 mod record;
