@@ -193,7 +193,11 @@ async fn ready(State(control): State<Shared>) -> Response {
     let degraded = control.degraded().into_iter().map(|what| format!("degraded: {what}\n"));
     if reasons.is_empty() {
         let without = control.without().into_iter().map(|source| format!("without {source}\n"));
-        return std::iter::once("ready\n".to_owned()).chain(degraded).chain(without).collect::<String>().into_response();
+        return std::iter::once("ready\n".to_owned())
+            .chain(degraded)
+            .chain(without)
+            .collect::<String>()
+            .into_response();
     }
     let reasons = reasons.into_iter().map(|reason| format!("{reason}\n"));
     (StatusCode::SERVICE_UNAVAILABLE, reasons.chain(degraded).collect::<String>()).into_response()
