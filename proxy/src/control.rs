@@ -4,13 +4,15 @@ use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
 use crate::login::session::{Session, SessionId, Unavailable, Which};
+use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use torhaus_authz::{Entry, Kind, Timestamp};
+use torhaus_authz::{Entry, Kind, Name, Timestamp};
+use torhaus_config::{HostPattern, Route};
 
 pub struct Running<E> {
     pub file: PathBuf,
@@ -45,6 +47,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             sessions_live: u64::try_from(self.gate.metrics.sessions_live.get()).unwrap_or(0),
             reload_error: last.error,
             not_ready: self.not_ready(),
+            degraded: self.degraded(),
             without: self.without(),
         }
     }
@@ -53,8 +56,21 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         let causes = [
             (self.stopping.load(Ordering::Acquire), "the process is stopping"),
             (self.gate.audit.is_failing(), "the audit log cannot be written"),
+            (self.gate.metrics.store_up.get() == 0, "the store does not answer: nobody can sign in"),
         ];
         causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned()).collect()
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        let snapshot = self.gate.snapshot.load();
+        let reload =
+            self.reloader.last().error.map(|_| {
+                "the last reload failed, the configuration before it runs on; see `torhaus status`".to_owned()
+            });
+        let providers = snapshot.providers.answering().filter(|(_, up)| !up);
+        let providers =
+            providers.map(|(name, _)| format!("the identity provider `{name}` does not answer: nobody signs in there"));
+        reload.into_iter().chain(providers).collect()
     }
 
     fn without(&self) -> Vec<String> {
@@ -62,11 +78,36 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     fn metrics(&self) -> String {
-        self.gate.metrics.text().unwrap_or_default()
+        let (gate, snapshot) = (&self.gate, self.gate.snapshot.load());
+        let look = |metrics: &Metrics| {
+            metrics.ready.set(i64::from(self.not_ready().is_empty()));
+            metrics.streams_open.set(i64::try_from(gate.streams.open()).unwrap_or(i64::MAX));
+            metrics.audit_waiting.set(i64::try_from(gate.audit.waiting()).unwrap_or(i64::MAX));
+            metrics.audit_failing.set(i64::from(gate.audit.is_failing()));
+            metrics.providers(snapshot.providers.answering());
+            metrics.certificates(snapshot.certificate_ends.iter().map(|(name, end)| (name.as_str(), *end)));
+            metrics.configuration(
+                snapshot.policy.version(),
+                &snapshot.hash,
+                snapshot.policy.exceptions().map(|exception| (&*exception.id, exception.expires)),
+                snapshot.trust.revocation_lists(),
+            );
+        };
+        gate.metrics.text_of(look).unwrap_or_default()
     }
 
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable> {
         self.gate.sessions.store.list(which).await
+    }
+
+    fn hosts_of(&self, resource: &str) -> Vec<Name> {
+        let snapshot = self.gate.snapshot.load();
+        let routes = snapshot.config.routes.iter().filter(|route| *route.resource == *resource);
+        let host = |route: &Arc<Route>| match &route.host {
+            HostPattern::Exact(host) => host.as_str().into(),
+            HostPattern::Wildcard(below) => format!("*.{below}").into(),
+        };
+        routes.map(host).collect()
     }
 
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable> {

@@ -21,7 +21,7 @@ use crate::login::seal::SealKey;
 use crate::login::sign_in::UsedLogins;
 use crate::login::{challenge, own_pages};
 use crate::lookup::gather;
-use crate::metrics::{Metrics, RouteHandles};
+use crate::metrics::{Metrics, RouteHandles, Stage};
 use crate::outcome::{Action, Note, Outcome};
 use crate::recording;
 use crate::refusal::{self, Refused};
@@ -69,14 +69,18 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return note.respond(answer);
     }
 
+    let mut stages = gate.metrics.stages();
     let caller = match identify(gate, snapshot, request, now).await {
         Ok(caller) => caller,
         Err(why) => return refuse_identity(gate, snapshot, request, note, route, why, now).await,
     };
     note.identity = caller.identity.clone();
+    stages.done(Stage::Identify);
 
     let facts = gather(snapshot, request, route, &caller, now);
+    stages.done(Stage::Facts);
     let decision = snapshot.policy.decide(&facts);
+    stages.done(Stage::Decide);
     note.reason = Some(decision.reason);
     gate.metrics.decided(decision.verdict.kind(), decision.reason);
 
@@ -84,6 +88,7 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
     };
     note.decision = recorded.decision().cloned();
+    stages.done(Stage::Record);
     if let Some(seen) = snapshot.lookups.seen.as_ref().filter(|_| decision.learns_place) {
         seen.learn(&facts);
     }

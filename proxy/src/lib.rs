@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod assertion;
 pub mod audit;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod control;
@@ -31,5 +32,6 @@ pub mod snapshot;
 pub mod store;
 pub mod streams;
 pub mod strict;
+pub mod systemd;
 pub mod told;
 pub mod verify;

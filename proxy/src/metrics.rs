@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use torhaus_authz::{Name, Reason, Timestamp, VerdictKind};
 
 /// Everything that is counted. One per process, passed as `Arc`.
@@ -23,6 +23,7 @@ pub struct Metrics {
     /// By position in `Reason::ALL`.
     by_reason: Vec<Counter>,
     logins: Family<LoginLabels, Counter>,
+    provider_logouts: Family<LoginLabels, Counter>,
     connections_open: Family<ListenerLabel, Gauge>,
     connections_accepted: Family<ListenerLabel, Counter>,
     connections_refused: Family<ListenerCauseLabels, Counter>,
@@ -30,6 +31,16 @@ pub struct Metrics {
     connections_cut: Family<ListenerCauseLabels, Counter>,
     reloads: Family<ResultLabel, Counter>,
     certificates: Family<CertificateLabels, Gauge>,
+    revocation_lists: Family<TrustDomainLabel, Gauge>,
+    exceptions: Family<ExceptionLabel, Gauge>,
+    policy: Family<PolicyLabels, Gauge>,
+    providers_up: Family<ProviderLabel, Gauge>,
+    /// By position in `Stage::ALL`.
+    stages: [Histogram; Stage::ALL.len()],
+    pub ready: Gauge,
+    pub store_up: Gauge,
+    pub audit_waiting: Gauge,
+    pub audit_failing: Gauge,
     pub sessions_live: Gauge,
     pub streams_open: Gauge,
     /// When the running configuration was loaded, and whether the last attempt to load another one succeeded.
@@ -80,6 +91,71 @@ struct ResultLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
     name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TrustDomainLabel {
+    trust_domain: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExceptionLabel {
+    exception: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    version: String,
+    config: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabel {
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabel {
+    stage: &'static str,
+}
+
+/// A part of the gate's work on one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Identify,
+    Facts,
+    Decide,
+    Record,
+}
+
+impl Stage {
+    const ALL: [Self; 4] = [Self::Identify, Self::Facts, Self::Decide, Self::Record];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Identify => "identify",
+            Self::Facts => "facts",
+            Self::Decide => "decide",
+            Self::Record => "record",
+        }
+    }
+}
+
+/// Measures one stage after the other.
+pub struct Stages<'a> {
+    metrics: &'a Metrics,
+    since: Instant,
+}
+
+impl Stages<'_> {
+    /// This stage took the time since the one before, or since the start.
+    pub fn done(&mut self, stage: Stage) {
+        let now = Instant::now();
+        if let Some(histogram) = self.metrics.stages.get(stage as usize) {
+            histogram.observe(now.duration_since(self.since).as_secs_f64());
+        }
+        self.since = now;
+    }
 }
 
 /// Handles of one route behind one listener.
@@ -191,9 +267,33 @@ impl LoginResult {
     }
 }
 
+/// What became of a logout that an identity provider told us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogoutResult {
+    Done,
+    /// The provider signed it, and it does not count.
+    Refused,
+    /// It is not of the provider: anybody can send something.
+    Strange,
+    /// It could not be judged or kept.
+    Unavailable,
+}
+
+impl LogoutResult {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Strange => "strange",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 impl Metrics {
     /// `records` and `access_log_dropped` are counted where they happen and only shown here.
     pub fn new(records: &audit::Counters, access_log_dropped: &Counter) -> Self {
+        let stages: Family<StageLabel, Histogram, fn() -> Histogram> = Family::new_with_constructor(stage_seconds);
         let metrics = Self {
             registry: Mutex::new(Registry::with_prefix("torhaus")),
             requests: Family::default(),
@@ -201,6 +301,7 @@ impl Metrics {
             decisions: Family::default(),
             by_reason: Vec::new(),
             logins: Family::default(),
+            provider_logouts: Family::default(),
             connections_open: Family::default(),
             connections_accepted: Family::default(),
             connections_refused: Family::default(),
@@ -208,12 +309,22 @@ impl Metrics {
             connections_cut: Family::default(),
             reloads: Family::default(),
             certificates: Family::default(),
+            revocation_lists: Family::default(),
+            exceptions: Family::default(),
+            policy: Family::default(),
+            providers_up: Family::default(),
+            stages: Stage::ALL.map(|stage| stages.get_or_create_owned(&StageLabel { stage: stage.as_str() })),
+            ready: Gauge::default(),
+            store_up: Gauge::default(),
+            audit_waiting: Gauge::default(),
+            audit_failing: Gauge::default(),
             sessions_live: Gauge::default(),
             streams_open: Gauge::default(),
             config_loaded: Gauge::default(),
             config_current: Gauge::default(),
         };
         metrics.register(records, access_log_dropped);
+        metrics.register_state(stages);
         // Resolved now, so that a decision adds to an atomic, and an alert on a reason never meets a missing series.
         let by_reason = Reason::ALL.iter().map(|reason| metrics.decision(usual_verdict(*reason), *reason)).collect();
         Self { by_reason, ..metrics }
@@ -231,6 +342,11 @@ impl Metrics {
         );
         r.register("decisions", "Decisions by verdict and reason.", self.decisions.clone());
         r.register("logins", "Logins and step-ups by result.", self.logins.clone());
+        r.register(
+            "provider_logouts",
+            "Back-channel logouts of identity providers by result.",
+            self.provider_logouts.clone(),
+        );
         r.register("audit_records_written", "Lines of the audit log on disk.", records.written.clone());
         r.register(
             "audit_records_failed",
@@ -280,6 +396,34 @@ impl Metrics {
         );
     }
 
+    /// What is true at the moment, beside what happened.
+    fn register_state(&self, stages: Family<StageLabel, Histogram, fn() -> Histogram>) {
+        let mut guard = self.lock();
+        let r = &mut *guard;
+        r.register("gate_stage_seconds", "What the gate itself takes for a request, by stage.", stages);
+        r.register("ready", "1 if traffic may come; 0 says as /readyz does that it should not.", self.ready.clone());
+        r.register("store_up", "1 if the store answered when it was last asked.", self.store_up.clone());
+        r.register("provider_up", "1 if the identity provider answered when last asked.", self.providers_up.clone());
+        r.register("audit_waiting", "Records that wait for the disk.", self.audit_waiting.clone());
+        r.register("audit_failing", "1 while records cannot be written.", self.audit_failing.clone());
+        r.register("policy_info", "1 for the policy and configuration that run.", self.policy.clone());
+        r.register(
+            "exception_expires_seconds",
+            "When an exception of the policy ends (Unix time).",
+            self.exceptions.clone(),
+        );
+        r.register(
+            "crl_next_update_seconds",
+            "Until when the revocation list of a trust domain is good (Unix time); later it rejects all.",
+            self.revocation_lists.clone(),
+        );
+    }
+
+    /// Begins to measure the stages of one request.
+    pub fn stages(&self) -> Stages<'_> {
+        Stages { metrics: self, since: Instant::now() }
+    }
+
     /// Handles of a route (or of our own pages: `portal`, `none`). Ask once per configuration, not per request.
     pub fn route(&self, listener: &str, route: &str) -> RouteMetrics {
         let counter = |class| {
@@ -321,6 +465,12 @@ impl Metrics {
         self.logins.get_or_create(&LoginLabels { provider: provider.to_owned(), result: result.as_str() }).inc();
     }
 
+    /// `provider` is the name of a configured one.
+    pub fn logout(&self, provider: &str, result: LogoutResult) {
+        let labels = LoginLabels { provider: provider.to_owned(), result: result.as_str() };
+        self.provider_logouts.get_or_create(&labels).inc();
+    }
+
     pub fn reloaded(&self, ok: bool, now: Timestamp) {
         self.reloads.get_or_create(&ResultLabel { result: if ok { "ok" } else { "failed" } }).inc();
         self.config_current.set(i64::from(ok));
@@ -337,14 +487,53 @@ impl Metrics {
         }
     }
 
+    /// Replaces what was said before of the policy, its exceptions and the revocation lists.
+    pub fn configuration<'a>(
+        &self,
+        version: &str,
+        config: &str,
+        exceptions: impl IntoIterator<Item = (&'a str, Timestamp)>,
+        revocation_lists: impl IntoIterator<Item = (&'a str, Timestamp)>,
+    ) {
+        self.policy.clear();
+        self.policy.get_or_create(&PolicyLabels { version: version.to_owned(), config: config.to_owned() }).set(1);
+        self.exceptions.clear();
+        for (id, expires) in exceptions {
+            self.exceptions.get_or_create(&ExceptionLabel { exception: id.to_owned() }).set(expires.seconds());
+        }
+        self.revocation_lists.clear();
+        for (domain, until) in revocation_lists {
+            let label = TrustDomainLabel { trust_domain: domain.to_owned() };
+            self.revocation_lists.get_or_create(&label).set(until.seconds());
+        }
+    }
+
+    /// Replaces what was said before: providers that were asked, and whether each answered.
+    pub fn providers<'a>(&self, all: impl IntoIterator<Item = (&'a str, bool)>) {
+        self.providers_up.clear();
+        for (provider, up) in all {
+            self.providers_up.get_or_create(&ProviderLabel { provider: provider.to_owned() }).set(i64::from(up));
+        }
+    }
+
+    /// As [`Self::text`], after `look` has noted what is true now. One scrape at a time: none sees half of it.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub fn text_of(&self, look: impl FnOnce(&Self)) -> Result<String, fmt::Error> {
+        let guard = self.lock();
+        look(self);
+        let mut out = String::with_capacity(16 * 1024);
+        text::encode(&mut out, &guard)?;
+        Ok(out)
+    }
+
     /// The text that Prometheus reads (OpenMetrics).
     ///
     /// # Errors
     /// Never, as text has room; the encoder's signature says so.
     pub fn text(&self) -> Result<String, fmt::Error> {
-        let mut out = String::with_capacity(16 * 1024);
-        text::encode(&mut out, &self.lock())?;
-        Ok(out)
+        self.text_of(|_| {})
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
@@ -369,9 +558,55 @@ fn request_seconds() -> Histogram {
     Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
 }
 
+/// From a decision (microseconds) to a disk that hangs.
+fn stage_seconds() -> Histogram {
+    Histogram::new([0.000_002, 0.000_01, 0.000_05, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a page or a text calls a metric, without the endings that belong to a type.
+    fn named(text: &str) -> std::collections::BTreeSet<String> {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(|c| !word(c)).filter(|name| name.starts_with("torhaus_")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_page_about_metrics_lists_what_is_exported_and_nothing_else() {
+        let metrics = Metrics::new(&audit::Counters::default(), &Counter::default());
+        metrics.route("public", "wiki").answered(200, Duration::from_millis(3));
+        metrics.login("corp", LoginResult::Done);
+        metrics.logout("corp", LogoutResult::Done);
+        let listener = metrics.listener("public");
+        listener.refused("too many connections");
+        listener.handshake_failed("handshake");
+        metrics.reloaded(true, Timestamp::from_seconds(5));
+        metrics.certificates([("apps", Timestamp::from_seconds(7))]);
+        metrics.configuration(
+            "v",
+            "c",
+            [("EX-1", Timestamp::from_seconds(8))],
+            [("devices", Timestamp::from_seconds(9))],
+        );
+        metrics.providers([("corp", true)]);
+        let exported: std::collections::BTreeSet<String> = metrics
+            .text()
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .map(|(name, kind)| match kind {
+                "counter" => format!("{name}_total"),
+                "info" => format!("{name}_info"),
+                _ => name.to_owned(),
+            })
+            .collect();
+        let rows = include_str!("../../docs/metrics.md").lines().filter(|line| line.starts_with("| `"));
+        let listed: std::collections::BTreeSet<String> =
+            rows.flat_map(|row| named(row.split('|').nth(1).unwrap_or_default())).collect();
+        assert_eq!(listed, exported, "docs/metrics.md and the registry differ");
+    }
 
     #[test]
     fn what_happened_stands_in_the_text() {

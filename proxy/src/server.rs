@@ -21,6 +21,7 @@ use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::store::{self, SqliteStore};
 use crate::streams::Streams;
+use crate::systemd::{self, Inherited, Notify};
 use crate::told::Told;
 use arc_swap::ArcSwap;
 use pingora_core::server::configuration::ServerConf;
@@ -89,10 +90,13 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
     let edge = Edge::new(engine::build(gate.clone(), conf), snapshot.edge_settings()?, gate.metrics.clone());
-    let mut listeners = Listeners::default();
+    let mut listeners = Listeners::inheriting(Inherited::take()?);
     edge.listen(&mut listeners, &snapshot.config.listeners).await?;
     for (name, address) in listeners.addresses() {
         tracing::info!(listener = &**name, %address, "listening");
+    }
+    for address in listeners.unclaimed() {
+        tracing::warn!(%address, "the service manager opened this address, and no listener of the configuration has it");
     }
     let reloader = Reloader::new(file.to_owned(), gate.clone(), edge, listeners);
     let control = Arc::new(Running {
@@ -114,12 +118,16 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(engine::probe::watch(gate.clone())),
     ];
 
+    let notify = Arc::new(Notify::from_env());
+    let watchdog = tokio::spawn(keep_alive(notify.clone()));
+    notify.ready();
     wait_for_stop(&gate, &reloader).await?;
     control.stopping.store(true, Ordering::Release);
+    notify.stopping();
     tracing::info!("stopping: no new connections, open requests may finish");
     let left = reloader.drain(gate.snapshot.load().config.limits.drain).await;
     tracing::info!(left, "stopped");
-    for task in tasks {
+    for task in tasks.into_iter().chain([watchdog]) {
         task.abort();
     }
     stop.send_replace(true);
@@ -182,6 +190,8 @@ async fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) 
     let seen = SeenPlaces::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
     snapshot.lookups.seen = Some(Arc::new(seen));
     metrics.reloaded(true, clock::now());
+    // It was just opened and checked.
+    metrics.store_up.set(1);
     Ok(Gate {
         snapshot: ArcSwap::from_pointee(snapshot),
         sessions: Sessions::new(store),
@@ -232,9 +242,9 @@ async fn sweep(gate: Arc<Gate>) {
         ticks.tick().await;
         let idle = gate.snapshot.load().config.sessions.idle;
         let now = clock::now();
-        gate.metrics
-            .sessions_live
-            .set(gate.sessions.store.count().await.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
+        let live = gate.sessions.store.count().await;
+        gate.metrics.store_up.set(i64::from(live.is_ok()));
+        gate.metrics.sessions_live.set(live.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
         let seen = gate.snapshot.load().lookups.seen.clone();
         if let Some(seen) = seen
             && let Err(error) = seen.sweep(now).await
@@ -268,6 +278,17 @@ async fn end_expired_streams(gate: Arc<Gate>) {
         ticks.tick().await;
         gate.streams.end_expired(clock::now());
         gate.metrics.streams_open.set(i64::try_from(gate.streams.open()).unwrap_or(i64::MAX));
+    }
+}
+
+/// The watchdog of the service manager: said from the runtime that serves requests, so that it is not said when that
+/// hangs.
+async fn keep_alive(notify: Arc<Notify>) {
+    let Some(interval) = systemd::watchdog_interval() else { return };
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        notify.alive();
     }
 }
 

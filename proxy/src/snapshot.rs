@@ -2,7 +2,7 @@
 use crate::edge::accept::EdgeSettings;
 use crate::edge::shares::Bounds;
 use crate::edge::tls::{Groups, build_table};
-use crate::edge::trust::{TrustDomains, TrustError};
+use crate::edge::trust::{self, TrustDomains, TrustError};
 use crate::engine::upstream::{UpstreamError, Upstreams};
 use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
@@ -12,8 +12,8 @@ use crate::reload::config_hash;
 use crate::request::Request;
 use crate::route::Routes;
 use std::sync::Arc;
-use torhaus_authz::{Name, Policy};
-use torhaus_config::{Config, FORWARD_AUTH_LISTENER, Route};
+use torhaus_authz::{Name, Policy, Timestamp};
+use torhaus_config::{Config, FORWARD_AUTH_LISTENER, ListenerKind, Route};
 
 pub struct Snapshot {
     pub config: Arc<Config>,
@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub bearer: BearerVerifier,
     pub lookups: Lookups,
     pub upstreams: Upstreams,
+    /// Our own certificates by their first name, and when each ends.
+    pub certificate_ends: Vec<(String, Timestamp)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,7 @@ impl Snapshot {
             bearer,
             lookups: Lookups::build(&config, before.map(|b| &b.lookups), crate::clock::now()),
             upstreams: Upstreams::build(&config.routes, before.map(|b| &b.upstreams))?,
+            certificate_ends: certificate_ends(&config),
             config,
         })
     }
@@ -118,6 +121,14 @@ impl Snapshot {
     pub fn policy_version(&self) -> Name {
         self.policy.version().clone()
     }
+}
+
+fn certificate_ends(config: &Config) -> Vec<(String, Timestamp)> {
+    let files = config.listeners.iter().flat_map(|listener| match &listener.kind {
+        ListenerKind::Tls { certificates } => certificates.as_slice(),
+        ListenerKind::RedirectToHttps => &[],
+    });
+    files.filter_map(|files| Some((files.names.first()?.clone(), trust::end_of(&files.cert_file)?))).collect()
 }
 
 fn header_names(route: &Route) -> impl Iterator<Item = &str> {

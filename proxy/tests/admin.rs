@@ -12,7 +12,7 @@ use torhaus::admin::{
     SessionLine, Socket, Status,
 };
 use torhaus::login::session::{Session, SessionId, Tokens, Unavailable, Which};
-use torhaus_authz::{Fact, Timestamp, User, Why};
+use torhaus_authz::{Fact, Name, Timestamp, User, Why};
 use zeroize::Zeroizing;
 
 /// A process that notes what it was asked.
@@ -37,6 +37,7 @@ fn status() -> Status {
         sessions_live: 1,
         reload_error: None,
         not_ready: vec![],
+        degraded: vec![],
         without: vec![],
     }
 }
@@ -85,6 +86,14 @@ impl Control for Fake {
             opened_from: "192.0.2.1".into(),
             user_agent: "Firefox".into(),
         }])
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        if self.broken { vec!["the provider `corp` does not answer".into()] } else { vec![] }
+    }
+
+    fn hosts_of(&self, resource: &str) -> Vec<Name> {
+        vec![format!("{resource}.test").into()]
     }
 
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable> {
@@ -197,7 +206,11 @@ async fn the_loopback_address_serves_health_and_metrics_and_nothing_else() {
     }
     assert!(fetch(free, "/healthz").await.starts_with("HTTP/1.1 200"));
     let ready = fetch(free, "/readyz").await;
-    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("the store is down\nno certificate"), "{ready}");
+    assert!(
+        ready.starts_with("HTTP/1.1 503")
+            && ready.contains("the store is down\nno certificate\ndegraded: the provider `corp`"),
+        "{ready}"
+    );
     assert!(fetch(free, "/metrics").await.contains("application/openmetrics-text"));
     for path in ["/status", "/sessions", "/reload", "/"] {
         assert!(fetch(free, path).await.starts_with("HTTP/1.1 404"), "{path}");

@@ -12,6 +12,12 @@ export async function startApplication() {
       groups: req.headers['x-forwarded-groups'] ?? null, headers: req.headers, body };
     Object.defineProperty(seen, 'rawHeaders', { value: req.rawHeaders });
     requests.push(seen);
+    if (req.url === '/stream') {
+      res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+      const beat = setInterval(() => res.write('data: tick\n\n'), 100);
+      res.on('close', () => clearInterval(beat));
+      return;
+    }
     const html = (req.headers.accept ?? '').includes('text/html');
     res.writeHead(200, { 'content-type': html ? 'text/html; charset=utf-8' : 'application/json', 'cache-control': 'no-store' });
     res.end(html ? page(seen) : JSON.stringify(seen));

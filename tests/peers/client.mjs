@@ -36,6 +36,19 @@ export class Client {
     return { ...answer, url: to.href, json: () => JSON.parse(answer.text) };
   }
 
+  /** A request whose answer does not end by itself: `ended` is kept when the other side ends it, one way or another. */
+  async open(url) {
+    const to = new URL(url);
+    return new Promise((done, failed) => {
+      const out = request(to, { agent: this.#agent, headers: { cookie: this.#cookieHeader(to) } }, (res) => {
+        const ended = new Promise((over) => res.on('close', over).on('error', () => {}));
+        res.once('data', () => done({ status: res.statusCode, ended })).resume();
+      });
+      out.on('error', failed);
+      out.end();
+    });
+  }
+
   /** Goes to a page, by link or by form, as a person does; `passed` lists the addresses on the way. */
   async go(url, { form, headers = {} } = {}) {
     let at = new URL(url);

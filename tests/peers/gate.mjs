@@ -17,7 +17,8 @@ export async function gatePorts() {
 /** Metadata of a client that Torhaus is at the provider. */
 export function client(ports, { id = 'torhaus', provider = 'corp', ...more } = {}) {
   return { client_id: id, client_secret: SECRET, grant_types: ['authorization_code', 'refresh_token'],
-    redirect_uris: [`${ports.portal}/callback/${provider}`], post_logout_redirect_uris: [`${ports.portal}/signed-out`], ...more };
+    redirect_uris: [`${ports.portal}/callback/${provider}`], post_logout_redirect_uris: [`${ports.portal}/signed-out`],
+    backchannel_logout_uri: `${ports.portal}/backchannel-logout/${provider}`, backchannel_logout_session_required: true, ...more };
 }
 
 /** One client and `acr` for the tiers: `mfa` is demanded, `hardware` only wished for. */

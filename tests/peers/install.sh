@@ -14,6 +14,7 @@ need certutil libnss3-tools
 need /usr/share/novnc/vnc_lite.html novnc
 need /usr/bin/websockify websockify
 need openssl openssl
+need promtool prometheus
 need curl curl
 need sslscan sslscan
 need testssl testssl.sh

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
-use torhaus_authz::{Fact, Timestamp, Why};
+use torhaus_authz::{Fact, Name, Timestamp, Why};
 
 /// Who is at the other end of the socket, for the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +32,15 @@ pub trait Control: Send + Sync {
     fn status(&self) -> Status;
     /// Empty: ready. Otherwise each reason why no traffic should come.
     fn not_ready(&self) -> Vec<String>;
+    /// What is wrong, although traffic may come; for `/readyz` and `status`.
+    fn degraded(&self) -> Vec<String>;
     /// Sources of facts that cannot answer, and why. Not a reason to be not ready.
     fn without(&self) -> Vec<String>;
     /// The text of `Metrics::text`.
     fn metrics(&self) -> String;
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
+    /// The hosts at which a resource is reached; none: there is no such resource.
+    fn hosts_of(&self, resource: &str) -> Vec<Name>;
     /// Ends sessions and their streams, and records who did it.
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable>;
     /// Loads the configuration again: whole, or not at all.
@@ -62,6 +66,8 @@ pub struct Status {
     pub reload_error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_ready: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
     /// Sources of facts that cannot answer: those facts are unknown, and the process is well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
@@ -141,18 +147,22 @@ pub struct Selector {
     pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// Sessions that were used at a host of this resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
 }
 
 impl Selector {
-    /// None: nothing, or more than one thing, was named.
-    pub fn which(&self) -> Option<Which> {
-        match (&self.session, &self.user, &self.provider, self.all) {
-            (Some(id), None, None, false) => Some(Which::Session(id.as_str().into())),
-            (None, Some(name), None, false) => Some(Which::User(name.as_str().into())),
-            (None, None, Some(name), false) => Some(Which::Provider(name.as_str().into())),
-            (None, None, None, true) => Some(Which::All),
+    /// None: nothing, or more than one thing, was named. `hosts_of` tells where a resource is.
+    pub fn which(&self, hosts_of: impl Fn(&str) -> Vec<Name>) -> Option<Which> {
+        match (&self.session, &self.user, &self.provider, &self.resource, self.all) {
+            (Some(id), None, None, None, false) => Some(Which::Session(id.as_str().into())),
+            (None, Some(name), None, None, false) => Some(Which::User(name.as_str().into())),
+            (None, None, Some(name), None, false) => Some(Which::Provider(name.as_str().into())),
+            (None, None, None, Some(name), false) => Some(Which::Hosts(hosts_of(name))),
+            (None, None, None, None, true) => Some(Which::All),
             _ => None,
         }
     }
@@ -180,11 +190,17 @@ pub(super) fn everything(control: Shared) -> Router {
 
 async fn ready(State(control): State<Shared>) -> Response {
     let reasons = control.not_ready();
+    let degraded = control.degraded().into_iter().map(|what| format!("degraded: {what}\n"));
     if reasons.is_empty() {
         let without = control.without().into_iter().map(|source| format!("without {source}\n"));
-        return format!("ready\n{}", without.collect::<String>()).into_response();
+        return std::iter::once("ready\n".to_owned())
+            .chain(degraded)
+            .chain(without)
+            .collect::<String>()
+            .into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
+    let reasons = reasons.into_iter().map(|reason| format!("{reason}\n"));
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.chain(degraded).collect::<String>()).into_response()
 }
 
 async fn metrics(State(control): State<Shared>) -> Response {
@@ -201,7 +217,7 @@ async fn reload(State(control): State<Shared>, ConnectInfo(by): ConnectInfo<Call
 async fn sessions(State(control): State<Shared>, Query(selector): Query<Selector>) -> Response {
     let which = match selector == Selector::default() {
         true => Some(Which::All),
-        false => selector.which(),
+        false => selector.which(|resource| control.hosts_of(resource)),
     };
     let Some(which) = which else { return ambiguous() };
     match control.sessions(&which).await {
@@ -215,7 +231,7 @@ async fn revoke(
     ConnectInfo(by): ConnectInfo<Caller>,
     Json(selector): Json<Selector>,
 ) -> Response {
-    let Some(which) = selector.which() else {
+    let Some(which) = selector.which(|resource| control.hosts_of(resource)) else {
         return ambiguous();
     };
     match control.revoke(&which, by).await {
@@ -225,5 +241,5 @@ async fn revoke(
 }
 
 fn ambiguous() -> Response {
-    (StatusCode::BAD_REQUEST, "name one of session, user, provider, all").into_response()
+    (StatusCode::BAD_REQUEST, "name one of session, user, provider, resource, all").into_response()
 }

@@ -135,6 +135,11 @@ impl Audit {
         &self.hasher
     }
 
+    /// Records that wait for the disk.
+    pub fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
     /// Whether the last record could not be written: until one can, nothing new is let through.
     pub fn is_failing(&self) -> bool {
         self.shared.failing.load(Ordering::Relaxed)

@@ -1,6 +1,7 @@
 //! The command line: `torhaus <noun> <verb>`. Reads what was typed, asks, prints. Exit codes: 0 yes, 1 the answer is
 //! no (errors found, access refused, a broken chain), 2 usage, 3 the process cannot be reached.
 mod audit;
+mod backup;
 mod check;
 mod explain;
 mod out;
@@ -47,6 +48,9 @@ enum Command {
     /// See and end sessions of the running process.
     #[command(subcommand)]
     Session(session::Verb),
+    /// Back the state up, check a backup, restore it.
+    #[command(subcommand)]
+    Backup(backup::Verb),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -143,6 +147,7 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Profile(verb) => profile::profile(&verb, out),
         Command::Audit(verb) => audit::audit(verb, out),
         Command::Session(verb) => session::session(verb, out),
+        Command::Backup(verb) => backup::backup(verb, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

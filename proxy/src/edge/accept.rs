@@ -7,6 +7,7 @@ use crate::edge::shares::{self, Bounds, Shares};
 use crate::edge::stream::{Cutter, GateStream};
 use crate::edge::tls::{ListenerTls, TlsTable, fingerprint};
 use crate::metrics::{self, ListenerMetrics, Metrics};
+use crate::systemd::Inherited;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use pingora_core::apps::ServerApp;
@@ -63,7 +64,11 @@ pub struct Edge<E> {
 
 /// The listeners that are open, by name.
 #[derive(Default)]
-pub struct Listeners(HashMap<Name, Open>);
+pub struct Listeners {
+    open: HashMap<Name, Open>,
+    /// Sockets that the service manager opened; the first listener of an address takes it.
+    inherited: Inherited,
+}
 
 struct Open {
     listener: Listener,
@@ -116,26 +121,29 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
     pub async fn listen(self: &Arc<Self>, open: &mut Listeners, wanted: &[Listener]) -> io::Result<()> {
         let mut next = HashMap::new();
         for listener in wanted {
-            let before = open.0.values().find(|old| old.listener.address == listener.address && !old.is_ephemeral());
-            let before = open.0.get(&listener.name).filter(|old| old.serves(listener)).or(before);
+            let before = open.open.values().find(|old| old.listener.address == listener.address && !old.is_ephemeral());
+            let before = open.open.get(&listener.name).filter(|old| old.serves(listener)).or(before);
             // An address that stays keeps its socket, whatever else changes: nobody is turned away.
             let socket = match before {
                 Some(old) => old.socket.clone(),
-                None => Arc::new(bind(listener.address).await?),
+                None => Arc::new(match open.inherited.at(listener.address) {
+                    Some(inherited) => TcpListener::from_std(inherited)?,
+                    None => bind(listener.address).await?,
+                }),
             };
             next.insert(listener.name.clone(), (listener, socket));
         }
         for (name, (listener, socket)) in next {
-            if open.0.get(&name).is_some_and(|old| old.serves(listener) && Arc::ptr_eq(&old.socket, &socket)) {
+            if open.open.get(&name).is_some_and(|old| old.serves(listener) && Arc::ptr_eq(&old.socket, &socket)) {
                 continue;
             }
             let task = tokio::spawn(self.clone().accept_loop(listener.clone(), socket.clone()));
             let opened = Open { listener: listener.clone(), socket, task };
-            if let Some(old) = open.0.insert(name, opened) {
+            if let Some(old) = open.open.insert(name, opened) {
                 old.task.abort();
             }
         }
-        open.0.retain(|name, old| {
+        open.open.retain(|name, old| {
             let keep = wanted.iter().any(|listener| listener.name == *name);
             if !keep {
                 old.task.abort();
@@ -147,7 +155,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
 
     /// Stops accepting, lets what runs finish for at most `patience`, and returns how many connections were left.
     pub async fn drain(&self, open: &mut Listeners, patience: Duration) -> usize {
-        for (_, old) in open.0.drain() {
+        for (_, old) in open.open.drain() {
             old.task.abort();
         }
         tokio::time::sleep(SETTLE).await;
@@ -313,9 +321,19 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
 }
 
 impl Listeners {
+    /// None is open yet; addresses that the service manager opened are taken over.
+    pub fn inheriting(inherited: Inherited) -> Self {
+        Self { open: HashMap::new(), inherited }
+    }
+
+    /// Sockets of the service manager that no listener of the configuration has asked for.
+    pub fn unclaimed(&self) -> impl Iterator<Item = SocketAddr> {
+        self.inherited.left()
+    }
+
     /// Where each listener really is: tests ask for port 0.
     pub fn addresses(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
-        self.0.iter().filter_map(|(name, open)| Some((name, open.socket.local_addr().ok()?)))
+        self.open.iter().filter_map(|(name, open)| Some((name, open.socket.local_addr().ok()?)))
     }
 }
 

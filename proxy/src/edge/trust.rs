@@ -174,6 +174,11 @@ impl TrustDomains {
         allowed.iter().filter_map(|name| self.domains.get(name)).flat_map(|domain| domain.hints.clone()).collect()
     }
 
+    /// Until when each revocation list is good.
+    pub fn revocation_lists(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.domains.iter().filter_map(|(name, domain)| Some((&**name, domain.crl_until?)))
+    }
+
     /// The tier that a certificate of this domain proves for a service.
     pub fn proves(&self, domain: &str) -> Option<&Name> {
         self.domains.get(domain)?.proves.as_ref()
@@ -292,6 +297,13 @@ fn refusal_of(error: &rustls::Error) -> CertificateRefusal {
         }
         _ => CertificateRefusal::Invalid,
     }
+}
+
+/// When the first certificate of a PEM file ends; none if there is none that can be read.
+pub fn end_of(file: &Path) -> Option<Timestamp> {
+    let chain = read_pem::<CertificateDer<'static>>(file).ok()?;
+    let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+    Some(Timestamp::from_seconds(leaf.validity().not_after.timestamp()))
 }
 
 fn next_update(crl: &CertificateRevocationListDer<'_>) -> Option<Timestamp> {

@@ -1,7 +1,7 @@
 //! Our own paths: all of the portal's host, and `/.torhaus/` on every application's host. Other systems are configured
 //! with these addresses, so they are fixed.
 use crate::gate::Gate;
-use crate::login::{attempts, handover, logout, sign_in};
+use crate::login::{attempts, backchannel, handover, logout, sign_in};
 use crate::metrics::LoginResult;
 use crate::portal::{home, pages, session_list};
 use crate::refusal::{self, Refused};
@@ -11,9 +11,7 @@ use crate::snapshot::Snapshot;
 use crate::{identify, lookup};
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
-use std::sync::Arc;
 use torhaus_authz::{Identity, Reason, Timestamp};
-use torhaus_config::Provider;
 
 /// On every application's host this prefix is ours and never reaches the application.
 const OWN_PREFIX: &str = "/.torhaus/";
@@ -108,11 +106,17 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
         "/sessions" if post => {
             same_origin(request)?;
             let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
-            session_list::end(gate, request, &live, now).await
+            session_list::end(gate, snapshot, request, live, now).await
         }
         "/.well-known/torhaus/jwks.json" if get => Ok(Response::json(StatusCode::OK, gate.told.assertions.jwks())),
-        path => match path.strip_prefix("/callback/") {
-            Some(provider) if get => sign_in::callback(gate, snapshot, request, provider, now).await,
+        path => match for_provider(path) {
+            Some(("callback", provider)) if get => sign_in::callback(gate, snapshot, request, provider, now).await,
+            Some(("backchannel-logout", provider)) if post => {
+                backchannel::back_channel(gate, snapshot, request, provider, now).await
+            }
+            Some(("frontchannel-logout", provider)) if *request.method == Method::GET => {
+                backchannel::front_channel(gate, snapshot, request, provider, now).await
+            }
             Some(_) => Err(Reason::MethodNotAllowed),
             None if matches!(path, "/" | "/login" | "/logout" | "/signed-out" | "/sessions") => {
                 Err(Reason::MethodNotAllowed)
@@ -120,6 +124,12 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             None => Err(Reason::NoRoute),
         },
     }
+}
+
+/// `/callback/corp` is `callback` for `corp`: the addresses that an identity provider is configured with.
+fn for_provider(path: &str) -> Option<(&str, &str)> {
+    let (what, provider) = path.strip_prefix('/')?.split_once('/')?;
+    matches!(what, "callback" | "backchannel-logout" | "frontchannel-logout").then_some((what, provider))
 }
 
 async fn host(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
@@ -193,15 +203,12 @@ async fn who_am_i(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
 }
 
 fn sign_out_page(snapshot: &Snapshot, request: &Request<'_>) -> Response {
-    // Chromium applies `form-action` to the redirects after a form, and the form's answer redirects to the provider.
-    let end_session = |config: &Arc<Provider>| snapshot.providers.named(&config.name)?.logout_url(None, "");
-    let form_targets = snapshot.providers.offering(None).filter_map(end_session);
     let page = pages::SignOut {
         action: request.path.into(),
         person: None,
         provider: None,
         csrf: String::new(),
-        form_targets: form_targets.map(|url| url.origin().ascii_serialization()).collect(),
+        form_targets: logout::form_targets(snapshot),
     };
     refusal::page(page.render(&refusal::look(snapshot), pages::language(request.headers)))
 }

@@ -68,6 +68,27 @@ impl SealKey {
         }
     }
 
+    /// A key in a file of its own.
+    ///
+    /// # Errors
+    /// 1. the file cannot be read; 2. others may read it; 3. it is not a key.
+    pub fn load(file: &Path) -> Result<Self, SealKeyError> {
+        read_key(file)
+    }
+
+    /// Makes a key in a file that is not there yet, for its owner alone.
+    ///
+    /// # Errors
+    /// It is there already, or cannot be made.
+    pub fn create(file: &Path) -> Result<(), SealKeyError> {
+        if file.exists() {
+            let problem = ErrorKind::AlreadyExists.into();
+            return Err(SealKeyError::File { file: file.display().to_string(), problem });
+        }
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        create_key(folder, file)
+    }
+
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         RandomizedNonceKey::new(&AES_256_GCM_SIV, bytes).ok().map(Self)
     }

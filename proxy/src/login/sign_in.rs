@@ -121,6 +121,7 @@ pub async fn callback(
     gate.metrics.login(&provider.config().name, result);
     let before = browser_session(gate, request, now).await?;
     let (session, handle) = establish(gate, snapshot, request, before, signed_in, now).await?;
+    still_signed_in(gate, &session, under_way.started.at, now).await?;
 
     let host = under_way.host;
     let response = if host.as_ref().is_none_or(|wish| handover::satisfies(snapshot, &session.proofs, wish, now)) {
@@ -271,6 +272,18 @@ async fn establish(
         revoke::end_sessions(gate, &Which::Session(live.session.id.clone()), "another person signed in", now).await?;
     }
     Ok((session, handle))
+}
+
+/// The provider may have signed the person out while the login was finishing; then the logout wins. Asked after the
+/// session was kept: a logout that comes later ends it, one that came before is found here.
+async fn still_signed_in(gate: &Gate, session: &Session, began: Timestamp, now: Timestamp) -> Result<(), Reason> {
+    let over = gate.sessions.store.is_logged_out(session, began).await.map_err(|_| Reason::StoreUnavailable)?;
+    if !over {
+        return Ok(());
+    }
+    let which = Which::Session(session.id.clone());
+    revoke::end_sessions(gate, &which, "signed out at the identity provider before the login was done", now).await?;
+    Err(Reason::SessionRevoked)
 }
 
 async fn record_login(

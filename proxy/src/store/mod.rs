@@ -1,6 +1,8 @@
 //! Where state is kept. Each consumer declares the trait it needs (`login::session::SessionStore`); here they are
 //! implemented. SQL stands nowhere else.
+pub mod backup;
 mod row;
+mod scope;
 mod seal;
 mod seen;
 mod sqlite;

@@ -8,13 +8,16 @@
     reason = "a test that cannot go on says where; helpers stand outside #[test] functions"
 )]
 #![expect(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
+mod backup;
 mod certificates;
 mod dependencies;
+mod durability;
 mod examples;
 mod explain;
 mod harness;
 mod headers;
 mod login;
+mod logout;
 mod lookups;
 mod names;
 mod paths;
@@ -25,7 +28,9 @@ mod return_addresses;
 mod revocation;
 mod secrets;
 mod sessions;
+mod signals;
 mod streams;
 mod strict;
+mod systemd;
 mod table;
 mod upstreams;

@@ -6,7 +6,8 @@ use crate::harness::pki::{Identity, Pki, replace, write_secret};
 use crate::harness::{Answer, Browser, files, until};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -49,6 +50,8 @@ pub struct Setup {
     pub policy: String,
     /// More environment for the gate's process.
     pub environment: Vec<(&'static str, String)>,
+    /// Opened by a service manager, and handed on to every process of the gate.
+    pub socket: Option<TcpListener>,
     pub folder: TempDir,
     pub pki: Pki,
     pub idp: Idp,
@@ -59,6 +62,7 @@ pub struct World {
     pub pki: Pki,
     pub idp: Idp,
     pub echo: Echo,
+    socket: Option<TcpListener>,
     gate: Process,
     pub folder: TempDir,
     status: Status,
@@ -86,18 +90,17 @@ impl Setup {
         pki.write(folder.path(), &hosts);
         write_secret(&folder.path().join("secret"), secret);
         let config = files::config(&idp.issuer, echo.port);
-        Self { config, policy: files::POLICY.to_owned(), environment: Vec::new(), folder, pki, idp, echo }
+        Self { config, policy: files::POLICY.to_owned(), environment: Vec::new(), socket: None, folder, pki, idp, echo }
     }
 
     pub async fn start(self) -> World {
-        let Self { config, policy, environment, folder, pki, idp, echo } = self;
+        let Self { config, policy, environment, socket, folder, pki, idp, echo } = self;
         replace(&folder.path().join("torhaus.yaml"), &config);
         replace(&folder.path().join("policy.yaml"), &policy);
-        let gate = Command::new(binary())
+        let gate = command(socket.as_ref())
             .args(["run", "--config"])
             .arg(folder.path().join("torhaus.yaml"))
             .envs(environment)
-            .stdin(Stdio::null())
             .stdout(File::create(folder.path().join("stdout.log")).unwrap())
             .stderr(File::create(folder.path().join("stderr.log")).unwrap())
             .spawn()
@@ -113,13 +116,22 @@ impl Setup {
             status.as_ref().is_some_and(|status| status.listeners.len() >= 3)
         })
         .await;
-        World { pki, idp, echo, gate, folder, status: status.unwrap() }
+        World { pki, idp, echo, socket, gate, folder, status: status.unwrap() }
     }
 }
 
 impl World {
     pub async fn start() -> Self {
         Setup::new().await.start().await
+    }
+
+    /// Kills the gate as a power failure does, does `between` with its folder, and starts it again.
+    pub async fn killed_and_started(self, between: impl AsyncFnOnce(&Path)) -> Self {
+        let Self { pki, idp, echo, socket, gate, folder, status: _ } = self;
+        drop(gate);
+        between(folder.path()).await;
+        let [config, policy] = ["torhaus.yaml", "policy.yaml"].map(|name| read(folder.path(), name));
+        Setup { config, policy, environment: Vec::new(), socket, folder, pki, idp, echo }.start().await
     }
 
     pub fn pid(&self) -> u32 {
@@ -222,6 +234,19 @@ impl World {
         let fits = |line: &Value| values.iter().all(|(name, value)| line[*name] == **value);
         self.audit().into_iter().filter(fits).collect()
     }
+}
+
+/// The gate's command, with a socket as systemd hands it on (`sd_listen_fds(3)`): descriptor 3 of this very process.
+fn command(socket: Option<&TcpListener>) -> Command {
+    let Some(socket) = socket else {
+        let mut command = Command::new(binary());
+        command.stdin(Stdio::null());
+        return command;
+    };
+    let mut command = Command::new("sh");
+    let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+    command.args(["-c", script, "sh", &binary()]).stdin(Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+    command
 }
 
 fn read(folder: &Path, name: &str) -> String {
