@@ -8,6 +8,7 @@
 //! Only listed peers are heard: what they say about a request (host, path, method, the client's address) is believed.
 //! Never decides, and says 200 to a permit only: an answer of the gate's own, such as to a preflight, is none.
 use crate::edge::connection::{ConnectionInfo, TlsInfo};
+use crate::edge::pace::Progress;
 use crate::edge::stream::Cutter;
 use crate::forward::Forward;
 use crate::gate::{self, Gate};
@@ -25,6 +26,8 @@ use torhaus_authz::{Reason, Timestamp};
 use torhaus_config::{AskingProxy, AskingStyle, FORWARD_AUTH_LISTENER};
 
 const PATH: &str = "/.torhaus/verify";
+/// What a host without a port means (RFC 9110 section 4.2.2).
+const HTTPS: u16 = 443;
 /// Why, for the asking proxy's log.
 const REASON: HeaderName = HeaderName::from_static("x-torhaus-reason");
 
@@ -164,7 +167,7 @@ impl Described {
             return Err("the path is not canonical, so an application may read another one than the policy");
         }
         let client = client(snapshot, question)?;
-        let connection = connection(snapshot, question, &found.host, client);
+        let connection = connection(snapshot, question, (&found.host, found.port), client);
         let query = uri.query().map(str::to_owned);
         Ok(Self { method, host: found.host, port: found.port, path: found.path, query, headers, connection })
     }
@@ -199,8 +202,14 @@ fn client(snapshot: &Snapshot, question: &Request<'_>) -> Result<IpAddr, &'stati
     last.ok_or(why)
 }
 
-/// The connection of a client that we do not see: its TLS ends at the asking proxy, so no certificate is known here.
-fn connection(snapshot: &Snapshot, question: &Request<'_>, host: &str, client: IpAddr) -> Arc<ConnectionInfo> {
+/// The connection of a client that we do not see: its TLS ends at the asking proxy, so no certificate is known here, and
+/// the port that was connected to is the one the proxy was asked for.
+fn connection(
+    snapshot: &Snapshot,
+    question: &Request<'_>,
+    (host, port): (&str, Option<u16>),
+    client: IpAddr,
+) -> Arc<ConnectionInfo> {
     let tls = question.connection.tls.as_ref().map(|tls| TlsInfo {
         server_name: host.to_owned(),
         group: snapshot.groups.find(host).unwrap_or(&tls.group).clone(),
@@ -216,8 +225,10 @@ fn connection(snapshot: &Snapshot, question: &Request<'_>, host: &str, client: I
         listener: FORWARD_AUTH_LISTENER.into(),
         client: SocketAddr::new(client, 0),
         peer: question.connection.peer,
+        local_port: port.unwrap_or(HTTPS),
         tls,
         cutter: Cutter::default(),
+        progress: Progress::default(),
         origin: OnceLock::new(),
     })
 }
