@@ -7,6 +7,7 @@
 //! ```
 //!
 //! No I/O, no async, no clock: `now` is a fact like any other, so deciding cannot fail. Begin with `policy.rs`.
+mod canary;
 mod chain;
 mod check;
 mod condition;
@@ -19,13 +20,19 @@ mod facts;
 mod fingerprint;
 mod groups;
 mod identity;
+mod include;
 mod intern;
 mod matrix;
 mod policy;
 mod problems;
+mod rbac;
 mod reason;
+mod recall;
 mod record;
+mod replay;
+mod review;
 mod row;
+mod sources;
 mod spiffe;
 mod subject;
 mod suite;
@@ -37,6 +44,7 @@ mod warnings;
 mod window;
 mod zone;
 
+pub use canary::{Candidate, CandidateMode, Compared, Role};
 pub use chain::{Broken, BrokenAt, Chain, Line, LineHash, MAX_VALUE_BYTES, Record, Summary, verify};
 pub use condition::Holds;
 pub use continent::Continent;
@@ -51,11 +59,15 @@ pub use facts::{Certificate, Country, Fact, Facts, Proof, Why};
 pub use fingerprint::{MethodClass, fingerprint};
 pub use groups::{Groups, GroupsRef};
 pub use identity::{Identity, Name, Service, User};
+pub use include::ProjectDraft;
 pub use matrix::{Matrix, MatrixCell, MatrixRow, MatrixSubject};
 pub use policy::Policy;
 pub use reason::{Language, Reason, Words};
 pub use record::{CertificateNote, Entry, Kind, ProofNote, Who};
+pub use replay::{Change, Effect, EffectReport, Replay, ReplayReport};
+pub use review::{Review, ReviewFinding, Usage};
 pub use row::Row;
+pub use sources::FileLine;
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
 pub use suite::{Difference, Suite, TestCertificate, TestDraft, TestResult, TestSubject, UntouchedRow};
 pub use table::{Table, TableCondition, TableException, TableRow, TableTier};

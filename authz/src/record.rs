@@ -1,4 +1,5 @@
 //! One line of the audit log: what happened, to whom, and why. [`crate::Chain`] numbers and links the lines.
+use crate::canary::Compared;
 use crate::decision::{Decision, VerdictKind};
 use crate::facts::{Country, Fact, Facts, Proof};
 use crate::groups::{Groups, GroupsRef};
@@ -97,6 +98,9 @@ pub struct Entry {
     /// Version of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Name>,
+    /// What the other policy said, where a candidate ran beside this one and said something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
     /// How many decisions with the same fingerprint came after the last line of it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub before: u64,
@@ -165,6 +169,7 @@ impl Entry {
             condition: None,
             exception: None,
             policy: None,
+            compared: None,
             before: 0,
             detail: None,
         }
@@ -203,6 +208,7 @@ impl Entry {
             condition: decision.condition.clone(),
             exception: decision.exception.clone(),
             policy: Some(decision.policy.clone()),
+            compared: decision.compared.as_deref().cloned(),
             ..Self::new(facts.now, Kind::Decision)
         }
     }
