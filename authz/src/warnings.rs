@@ -9,7 +9,7 @@ use std::time::Duration;
 const DAY: Duration = Duration::from_secs(86_400);
 /// An exception that ends this soon is announced.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
-/// An exception should not be given for longer.
+/// An exception may not be given for longer, unless the policy says so.
 pub const LONGEST_EXCEPTION: Duration = Duration::from_secs(90 * 86_400);
 /// A proof that ages faster than people sign in sends them round in circles.
 const SHORT_MAX_AGE: Duration = Duration::from_secs(60);
@@ -35,6 +35,28 @@ impl Policy {
         for exception in self.exceptions() {
             warn_exception(exception, now, &mut warn);
         }
+        found.sort_by_key(|problem| problem.line);
+        found
+    }
+
+    /// Exceptions that live on for longer than `longest` from `now`: what stays belongs into the table.
+    pub fn overlong_exceptions(&self, now: Timestamp, longest: Duration) -> Vec<Problem> {
+        let overlong = self.exceptions().filter(|exception| exception.expires.since(now) > longest);
+        let problem = |exception: &Exception| Problem {
+            line: exception.line,
+            message: format!(
+                "exception `{}` of {} ends at {}, more than {} from now",
+                exception.id,
+                exception.owner,
+                exception.expires,
+                short(longest)
+            ),
+            hint: Some(format!(
+                "let it end by {}; what stays belongs into the table, and `longest_exception` is the limit",
+                now.plus(longest)
+            )),
+        };
+        let mut found: Vec<Problem> = overlong.map(problem).collect();
         found.sort_by_key(|problem| problem.line);
         found
     }
@@ -83,8 +105,5 @@ fn warn_exception(exception: &Exception, now: Timestamp, warn: &mut impl FnMut(u
     } else if left <= EXPIRES_SOON {
         let message = format!("exception `{id}` of {owner} expires in {} ({expires})", short(left.max(DAY / 24)));
         warn(exception.line, message, "change the row, or decide on a new exception before then");
-    } else if left > LONGEST_EXCEPTION {
-        let message = format!("exception `{id}` of {owner} lasts for {} more days", left.as_secs() / DAY.as_secs());
-        warn(exception.line, message, "exceptions should end within 90 days; what stays belongs into the table");
     }
 }
