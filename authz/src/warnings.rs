@@ -30,7 +30,21 @@ impl Policy {
             warn(network.line, message, "name the networks that are meant; everything else is `external` by itself");
         }
         for row in &self.rows {
-            warn_row(row, now, &mut warn);
+            warn_row(row, &mut warn);
+        }
+        found.extend(self.reminders(now));
+        found.sort_by_key(|problem| problem.line);
+        found
+    }
+
+    /// Of the warnings, those that come with time: reviews that are due, exceptions that end.
+    pub fn reminders(&self, now: Timestamp) -> Vec<Problem> {
+        let mut found: Vec<Problem> = Vec::new();
+        let mut warn = |line: u32, message: String, hint: &str| {
+            found.push(Problem { line, message, hint: Some(hint.to_owned()) });
+        };
+        for row in &self.rows {
+            warn_review(row, now, &mut warn);
         }
         for exception in self.exceptions() {
             warn_exception(exception, now, &mut warn);
@@ -62,15 +76,18 @@ impl Policy {
     }
 }
 
-fn warn_row(row: &Row, now: Timestamp, warn: &mut impl FnMut(u32, String, &str)) {
-    let resource = &row.resource;
+fn warn_review(row: &Row, now: Timestamp, warn: &mut impl FnMut(u32, String, &str)) {
     if let Some(due) = row.review_by
         && due <= now
     {
         let owner = row.owner.as_deref().unwrap_or("nobody");
-        let message = format!("row `{resource}` was to be reviewed by {due}; its owner is {owner}");
+        let message = format!("row `{}` was to be reviewed by {due}; its owner is {owner}", row.resource);
         warn(row.line, message, "review it and move `review_by`");
     }
+}
+
+fn warn_row(row: &Row, warn: &mut impl FnMut(u32, String, &str)) {
+    let resource = &row.resource;
     if row.cells.iter().all(Cell::is_closed) && row.exceptions.is_empty() {
         let message = format!("row `{resource}` is closed from every zone");
         warn(row.line, message, "open a cell, or remove the row: what has no row is closed as well");

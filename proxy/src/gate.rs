@@ -74,9 +74,10 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     note.identity = caller.identity.clone();
 
     let facts = gather(snapshot, request, route, &caller, now);
-    let decision = snapshot.policy.decide(&facts);
+    let decision = snapshot.decide(&facts);
     note.reason = Some(decision.reason);
     gate.metrics.decided(decision.verdict.kind(), decision.reason);
+    gate.metrics.policy.compared(&decision);
 
     let Ok(recorded) = recording::decision(&gate.audit, request, &facts, &decision, &caller).await else {
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);

@@ -1,6 +1,7 @@
 //! What operators watch. Handles are resolved once (per route, listener, reason) so that a request adds to plain
 //! atomics. No user, address or path is ever a label: labels are bounded by the configuration.
 use crate::audit;
+use crate::policy_metrics::PolicyMetrics;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -34,6 +35,7 @@ pub struct Metrics {
     /// When the running configuration was loaded, and whether the last attempt to load another one succeeded.
     pub config_loaded: Gauge,
     pub config_current: Gauge,
+    pub policy: PolicyMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -201,6 +203,7 @@ impl Metrics {
             streams_open: Gauge::default(),
             config_loaded: Gauge::default(),
             config_current: Gauge::default(),
+            policy: PolicyMetrics::default(),
         };
         metrics.register(records, access_log_dropped);
         // Resolved now, so that a decision adds to an atomic, and an alert on a reason never meets a missing series.
@@ -262,6 +265,7 @@ impl Metrics {
             "When a certificate of ours ends (Unix time).",
             self.certificates.clone(),
         );
+        self.policy.register(r);
     }
 
     /// Handles of a route (or of our own pages: `portal`, `none`). Ask once per configuration, not per request.

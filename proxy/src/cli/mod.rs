@@ -2,10 +2,13 @@
 //! no (errors found, access refused, a broken chain), 2 usage, 3 the process cannot be reached.
 mod audit;
 mod check;
+mod decided;
 mod explain;
 mod out;
 mod policy;
 mod process;
+mod replay;
+mod rollback;
 mod run;
 mod session;
 mod shell;
