@@ -17,6 +17,7 @@ mod headers;
 mod login;
 mod names;
 mod paths;
+mod policy_life;
 mod record;
 mod reload;
 mod return_addresses;
