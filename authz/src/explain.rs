@@ -192,8 +192,13 @@ impl Writer<'_> {
     }
 
     fn step(&self, step: Step) -> ExplainedStep {
-        let done =
-            |step: u8, answer: Answer, text: String, line: Option<u32>| ExplainedStep { step, answer, text, line, file: None };
+        let done = |step: u8, answer: Answer, text: String, line: Option<u32>| ExplainedStep {
+            step,
+            answer,
+            text,
+            line,
+            file: None,
+        };
         let resource = self.facts.resource;
         match step {
             Step::Place { zone, because } => {

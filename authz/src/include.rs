@@ -88,16 +88,9 @@ struct Floor {
 }
 
 impl Floor {
-    fn of<'a>(
-        row: &RowDraft,
-        ladder: &[TierDraft],
-        exceptions: impl Iterator<Item = &'a ExceptionDraft>,
-    ) -> Self {
-        let ranks: HashMap<String, (usize, Duration)> = ladder
-            .iter()
-            .enumerate()
-            .map(|(rank, tier)| (tier.name.value.clone(), (rank, tier.max_age)))
-            .collect();
+    fn of<'a>(row: &RowDraft, ladder: &[TierDraft], exceptions: impl Iterator<Item = &'a ExceptionDraft>) -> Self {
+        let ranks: HashMap<String, (usize, Duration)> =
+            ladder.iter().enumerate().map(|(rank, tier)| (tier.name.value.clone(), (rank, tier.max_age))).collect();
         let of_cells = row.zones.iter().filter_map(|(_, cell)| match &cell.value {
             CellDraft::Tier(name) => Some(name),
             CellDraft::Deny | CellDraft::Anonymous => None,

@@ -31,7 +31,10 @@ impl Policy {
 }
 
 fn tiers(out: &mut String, table: &Table) {
-    let _ = writeln!(out, "## How strongly somebody must be proven\n\nThe lowest first; a higher one serves for a lower.\n");
+    let _ = writeln!(
+        out,
+        "## How strongly somebody must be proven\n\nThe lowest first; a higher one serves for a lower.\n"
+    );
     head(out, &["tier", "factors", "a proof lasts"]);
     for tier in &table.tiers {
         let lasts = short(Duration::from_secs(tier.max_age_seconds));

@@ -73,7 +73,14 @@ impl Policy {
         let since = now.minus(unused_after);
         let mut found = |what, line, name: &Name, owner: Option<&str>, text: String| {
             let FileLine { file, line } = self.place(line);
-            findings.push(ReviewFinding { what, file, line, name: name.clone(), owner: owner.map(str::to_owned), text });
+            findings.push(ReviewFinding {
+                what,
+                file,
+                line,
+                name: name.clone(),
+                owner: owner.map(str::to_owned),
+                text,
+            });
         };
         for row in self.rows() {
             let (name, owner) = (&row.resource, row.owner.as_deref());
@@ -141,7 +148,11 @@ impl fmt::Display for Review {
         }
         match &self.log_begins {
             None => writeln!(f, "there are no records: nothing is known of what is used"),
-            Some(begins) => writeln!(f, "the log begins at {begins}; unused is what let nobody in for {} days", self.unused_after_days),
+            Some(begins) => writeln!(
+                f,
+                "the log begins at {begins}; unused is what let nobody in for {} days",
+                self.unused_after_days
+            ),
         }
     }
 }

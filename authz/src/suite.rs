@@ -115,13 +115,14 @@ impl Policy {
             file: self.file().clone(),
             policy: self.version().clone(),
             tests: tests.iter().map(|test| self.run_test(test, now)).collect(),
-            untouched: rows.map(|row| UntouchedRow {
-                resource: row.resource.clone(),
-                line: self.place(row.line).line,
-                file: self.other_file(row.line),
-                at: row.line,
-            })
-            .collect(),
+            untouched: rows
+                .map(|row| UntouchedRow {
+                    resource: row.resource.clone(),
+                    line: self.place(row.line).line,
+                    file: self.other_file(row.line),
+                    at: row.line,
+                })
+                .collect(),
         }
     }
 

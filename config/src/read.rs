@@ -45,14 +45,8 @@ impl Read {
         signer: Option<&Signer>,
         findings: &mut Findings,
     ) -> Self {
-        let nothing = |path| Self {
-            path,
-            text: None,
-            tree: None,
-            sha256: String::new(),
-            lines_before,
-            signature: None,
-        };
+        let nothing =
+            |path| Self { path, text: None, tree: None, sha256: String::new(), lines_before, signature: None };
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) => {

@@ -39,7 +39,10 @@ impl Signer {
         let text = match std::fs::read_to_string(&beside) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return refuse(format!("policy file `{shown}` is not signed: `{}` does not exist", beside.display()), sign);
+                return refuse(
+                    format!("policy file `{shown}` is not signed: `{}` does not exist", beside.display()),
+                    sign,
+                );
             }
             Err(error) => {
                 return refuse(format!("signature `{}` cannot be read: {error}", beside.display()), sign);
@@ -52,7 +55,9 @@ impl Signer {
         match key.verify(bytes, &signature, false) {
             Ok(()) => Some((beside, text)),
             Err(_) => refuse(
-                format!("the signature of policy file `{shown}` does not fit: it was changed since, or signed by another key"),
+                format!(
+                    "the signature of policy file `{shown}` does not fit: it was changed since, or signed by another key"
+                ),
                 sign,
             ),
         }

@@ -55,15 +55,15 @@ impl Files {
             "torhaus.yaml",
             "version: 1
 listeners:
-  - { name: web, address: \"127.0.0.1:8443\", tls: { certificates: [{ cert_file: ../material/web.pem, key_file: ../material/web.key }] } }
-portal: { url: https://auth.example.test }
+  - { name: web, address: \"127.0.0.1:8443\", tls: { certificates: [{ cert_file: ../material/apps.pem, key_file: ../material/apps.key }] } }
+portal: { url: \"https://auth.example.test\" }
 identity:
   providers:
-    - { name: corp, issuer: https://idp.example.test, client_id: torhaus, client_secret_file: ../material/secret, user_claim: name, tiers: { standard: {} } }
+    - { name: corp, issuer: \"https://idp.example.test\", client_id: torhaus, client_secret_file: ../material/secret, user_claim: name, tiers: { standard: {} } }
 routes:
-  - { name: wiki, host: wiki.example.test, upstream: http://10.0.0.7:8080, resource: wiki }
-  - { name: mail, host: mail.example.test, upstream: http://10.0.0.7:8080, resource: mail }
-  - { name: payroll, host: payroll.example.test, upstream: http://10.0.0.7:8080, resource: payroll }
+  - { name: wiki, host: wiki.example.test, upstream: \"http://10.0.0.7:8080\", resource: wiki }
+  - { name: mail, host: mail.example.test, upstream: \"http://10.0.0.7:8080\", resource: mail }
+  - { name: payroll, host: payroll.example.test, upstream: \"http://10.0.0.7:8080\", resource: payroll }
 ",
         );
         // Staff cannot mail any more: the promise of the base goes with the row.
@@ -104,12 +104,8 @@ routes:
 fn a_policy_of_several_files_is_one_policy() {
     let files = Files::new();
     let config = files.load().unwrap();
-    let rows: Vec<String> = config
-        .policy
-        .rows()
-        .iter()
-        .map(|row| format!("{} {}", row.resource, config.policy.place(row.line)))
-        .collect();
+    let rows: Vec<String> =
+        config.policy.rows().iter().map(|row| format!("{} {}", row.resource, config.policy.place(row.line))).collect();
     assert_eq!(rows, ["wiki policy.yaml:7", "mail policy.yaml:8", "payroll projects/hr.yaml:3"]);
     let names: Vec<&str> = config.policy_texts.iter().map(|text| text.name.as_str()).collect();
     assert_eq!(names, ["policy.yaml", "projects/hr.yaml", "projects/web.yaml"]);
@@ -173,7 +169,10 @@ fn a_test_of_a_project_holds_or_nothing_loads() {
     let files = Files::new();
     files.change("projects/hr.yaml", "expect: allow", "expect: deny");
     let errors = files.load().unwrap_err();
-    assert!(errors.contains("projects/hr.yaml:5: tests[0].name: test `hr` fails: verdict is `allow`, not `deny`"), "{errors}");
+    assert!(
+        errors.contains("projects/hr.yaml:5: tests[0].name: test `hr` fails: verdict is `allow`, not `deny`"),
+        "{errors}"
+    );
     let suite = run_policy_tests(&files.path("torhaus.yaml"), None, NOW).unwrap();
     assert!(suite.to_string().contains("FAIL  hr (projects/hr.yaml:5)"), "{suite}");
 }
@@ -187,7 +186,7 @@ fn an_exception_ends_within_the_limit() {
              owner: a, reason: audit, expires: {until} }}\n"
         )
     };
-    files.write("projects/hr.yaml", &format!("{HR}{}", exception("2027-02-21")));
+    files.write("projects/hr.yaml", &format!("{HR}{}", exception("2027-02-20")));
     files.load().unwrap();
     files.write("projects/hr.yaml", &format!("{HR}{}", exception("2027-02-23")));
     let errors = files.load().unwrap_err();
@@ -243,12 +242,16 @@ fn another_policy_can_be_loaded_on_the_same_configuration() {
 #[test]
 fn only_what_was_signed_is_loaded() {
     let files = Files::new();
-    let (own, other) = (KeyPair::generate_unencrypted_keypair().unwrap(), KeyPair::generate_unencrypted_keypair().unwrap());
+    let (own, other) =
+        (KeyPair::generate_unencrypted_keypair().unwrap(), KeyPair::generate_unencrypted_keypair().unwrap());
     let key = own.pk.to_base64();
     files.change("torhaus.yaml", "version: 1", &format!("version: 1\npolicy_signed_by: {key}"));
     let all = ["policy.yaml", "projects/hr.yaml", "projects/web.yaml"];
     let errors = files.load().unwrap_err();
-    assert!(errors.contains("policy file `policy.yaml` is not signed: `policy.yaml.minisig` does not exist"), "{errors}");
+    assert!(
+        errors.contains("policy file `policy.yaml` is not signed: `policy.yaml.minisig` does not exist"),
+        "{errors}"
+    );
     files.sign("policy.yaml", &own);
     // Each file of the policy, not only the base.
     let errors = files.load().unwrap_err();

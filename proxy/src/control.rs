@@ -92,8 +92,8 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     async fn roll_back(&self, rollback: &Rollback, by: Caller) -> Result<Reloaded, ReloadFailed> {
         let (by, now) = (by.to_string(), clock::now());
         let done = match rollback.clear {
-            true => self.reloader.end_roll_back(&by, now).await,
-            false => self.reloader.roll_back(rollback.to.as_deref(), &by, now).await,
+            true => self.gate.let_go(&by, now, self.reloader.reload()).await,
+            false => self.gate.roll_back(rollback.to.as_deref(), &by, now, self.reloader.reload()).await,
         };
         done.map_err(|error| ReloadFailed { errors: error.to_string() })?;
         Ok(self.reloaded())

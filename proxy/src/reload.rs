@@ -122,17 +122,15 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         self.gate.snapshot.store(snapshot.clone());
         self.gate.now_running(&snapshot);
         if let Some(pinned) = released {
-            self.gate.end_rollback(&snapshot, &pinned, "the file in place is the policy that was returned to", now).await;
+            self.gate
+                .end_rollback(&snapshot, &pinned, "the file in place is the policy that was returned to", now)
+                .await;
         }
         let ended = self.gate.streams.judge_anew(&snapshot, now);
         if ended > 0 {
             tracing::info!(ended, "open requests that the new configuration does not allow were ended");
         }
         Ok(())
-    }
-
-    pub fn gate(&self) -> &Arc<Gate> {
-        &self.gate
     }
 
     pub fn last(&self) -> Last {

@@ -1,9 +1,9 @@
 //! What has to happen when a policy comes to run: it is kept, counted and said. And how a rollback begins and ends.
 use crate::gate::Gate;
 use crate::policies::{KeptError, KeptPolicies, Pinned};
-use crate::reload::{ReloadError, Reloader};
+use crate::reload::ReloadError;
 use crate::snapshot::Snapshot;
-use pingora_core::apps::ServerApp;
+use std::future::Future;
 use torhaus_authz::{Entry, Kind, Timestamp};
 
 #[derive(Debug, thiserror::Error)]
@@ -56,16 +56,19 @@ impl Gate {
             tracing::error!(%error, "a rollback could not be recorded");
         }
     }
-}
 
-impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     /// Returns to the policy that ran before, or to the kept one that begins like `to`; the version that runs now.
     ///
     /// # Errors
     /// There is none, or it does not load on the configuration in place. Then nothing has changed.
-    pub async fn roll_back(&self, to: Option<&str>, by: &str, now: Timestamp) -> Result<String, RollbackError> {
-        let gate = self.gate();
-        let snapshot = gate.snapshot.load_full();
+    pub async fn roll_back(
+        &self,
+        to: Option<&str>,
+        by: &str,
+        now: Timestamp,
+        reload: impl Future<Output = Result<(), ReloadError>> + Send,
+    ) -> Result<String, RollbackError> {
+        let snapshot = self.snapshot.load_full();
         let kept = KeptPolicies::in_state(&snapshot.config.state_dir);
         let running = snapshot.policy.version();
         let to = match to {
@@ -77,7 +80,7 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         let from = before.as_ref().map_or_else(|| running.to_string(), |pinned| pinned.from.clone());
         let pinned = Pinned { to, from, at: now, by: by.to_owned() };
         kept.pin(&pinned)?;
-        if let Err(error) = self.reload().await {
+        if let Err(error) = reload.await {
             match before {
                 Some(before) => kept.pin(&before)?,
                 None => kept.unpin()?,
@@ -85,7 +88,7 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
             return Err(error.into());
         }
         let Pinned { to, from, .. } = pinned;
-        gate.note_rollback(now, format!("policy rolled back to {to} from {from} by {by}")).await;
+        self.note_rollback(now, format!("policy rolled back to {to} from {from} by {by}")).await;
         Ok(to)
     }
 
@@ -93,16 +96,20 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     ///
     /// # Errors
     /// There is none, or the file in place does not load. Then the rollback stays.
-    pub async fn end_roll_back(&self, by: &str, now: Timestamp) -> Result<String, RollbackError> {
-        let gate = self.gate();
-        let kept = KeptPolicies::in_state(&gate.snapshot.load().config.state_dir);
+    pub async fn let_go(
+        &self,
+        by: &str,
+        now: Timestamp,
+        reload: impl Future<Output = Result<(), ReloadError>> + Send,
+    ) -> Result<String, RollbackError> {
+        let kept = KeptPolicies::in_state(&self.snapshot.load().config.state_dir);
         let pinned = kept.pinned()?.ok_or(KeptError::NotPinned)?;
         kept.unpin()?;
-        if let Err(error) = self.reload().await {
+        if let Err(error) = reload.await {
             kept.pin(&pinned)?;
             return Err(error.into());
         }
-        gate.note_rollback(now, format!("rollback to policy {} ended by {by}", pinned.to)).await;
-        Ok(gate.snapshot.load().policy.version().to_string())
+        self.note_rollback(now, format!("rollback to policy {} ended by {by}", pinned.to)).await;
+        Ok(self.snapshot.load().policy.version().to_string())
     }
 }

@@ -31,8 +31,9 @@ fn a_project_tightens_and_adds() {
         row(105, "payroll", &["group:hr"], &[("internal", "standard")]),
     ])
     .unwrap();
-    let inside = |who: &str, groups: &[&str], resource: &'static str, tier: &str| {
-        Facts { certificate: certificate("devices"), ..of(request(resource, INSIDE), user(who), groups, tier) }
+    let inside = |who: &str, groups: &[&str], resource: &'static str, tier: &str| Facts {
+        certificate: certificate("devices"),
+        ..of(request(resource, INSIDE), user(who), groups, tier)
     };
     check(&policy, &inside("dana", &["hr"], "samba-hr", "hardware"), "allow");
     check(&policy, &inside("dana", &["hr"], "samba-hr", "mfa"), "step_up hardware");
@@ -154,8 +155,9 @@ fn one_resource_belongs_to_one_project_file() {
     };
     for resource in ["payroll", "samba-hr"] {
         let found = Policy::build_with(m6(), vec![one(100, resource), one(200, resource)]).unwrap_err();
-        let expected =
-            format!("resource `{resource}` has a row on line 1 of `p100.yaml` already, and a project file may not add to it");
+        let expected = format!(
+            "resource `{resource}` has a row on line 1 of `p100.yaml` already, and a project file may not add to it"
+        );
         assert_eq!((found[0].line, &found[0].message), (201, &expected));
     }
 }

@@ -34,16 +34,20 @@ fn a_candidate_shows_who_gains_loses_or_has_to_prove_more() {
     draft.rows[2] = row(11, "samba-hr", &["group:hr", "group:finance"], &[("internal", "mfa"), ("external", "mfa")]);
     let after = build(draft);
     let dana = |resource, from, groups: &[&str], tier: &str| of(request(resource, from), user("dana"), groups, tier);
-    let report = replayed(&before, &after, &[
-        dana("samba-hr", OUTSIDE, &["hr"], "mfa"),
-        dana("samba-hr", OUTSIDE, &["hr"], "mfa"),
-        dana("samba-hr", OUTSIDE, &["hr"], "standard"),
-        of(request("samba-general", INSIDE), user("emil"), &["all-employees"], "mfa"),
-        dana("samba-general", INSIDE, &["all-employees", "hr"], "standard"),
-        dana("samba-general", OUTSIDE, &["all-employees", "hr"], "mfa"),
-        dana("wiki", OUTSIDE, &["all-employees"], "mfa"),
-        request("wiki", OUTSIDE),
-    ]);
+    let report = replayed(
+        &before,
+        &after,
+        &[
+            dana("samba-hr", OUTSIDE, &["hr"], "mfa"),
+            dana("samba-hr", OUTSIDE, &["hr"], "mfa"),
+            dana("samba-hr", OUTSIDE, &["hr"], "standard"),
+            of(request("samba-general", INSIDE), user("emil"), &["all-employees"], "mfa"),
+            dana("samba-general", INSIDE, &["all-employees", "hr"], "standard"),
+            dana("samba-general", OUTSIDE, &["all-employees", "hr"], "mfa"),
+            dana("wiki", OUTSIDE, &["all-employees"], "mfa"),
+            request("wiki", OUTSIDE),
+        ],
+    );
     assert_eq!((report.records, report.requests, report.unchanged), (8, 8, 2));
     assert_eq!(report.decided_otherwise_then, 0);
     assert_eq!(

@@ -72,7 +72,10 @@ fn what_let_nobody_in_for_ninety_days_is_named() {
     usage.add(&used("samba-hr", Some("EX-14"), 2));
     assert!(!findings(&usage).iter().any(|text| text.contains("EX-14")));
     let text = policy().review(&usage, hours(NINETY_DAYS), NOW).to_string();
-    assert!(text.contains("policy.yaml:12: row_unused: `proxmox` (owner it@example.test) let nobody in since"), "{text}");
+    assert!(
+        text.contains("policy.yaml:12: row_unused: `proxmox` (owner it@example.test) let nobody in since"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -28,8 +28,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use torhaus_authz::{Suite, Timestamp};
 
-pub(crate) use paths::resolve;
 pub(crate) use candidate::{CandidateFile, check as candidate, unlike};
+pub(crate) use paths::resolve;
 pub(crate) use policy::PolicySource;
 pub(crate) use settings::default;
 

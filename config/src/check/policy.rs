@@ -70,11 +70,7 @@ pub(crate) fn place_of(policy: &typed::Policy, line: u32) -> Place {
 }
 
 /// `None` when a name could not be read. Other mistakes leave a stand-in: nothing is built from a draft with errors.
-fn draft(
-    policy: &typed::Policy,
-    source: PolicySource,
-    cx: &mut Cx<'_>,
-) -> Option<(PolicyDraft, Vec<ProjectDraft>)> {
+fn draft(policy: &typed::Policy, source: PolicySource, cx: &mut Cx<'_>) -> Option<(PolicyDraft, Vec<ProjectDraft>)> {
     let zones = policy.zones.iter().map(|(name, place, zone)| zone_draft(name, place, zone, cx)).collect();
     let tiers: Vec<Option<TierDraft>> = policy.tiers.iter().map(|(_, tier)| tier_draft(tier, cx)).collect();
     let rows: Vec<Option<RowDraft>> = policy.table.iter().map(|(_, row)| row_draft(row, cx)).collect();
@@ -94,7 +90,9 @@ fn draft(
     }
     // One that could not be read is nobody's reference.
     for exception in exceptions.into_iter().flatten() {
-        of_line(&mut projects, exception.id.line).map_or(&mut base.exceptions, |own| &mut own.exceptions).push(exception);
+        of_line(&mut projects, exception.id.line)
+            .map_or(&mut base.exceptions, |own| &mut own.exceptions)
+            .push(exception);
     }
     Some((base, projects))
 }

@@ -27,7 +27,8 @@ pub(crate) fn check(typed: &file::policy::Policy, policy: Option<&Policy>, tree:
     let mut names: HashMap<u32, HashMap<&str, u32>> = HashMap::new();
     let mut drafts = Vec::new();
     for (_, test) in tests.iter() {
-        let before = cx.projects.iter().rfind(|(_, before)| *before < test.name.line()).map_or(0, |(_, before)| *before);
+        let before =
+            cx.projects.iter().rfind(|(_, before)| *before < test.name.line()).map_or(0, |(_, before)| *before);
         once(&test.name, "test", names.entry(before).or_default(), cx);
         if let Some(policy) = policy {
             refers(test, policy, cx);

@@ -3,8 +3,8 @@
 use super::out::Out;
 use super::{Answer, Failure, Output};
 use crate::audit::decisions::entries;
-use crate::policies::{self, KeptPolicies};
 use crate::clock;
+use crate::policies::{self, KeptPolicies};
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -51,7 +51,12 @@ pub fn explain(file: &Path, id: &str, output: Output, out: &mut Out) -> Result<A
     let reason = entry.reason.map_or("no reason", Reason::as_str);
     out.line(format!("decision {id} at {}: {verdict} ({reason})", entry.time))?;
     if let Some(other) = &entry.compared {
-        out.line(format!("the other policy ({}) said {} ({})", short(&other.policy), other.verdict, other.reason.as_str()))?;
+        out.line(format!(
+            "the other policy ({}) said {} ({})",
+            short(&other.policy),
+            other.verdict,
+            other.reason.as_str()
+        ))?;
     }
     let Some(explanation) = explanation else {
         out.line("it was made before the policy was asked; there are no steps to show")?;
