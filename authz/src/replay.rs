@@ -292,10 +292,10 @@ impl fmt::Display for ReplayReport {
                 continue;
             }
             let more = if report.people_are_more { "more than " } else { "" };
-            writeln!(f, "\n{what}\n  {} requests of {more}{} people and services", report.requests, report.people)?;
+            writeln!(f, "\n{what}\n  requests: {}, people and services: {more}{}", report.requests, report.people)?;
             for change in report.changes.iter().take(SHOWN) {
                 let Change { who, resource, before, after, requests, why, .. } = change;
-                writeln!(f, "  {who} -> {resource}: {before}, then {after} ({requests} requests)")?;
+                writeln!(f, "  {who} -> {resource}: {before}, then {after} (requests: {requests})")?;
                 writeln!(f, "      {why}")?;
                 if let Some(decision) = &change.decision {
                     writeln!(f, "      for example decision {decision}")?;

@@ -140,7 +140,7 @@ impl fmt::Display for Review {
         for finding in &self.findings {
             let owner = finding.owner.as_deref().map(|owner| format!(" (owner {owner})")).unwrap_or_default();
             let ReviewFinding { what, file, line, name, text, .. } = finding;
-            writeln!(f, "{file}:{line}: {what}: `{name}`{owner} {text}")?;
+            writeln!(f, "{file}:{line}: {what}: `{name}`{owner}: {text}")?;
         }
         match (self.findings.len(), &self.log_begins) {
             (0, _) => writeln!(f, "{}: nothing needs a look", self.file)?,

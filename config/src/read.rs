@@ -50,7 +50,7 @@ impl Read {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) => {
-                findings.error(blamed, unreadable(&path, file, &error));
+                findings.error(blamed, unreadable(&path, file, lines_before > 0, &error));
                 return nothing(path);
             }
         };
@@ -89,13 +89,16 @@ impl Read {
     }
 }
 
-fn unreadable(path: &Path, file: FileId, error: &std::io::Error) -> Mistake {
+fn unreadable(path: &Path, file: FileId, included: bool, error: &std::io::Error) -> Mistake {
     let what = if file == FileId::Main { "configuration" } else { "policy" };
     let shown = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound => {
             Mistake::new(format!("{what} file `{shown}` does not exist")).hint(match file {
                 FileId::Main => "name it with `--config`",
+                FileId::Policy if included => {
+                    "create it, or remove it from `include`; relative paths begin at the folder of the policy"
+                }
                 FileId::Policy => {
                     "create it, or name it in `policy_file`; relative paths begin at the folder of this file"
                 }

@@ -209,14 +209,21 @@ proptest! {
         mut base in policies(),
         ages in prop::collection::vec(select(&[1u64, 2, 8, 12, 24]), 3),
         own in prop::collection::vec(project_row(), 1..3),
-        requests in prop::collection::vec(facts(), 12),
+        requests in prop::collection::vec(facts(), 64),
     ) {
         for (tier, age) in base.tiers.iter_mut().zip(ages) {
             tier.max_age = hours(age);
         }
+        for row in &mut base.rows {
+            row.deny.truncate(1);
+            row.require.truncate(1);
+        }
         let rows = own.into_iter().zip(&base.rows).map(|((own, picks), floor)| RowDraft {
             resource: at(101, floor.resource.value.clone()),
             allow: narrowed(floor, &picks),
+            // Few conditions: what everything refuses shows nothing.
+            deny: own.deny.into_iter().take(1).collect(),
+            require: own.require.into_iter().take(1).collect(),
             ..own
         });
         let rows: Vec<RowDraft> = rows.collect();

@@ -65,9 +65,9 @@ fn a_candidate_shows_who_gains_loses_or_has_to_prove_more() {
     let text = report.to_string();
     for part in [
         "8 requests in 8 records from 2026-07-01T12:00:00Z to 2026-07-01T12:00:00Z",
-        "GAIN: more is open, or less is asked for\n  4 requests of 1 people and services",
-        "dana -> samba-hr: deny (zone_denied), then allow (2 requests)",
-        "emil -> samba-general: allow, then deny (not_allowed) (1 requests)\n      refused: row `samba-general`",
+        "GAIN: more is open, or less is asked for\n  requests: 4, people and services: 1",
+        "dana -> samba-hr: deny (zone_denied), then allow (requests: 2)",
+        "emil -> samba-general: allow, then deny (not_allowed) (requests: 1)\n      refused: row `samba-general`",
         "for example decision d1",
     ] {
         assert!(text.contains(part), "{part}\n{text}");

@@ -73,7 +73,7 @@ fn what_let_nobody_in_for_ninety_days_is_named() {
     assert!(!findings(&usage).iter().any(|text| text.contains("EX-14")));
     let text = policy().review(&usage, hours(NINETY_DAYS), NOW).to_string();
     assert!(
-        text.contains("policy.yaml:12: row_unused: `proxmox` (owner it@example.test) let nobody in since"),
+        text.contains("policy.yaml:12: row_unused: `proxmox` (owner it@example.test): let nobody in since"),
         "{text}"
     );
 }
