@@ -1,10 +1,10 @@
 //! The facts of a decision, read back from its line in the audit log: for replaying and for explaining afterwards.
 //! The one place that turns a line into facts; what [`Entry::decided`] writes is what is read here.
-use crate::facts::{Certificate, Fact, Facts, Proof, Why};
+use crate::facts::{Certificate, Fact, Facts, Proof, Seen, Why};
 use crate::groups::Groups;
 use crate::identity::{Identity, Service, User};
 use crate::reason::Reason;
-use crate::record::{Entry, Kind, Who};
+use crate::record::{DeviceNote, Entry, Kind, Who};
 use crate::spiffe::SpiffeId;
 use std::sync::Arc;
 
@@ -46,6 +46,12 @@ impl Entry {
             proofs: self.proofs.iter().map(proof).collect(),
             certificate,
             country: self.country.clone().unwrap_or(Fact::Unknown(not_given)),
+            device: match &self.device {
+                None => Fact::Unknown(Why::NotConfigured),
+                Some(device) => device.clone().map(DeviceNote::device),
+            },
+            posture: self.posture.clone().unwrap_or(Fact::Unknown(Why::NotConfigured)),
+            seen: self.seen.unwrap_or(Seen::unknown(not_given)),
             ..Facts::unknown(self.time, self.resource.as_deref()?)
         })
     }

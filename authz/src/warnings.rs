@@ -17,7 +17,7 @@ const SHORT_MAX_AGE: Duration = Duration::from_secs(60);
 impl Policy {
     /// In the order of the file.
     pub fn warnings(&self, now: Timestamp) -> Vec<Problem> {
-        let mut found: Vec<Problem> = Vec::new();
+        let mut found: Vec<Problem> = self.reminders(now);
         let mut warn = |line: u32, message: String, hint: &str| {
             found.push(Problem { line, message, hint: Some(hint.to_owned()) });
         };
@@ -32,7 +32,6 @@ impl Policy {
         for row in &self.rows {
             warn_row(row, &mut warn);
         }
-        found.extend(self.reminders(now));
         found.sort_by_key(|problem| problem.line);
         found
     }

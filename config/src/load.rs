@@ -106,6 +106,8 @@ fn check_all(
             findings: &mut findings,
             files: files.paths().chain([path.to_owned()]).collect(),
             named_networks: Vec::new(),
+            posture_max_age: check::default::POSTURE_MAX_AGE,
+            knows_devices: false,
             projects: files.projects(),
             tests,
             suite: None,

@@ -53,6 +53,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
                 },
             }),
             not_ready: self.not_ready(),
+            without: self.without(),
         }
     }
 
@@ -62,6 +63,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             (self.gate.audit.is_failing(), "the audit log cannot be written"),
         ];
         causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned()).collect()
+    }
+
+    fn without(&self) -> Vec<String> {
+        self.gate.snapshot.load().lookups.problems()
     }
 
     fn metrics(&self) -> String {
