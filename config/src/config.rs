@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Country, Policy, Problem};
+use torhaus_authz::{Candidate, Country, Policy, Problem};
 use url::Url;
 
 #[derive(Debug)]
@@ -37,10 +37,27 @@ pub struct Config {
     /// Where metrics and health are also served, beside the unix socket; loopback only.
     pub admin_address: Option<SocketAddr>,
     pub policy: Arc<Policy>,
+    /// The file that the configuration names, whatever was loaded.
+    pub policy_file: PathBuf,
+    /// A policy that may come to run, and how far it counts already.
+    pub candidate: Option<Candidate>,
+    /// The files of the running policy as they were read: the base first.
+    pub policy_texts: Vec<PolicyText>,
     /// What `check` names and the log says once, but what does not stop loading.
     pub warnings: Vec<Warning>,
     /// Every file read: a change of one of them is a reason to load again.
     pub files: Vec<PathBuf>,
+}
+
+/// One file of a policy, to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyText {
+    pub path: PathBuf,
+    /// Relative to the folder of the base, without `..`.
+    pub name: String,
+    pub text: String,
+    /// The signature that was verified, if one was asked for.
+    pub signature: Option<String>,
 }
 
 /// Where devices and their state are known from.

@@ -1,5 +1,5 @@
 //! What an operator may ask of the running process, and how it answers.
-use crate::admin::{Caller, Control, ListenerStatus, ReloadFailed, Reloaded, Status};
+use crate::admin::{Caller, CandidateStatus, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Status};
 use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
@@ -11,7 +11,7 @@ use pingora_core::apps::ServerApp;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use torhaus_authz::{Entry, Kind, Name, Timestamp};
+use torhaus_authz::{CandidateMode, Entry, Kind, Name, Timestamp};
 use torhaus_config::{HostPattern, Route};
 
 pub struct Running<E> {
@@ -46,6 +46,14 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
                 .collect(),
             sessions_live: u64::try_from(self.gate.metrics.sessions_live.get()).unwrap_or(0),
             reload_error: last.error,
+            rolled_back: snapshot.pinned.clone(),
+            candidate: snapshot.config.candidate.as_ref().map(|candidate| CandidateStatus {
+                policy_version: candidate.policy.version().to_string(),
+                share: match candidate.mode {
+                    CandidateMode::Shadow => None,
+                    CandidateMode::Share(percent) => Some(percent),
+                },
+            }),
             not_ready: self.not_ready(),
             degraded: self.degraded(),
             without: self.without(),
@@ -124,11 +132,28 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
 
     async fn reload(&self, _by: Caller) -> Result<Reloaded, ReloadFailed> {
         self.reloader.reload().await.map_err(|error| ReloadFailed { errors: error.to_string() })?;
+        Ok(self.reloaded())
+    }
+
+    async fn roll_back(&self, rollback: &Rollback, by: Caller) -> Result<Reloaded, ReloadFailed> {
+        let (by, now) = (by.to_string(), clock::now());
+        let done = match rollback.clear {
+            true => self.gate.let_go(&by, now, self.reloader.reload()).await,
+            false => self.gate.roll_back(rollback.to.as_deref(), &by, now, self.reloader.reload()).await,
+        };
+        done.map_err(|error| ReloadFailed { errors: error.to_string() })?;
+        Ok(self.reloaded())
+    }
+}
+
+impl<E: ServerApp + Send + Sync + 'static> Running<E> {
+    fn reloaded(&self) -> Reloaded {
         let snapshot = self.gate.snapshot.load();
-        Ok(Reloaded {
+        Reloaded {
             config_hash: snapshot.hash.clone(),
             policy_version: snapshot.policy_version().to_string(),
             warnings: snapshot.config.warnings.iter().map(|warning| warning.problem.message.clone()).collect(),
-        })
+            rolled_back: snapshot.pinned.clone(),
+        }
     }
 }

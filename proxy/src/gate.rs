@@ -79,10 +79,11 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
 
     let facts = gather(snapshot, request, route, &caller, now);
     stages.done(Stage::Facts);
-    let decision = snapshot.policy.decide(&facts);
+    let decision = snapshot.decide(&facts);
     stages.done(Stage::Decide);
     note.reason = Some(decision.reason);
     gate.metrics.decided(decision.verdict.kind(), decision.reason);
+    gate.metrics.policy.compared(&decision);
 
     let Ok(recorded) = recording::decision(&gate.audit, request, &facts, &decision, &caller).await else {
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);

@@ -1,6 +1,7 @@
 //! What operators watch. Handles are resolved once (per route, listener, reason) so that a request adds to plain
 //! atomics. No user, address or path is ever a label: labels are bounded by the configuration.
 use crate::audit;
+use crate::policy_metrics::PolicyMetrics;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -46,6 +47,7 @@ pub struct Metrics {
     /// When the running configuration was loaded, and whether the last attempt to load another one succeeded.
     pub config_loaded: Gauge,
     pub config_current: Gauge,
+    pub policy: PolicyMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -322,6 +324,7 @@ impl Metrics {
             streams_open: Gauge::default(),
             config_loaded: Gauge::default(),
             config_current: Gauge::default(),
+            policy: PolicyMetrics::default(),
         };
         metrics.register(records, access_log_dropped);
         metrics.register_state(stages);
@@ -394,6 +397,7 @@ impl Metrics {
             "When a certificate of ours ends (Unix time).",
             self.certificates.clone(),
         );
+        self.policy.register(r);
     }
 
     /// What is true at the moment, beside what happened.

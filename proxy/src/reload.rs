@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::edge::accept::{Edge, Listeners};
 use crate::gate::Gate;
+use crate::policies::{self, Loaded};
 use crate::snapshot::{Snapshot, SnapshotError};
 use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
@@ -103,12 +104,13 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         let (file, before) = (self.file.clone(), self.gate.snapshot.load_full());
         // Reading and compiling 10,000 rows takes a core for a while; the others serve on.
         let built = tokio::task::spawn_blocking(move || {
-            let config = torhaus_config::load(&file, now).map_err(ReloadError::Config)?;
-            let snapshot = Snapshot::build(Arc::new(config), Some(&before))?;
+            let Loaded { config, pinned, released } = policies::load(&file, now).map_err(ReloadError::Config)?;
+            let mut snapshot = Snapshot::build(Arc::new(config), Some(&before))?;
+            snapshot.pinned = pinned;
             let settings = snapshot.edge_settings()?;
-            Ok::<_, ReloadError>((snapshot, settings))
+            Ok::<_, ReloadError>((snapshot, settings, released))
         });
-        let (snapshot, settings) = built.await.map_err(|error| io::Error::other(error.to_string()))??;
+        let (snapshot, settings, released) = built.await.map_err(|error| io::Error::other(error.to_string()))??;
         let wanted = snapshot.config.listeners.clone();
         let old = self.edge.apply(settings);
         if let Err(error) = self.edge.listen(listeners, &wanted).await {
@@ -118,6 +120,12 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         self.addresses.store(Arc::new(addresses_of(listeners)));
         let snapshot = Arc::new(snapshot);
         self.gate.snapshot.store(snapshot.clone());
+        self.gate.now_running(&snapshot);
+        if let Some(pinned) = released {
+            self.gate
+                .end_rollback(&snapshot, &pinned, "the file in place is the policy that was returned to", now)
+                .await;
+        }
         let ended = self.gate.streams.judge_anew(&snapshot, now);
         if ended > 0 {
             tracing::info!(ended, "open requests that the new configuration does not allow were ended");

@@ -17,7 +17,9 @@ use crate::login::session::{SessionStore as _, Which};
 use crate::login::sign_in::used_logins;
 use crate::lookup::seen::SeenPlaces;
 use crate::metrics::{Metrics, RouteHandles};
+use crate::policies::{self, Loaded};
 use crate::reload::Reloader;
+use crate::reminders;
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::store::{self, SqliteStore};
 use crate::streams::Streams;
@@ -77,16 +79,18 @@ pub enum ServeError {
 /// It could not start; says what and where.
 pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let now = clock::now();
-    let config = torhaus_config::load(file, now).map_err(ServeError::Config)?;
-    for warning in &config.warnings {
-        let problem = &warning.problem;
-        tracing::warn!(file = %warning.file.display(), line = problem.line, "{}", problem.message);
-    }
+    let loaded = policies::load(file, now).map_err(ServeError::Config)?;
+    let config = &loaded.config;
     make_state_dir(&config.state_dir)?;
     let (access, _access_writer) = AccessLog::start(access)?;
-    let store = Arc::new(open_store(&config).await?);
-    let gate = Arc::new(build_gate(config, access, store.clone()).await?);
+    let store = Arc::new(open_store(config).await?);
+    let released = loaded.released.clone();
+    let gate = Arc::new(build_gate(loaded, access, store.clone()).await?);
     let snapshot = gate.snapshot.load_full();
+    gate.now_running(&snapshot);
+    if let Some(pinned) = released {
+        gate.end_rollback(&snapshot, &pinned, "the file in place is the policy that was returned to", now).await;
+    }
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
     let edge = Edge::new(engine::build(gate.clone(), conf), snapshot.edge_settings()?, gate.metrics.clone());
@@ -114,6 +118,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(end_expired_streams(gate.clone())),
         tokio::spawn(report_refusals(gate.clone())),
         tokio::spawn(renew_sessions(gate.clone())),
+        tokio::spawn(reminders::run(gate.clone())),
         tokio::spawn(refresh_lookups(gate.clone())),
         tokio::spawn(engine::probe::watch(gate.clone())),
     ];
@@ -180,13 +185,15 @@ async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
     Ok(store)
 }
 
-async fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Result<Gate, ServeError> {
+async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>) -> Result<Gate, ServeError> {
+    let Loaded { config, pinned, .. } = loaded;
     let sealer = SealKey::load_or_create(&config.state_dir)?;
     let assertion_key = config.state_dir.join("keys").join("assertion.p8");
     let assertions = Assertions::open(&assertion_key, config.portal.url.as_str())?;
     let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
     let mut snapshot = Snapshot::build(Arc::new(config), None)?;
+    snapshot.pinned = pinned;
     let seen = SeenPlaces::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
     snapshot.lookups.seen = Some(Arc::new(seen));
     metrics.reloaded(true, clock::now());

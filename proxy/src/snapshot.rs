@@ -8,11 +8,12 @@ use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
 use crate::lookup::Lookups;
+use crate::policies::Pinned;
 use crate::reload::config_hash;
 use crate::request::Request;
 use crate::route::Routes;
 use std::sync::Arc;
-use torhaus_authz::{Name, Policy, Timestamp};
+use torhaus_authz::{Decision, Facts, Name, Policy, Timestamp};
 use torhaus_config::{Config, FORWARD_AUTH_LISTENER, ListenerKind, Route};
 
 pub struct Snapshot {
@@ -20,6 +21,8 @@ pub struct Snapshot {
     /// SHA-256 over the files that it was made from, lower-case hex.
     pub hash: String,
     pub policy: Arc<Policy>,
+    /// The rollback by which this policy runs, and not the file in place.
+    pub pinned: Option<Pinned>,
     pub routes: Routes,
     /// Hosts by client authentication.
     pub groups: Arc<Groups>,
@@ -59,6 +62,7 @@ impl Snapshot {
         Ok(Self {
             hash: config_hash(&config),
             policy: config.policy.clone(),
+            pinned: None,
             routes: Routes::of(&config.routes),
             groups,
             trust,
@@ -70,6 +74,14 @@ impl Snapshot {
             certificate_ends: certificate_ends(&config),
             config,
         })
+    }
+
+    /// The one decision of this configuration: by its policy, and where there is one by the candidate beside it.
+    pub fn decide(&self, facts: &Facts<'_>) -> Decision {
+        match &self.config.candidate {
+            None => self.policy.decide(facts),
+            Some(candidate) => candidate.decide(&self.policy, facts),
+        }
     }
 
     /// What the connection layer needs of it.

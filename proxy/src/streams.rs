@@ -94,7 +94,7 @@ impl Allowed {
             listener: &self.connection.listener,
             ..self.facts.clone()
         };
-        believed && matches!(snapshot.policy.decide(&facts).verdict, Verdict::Allow(_))
+        believed && matches!(snapshot.decide(&facts).verdict, Verdict::Allow(_))
     }
 }
 

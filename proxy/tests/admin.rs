@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::oneshot;
 use torhaus::admin::{
-    self, BindError, Caller, Client, ClientError, Control, ListenerStatus, ReloadFailed, Reloaded, Selector,
+    self, BindError, Caller, Client, ClientError, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Selector,
     SessionLine, Socket, Status,
 };
 use torhaus::login::session::{Session, SessionId, Tokens, Unavailable, Which};
@@ -36,6 +36,8 @@ fn status() -> Status {
         listeners: vec![ListenerStatus { name: "public".into(), address: "0.0.0.0:8443".into(), connections: 4 }],
         sessions_live: 1,
         reload_error: None,
+        rolled_back: None,
+        candidate: None,
         not_ready: vec![],
         degraded: vec![],
         without: vec![],
@@ -99,6 +101,10 @@ impl Control for Fake {
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable> {
         self.revoked.lock().unwrap().push((which.clone(), by));
         Ok(vec!["s-1".into()])
+    }
+
+    async fn roll_back(&self, _: &Rollback, _: Caller) -> Result<Reloaded, ReloadFailed> {
+        Err(ReloadFailed { errors: "no policy ran before this one".into() })
     }
 
     async fn reload(&self, _: Caller) -> Result<Reloaded, ReloadFailed> {

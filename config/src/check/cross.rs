@@ -190,8 +190,8 @@ fn vouching(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
                 place,
                 format!(
                     "trust domain `{name}` does not say which services it may vouch for, and the policy names `{text}` \
-                     (line {})",
-                    at.line()
+                     ({})",
+                    cx.policy_line(at.line())
                 ),
                 format!("add `spiffe_trust_domains: [{spiffe}]` if its certificates name them, else `[]`"),
             );

@@ -1,5 +1,6 @@
 //! File tree -> checked tree. Reports everything that is wrong, one area per file; a part that could not be read was
 //! reported by the decoder and is passed over here.
+mod candidate;
 mod certificate;
 mod client_auth;
 mod condition;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use torhaus_authz::{Suite, Timestamp};
 
+pub(crate) use candidate::{CandidateFile, check as candidate, unlike};
 pub(crate) use paths::resolve;
 pub(crate) use policy::PolicySource;
 pub(crate) use settings::default;
@@ -46,6 +48,8 @@ pub(crate) struct Cx<'a> {
     pub files: BTreeSet<PathBuf>,
     /// What `networks` of a condition may name.
     pub named_networks: Vec<NamedNetwork>,
+    /// Name of each project file of the policy, and the number of the line before its first one.
+    pub projects: Vec<(String, u32)>,
     /// How old a report about a device may be where a condition does not say.
     pub posture_max_age: Duration,
     /// Some source of devices is configured.
@@ -65,6 +69,14 @@ pub(crate) enum Tests {
 }
 
 impl Cx<'_> {
+    /// A line of the policy, in words: "line 12", and of which project file if it is one's.
+    pub fn policy_line(&self, line: u32) -> String {
+        match self.projects.iter().rfind(|(_, before)| *before < line) {
+            Some((file, before)) => format!("line {} of `{file}`", line - before),
+            None => format!("line {line}"),
+        }
+    }
+
     pub fn error(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
         self.findings.error(place, Mistake::new(message).hint(hint));
     }
@@ -167,6 +179,9 @@ pub(crate) fn check(
         branding,
         admin_address: admin_address?,
         policy: policy?,
+        policy_file: resolve(cx.base, tree.policy_file.as_ref().and_then(At::text).unwrap_or(default::POLICY_FILE)),
+        candidate: None,
+        policy_texts: Vec::new(),
         warnings: Vec::new(),
         files: cx.files.into_iter().collect(),
     };

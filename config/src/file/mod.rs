@@ -23,6 +23,9 @@ pub(crate) struct Torhaus {
     #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
     pub store: Option<Anything>,
     pub policy_file: Option<At<String>>,
+    pub policy_candidate_file: Option<At<String>>,
+    pub policy_candidate_mode: Option<At<String>>,
+    pub policy_signed_by: Option<At<String>>,
     pub listeners: List<listener::Listener>,
     pub portal: At<Portal>,
     pub trusted_proxies: List<String>,

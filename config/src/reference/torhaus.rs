@@ -10,6 +10,9 @@ pub(super) const SECTIONS: &[Section] = &[
             key("state_dir", "folder", "`state`", "database, audit log, admin socket; of torhaus alone"),
             key("store", "mapping", "", "another place for the state than `state_dir`"),
             key("policy_file", "file", "`policy.yaml`", "the policy table"),
+            key("policy_candidate_file", "file", "", "a policy that may come to run; it is decided beside the running one, and differences are recorded"),
+            key("policy_candidate_mode", "`shadow`, share", "`shadow`", "`10%`: for so many people the stricter of both answers counts; the same people every time"),
+            key("policy_signed_by", "public key", "", "a minisign key: every policy file needs a signature by it in `FILE.minisig`, or it is not loaded"),
             key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY headers are read; `X-Forwarded-*` of anybody are overwritten")
                 .because("whoever may write them can say to be anywhere, so nobody may by default"),
         ],

@@ -1,6 +1,7 @@
 //! What can be asked over the socket, and what the server must answer. Never shows a token.
 use crate::login::session::{Session, SessionId, Unavailable, Which};
 use crate::metrics::CONTENT_TYPE;
+use crate::policies::Pinned;
 use async_trait::async_trait;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::StatusCode;
@@ -45,6 +46,8 @@ pub trait Control: Send + Sync {
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable>;
     /// Loads the configuration again: whole, or not at all.
     async fn reload(&self, by: Caller) -> Result<Reloaded, ReloadFailed>;
+    /// Returns to a policy that ran before, or lets go of that.
+    async fn roll_back(&self, rollback: &Rollback, by: Caller) -> Result<Reloaded, ReloadFailed>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +67,11 @@ pub struct Status {
     /// Why the last reload failed; the configuration before it runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload_error: Option<String>,
+    /// The policy is a kept one, and not the file in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<Pinned>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<CandidateStatus>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_ready: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -71,6 +79,25 @@ pub struct Status {
     /// Sources of facts that cannot answer: those facts are unknown, and the process is well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+}
+
+/// A policy that may come to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CandidateStatus {
+    pub policy_version: String,
+    /// For so many of a hundred people the stricter answer counts; none: it is only watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u8>,
+}
+
+/// Which policy to return to: the one before, the kept one that begins like `to`, or with `clear` the file in place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clear: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +112,8 @@ pub struct Reloaded {
     pub config_hash: String,
     pub policy_version: String,
     pub warnings: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<Pinned>,
 }
 
 /// Nothing changed. The text is what `torhaus check` prints.
@@ -182,6 +211,7 @@ pub(super) fn everything(control: Shared) -> Router {
     Router::new()
         .route("/status", get(async |State(c): State<Shared>| Json(c.status())))
         .route("/reload", post(reload))
+        .route("/policy/rollback", post(roll_back))
         .route("/sessions", get(sessions))
         .route("/sessions/revoke", post(revoke))
         .with_state(Arc::clone(&control))
@@ -209,6 +239,17 @@ async fn metrics(State(control): State<Shared>) -> Response {
 
 async fn reload(State(control): State<Shared>, ConnectInfo(by): ConnectInfo<Caller>) -> Response {
     match control.reload(by).await {
+        Ok(done) => Json(done).into_response(),
+        Err(failed) => (StatusCode::CONFLICT, Json(failed)).into_response(),
+    }
+}
+
+async fn roll_back(
+    State(control): State<Shared>,
+    ConnectInfo(by): ConnectInfo<Caller>,
+    Json(rollback): Json<Rollback>,
+) -> Response {
+    match control.roll_back(&rollback, by).await {
         Ok(done) => Json(done).into_response(),
         Err(failed) => (StatusCode::CONFLICT, Json(failed)).into_response(),
     }

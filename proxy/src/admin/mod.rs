@@ -4,7 +4,9 @@ mod api;
 mod client;
 mod socket;
 
-pub use api::{Caller, Control, ListenerStatus, ReloadFailed, Reloaded, Selector, SessionLine, Status};
+pub use api::{
+    Caller, CandidateStatus, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Selector, SessionLine, Status,
+};
 pub use client::{Client, ClientError};
 pub use socket::{BindError, Socket};
 

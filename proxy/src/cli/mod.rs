@@ -3,11 +3,14 @@
 mod audit;
 mod backup;
 mod check;
+mod decided;
 mod explain;
 mod out;
 mod policy;
 mod process;
 mod profile;
+mod replay;
+mod rollback;
 mod run;
 mod session;
 mod shell;
@@ -176,9 +179,10 @@ impl Reach {
         if let Some(socket) = &self.socket {
             return Ok(Client::new(socket));
         }
-        match torhaus_config::load(&self.config, clock::now()) {
-            Ok(config) => Ok(Client::new(&config.state_dir.join(admin::SOCKET))),
-            Err(_) => Err(Failure::Usage(format!(
+        // Not the whole: who rolls back a broken policy must find the process.
+        match torhaus_config::state_dir(&self.config) {
+            Some(state_dir) => Ok(Client::new(&state_dir.join(admin::SOCKET))),
+            None => Err(Failure::Usage(format!(
                 "`{}` cannot be read, so it does not say where the process is (`torhaus check` says why); \
                  name its socket: --socket STATE_DIR/{}",
                 self.config.display(),

@@ -194,7 +194,7 @@ async fn who_am_i(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         email: caller.email.clone(),
         groups: caller.groups.known().map(|groups| groups.iter().map(ToString::to_string).collect()),
         tiers: caller.proofs.iter().map(tier).collect(),
-        zone: snapshot.policy.decide(&facts).zone.to_string(),
+        zone: snapshot.decide(&facts).zone.to_string(),
         certificate: caller.certificate.known().and_then(|c| Some(c.as_ref()?.sha256.to_string())),
         address: request.connection.client.ip().to_string(),
         session: caller.session.as_ref().map(|live| live.session.id.to_string()),

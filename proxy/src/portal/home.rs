@@ -30,7 +30,7 @@ pub fn page(snapshot: &Snapshot, request: &Request<'_>, live: &Arc<LiveSession>,
         viewer: Viewer {
             name: live.session.display_name.clone().unwrap_or_else(|| live.session.user.name.to_string()),
             tier: highest_tier(snapshot, live, now),
-            zone: snapshot.policy.decide(&facts).zone.to_string(),
+            zone: snapshot.decide(&facts).zone.to_string(),
         },
         applications,
         query: request.query_parameter("q").map(|q| q.into_owned()).unwrap_or_default(),
@@ -44,7 +44,7 @@ pub fn page(snapshot: &Snapshot, request: &Request<'_>, live: &Arc<LiveSession>,
 fn application(snapshot: &Snapshot, route: &Route, facts: &Facts<'_>, language: Language) -> Option<Application> {
     let HostPattern::Exact(host) = &route.host else { return None };
     let facts = Facts { resource: &route.resource, path: &route.path, ..facts.clone() };
-    let decision = snapshot.policy.decide(&facts);
+    let decision = snapshot.decide(&facts);
     let access = match (&decision.verdict, decision.reason) {
         (Verdict::Allow(_), _) => Access::OpenNow,
         (Verdict::StepUp { tier, .. } | Verdict::Login { tier }, _) => {

@@ -21,6 +21,7 @@ mod logout;
 mod lookups;
 mod names;
 mod paths;
+mod policy_life;
 mod profiles;
 mod record;
 mod reload;
