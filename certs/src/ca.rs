@@ -131,7 +131,8 @@ impl IssuingCa {
         }
         let ended = |certificate: &X509Certificate<'_>| {
             let validity = certificate.validity();
-            now.unix_timestamp() < validity.not_before.timestamp() || now.unix_timestamp() > validity.not_after.timestamp()
+            now.unix_timestamp() < validity.not_before.timestamp()
+                || now.unix_timestamp() > validity.not_after.timestamp()
         };
         if ended(&root) || ended(&issuing) {
             return Err(Error::Import("the root or the issuing authority is not valid now"));
@@ -218,7 +219,8 @@ impl IssuingCa {
             crl_url.iter().map(|url| CrlDistributionPoint { uris: vec![(*url).to_owned()] }).collect();
         let key = SubjectPublicKeyInfo::from_der(csr.key().spki())?;
         let certificate = params.signed_by(&key, self.authority.issuer())?;
-        let expected = lint::Expected { serial: &serial, profile, enrolment, spki: csr.key().spki(), crl_url: *crl_url };
+        let expected =
+            lint::Expected { serial: &serial, profile, enrolment, spki: csr.key().spki(), crl_url: *crl_url };
         lint::certificate(certificate.der(), &expected, self, now)?;
         let hash = digest(&SHA256, certificate.der());
         Ok(Signed {

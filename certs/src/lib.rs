@@ -25,13 +25,11 @@ mod store;
 pub use authority::Authority;
 pub use ca::{AuthorityRequest, IssuingCa, KeyAlgorithm, Signed, SigningRequest, new_root};
 pub use crl::{Crl, CrlRequest, Reason, Revoked};
-pub use error::Error;
 pub use csr::Csr;
+pub use error::Error;
 pub use key::{AllowedKey, KeyKind};
 pub use leaf::{Issued, LeafRequest};
 pub use profile::{Enrolment, Profile, Purpose};
 pub use revoke::{RevokedSet, SerialKey};
 pub use serial::Serial;
-pub use store::{
-    Counts, IssuedRecord, Ledger, LedgerError, Listed, MemoryLedger, Query, RevokedRecord,
-};
+pub use store::{Counts, IssuedRecord, Ledger, LedgerError, Listed, MemoryLedger, Query, RevokedRecord};

@@ -32,7 +32,8 @@ pub(crate) fn certificate(
 ) -> Result<(), Error> {
     let fault = Error::Lint;
     let (rest, leaf) = X509Certificate::from_der(der).map_err(|_| fault("it cannot be read"))?;
-    let (_, issuer) = X509Certificate::from_der(ca.certificate_der()).map_err(|_| fault("its issuer cannot be read"))?;
+    let (_, issuer) =
+        X509Certificate::from_der(ca.certificate_der()).map_err(|_| fault("its issuer cannot be read"))?;
     let validity = leaf.validity();
     for (holds, why) in [
         (rest.is_empty(), "there are bytes behind it"),
@@ -108,7 +109,8 @@ fn extensions(leaf: &X509Certificate<'_>, issuer: &X509Certificate<'_>, expected
     if names != meant.into_iter().collect() {
         return Err(Error::Lint("subject alternative name"));
     }
-    let subject: BTreeSet<String> = leaf.subject().iter_attributes().filter_map(|a| Some(a.as_str().ok()?.to_owned())).collect();
+    let subject: BTreeSet<String> =
+        leaf.subject().iter_attributes().filter_map(|a| Some(a.as_str().ok()?.to_owned())).collect();
     let meant = [Some(&expected.enrolment.common_name), expected.enrolment.user.as_ref()];
     let count = leaf.subject().iter_attributes().count();
     if count != meant.iter().flatten().count() || subject != meant.into_iter().flatten().cloned().collect() {

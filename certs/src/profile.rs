@@ -136,7 +136,9 @@ impl Profile {
             Purpose::User | Purpose::Device if spiffe.is_some() => return refuse("only services have a SPIFFE ID"),
             Purpose::User | Purpose::Device if !addresses.is_empty() => return refuse("it certifies no addresses"),
             Purpose::Service if spiffe.is_none() => return refuse("it needs a SPIFFE ID"),
-            Purpose::Server if dns.is_empty() && addresses.is_empty() => return refuse("it needs a DNS name or address"),
+            Purpose::Server if dns.is_empty() && addresses.is_empty() => {
+                return refuse("it needs a DNS name or address");
+            }
             Purpose::Server if spiffe.is_some() => return refuse("only services have a SPIFFE ID"),
             Purpose::Service | Purpose::Server if user.is_some() || !emails.is_empty() => {
                 return refuse("it belongs to no person");
@@ -227,5 +229,8 @@ fn is_spiffe(id: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let in_domain = |byte: u8| plain(byte) && !byte.is_ascii_uppercase();
     let segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(plain);
-    id.len() <= 2048 && (1..=255).contains(&domain.len()) && domain.bytes().all(in_domain) && path.split('/').all(segment)
+    id.len() <= 2048
+        && (1..=255).contains(&domain.len())
+        && domain.bytes().all(in_domain)
+        && path.split('/').all(segment)
 }

@@ -58,10 +58,8 @@ fn permitted(list: &List<String>, cx: &mut Cx<'_>) -> Option<Vec<String>> {
         .filter_map(|at| {
             cx.parse(at, |text| match host::pattern(text)? {
                 HostPattern::Exact(name) => Ok(name),
-                HostPattern::Wildcard(name) => {
-                    Err(Mistake::new("a permitted name covers what is below it, too")
-                        .hint(format!("write `{name}` (RFC 5280 section 4.2.1.10)")))
-                }
+                HostPattern::Wildcard(name) => Err(Mistake::new("a permitted name covers what is below it, too")
+                    .hint(format!("write `{name}` (RFC 5280 section 4.2.1.10)"))),
             })
         })
         .collect();
@@ -80,7 +78,11 @@ fn crl_url(text: &str) -> Result<String, Mistake> {
 /// needs it cannot verify a server first (RFC 5280 section 8).
 fn published(portal: &Portal, listeners: &Listeners) -> String {
     let plain = listeners.checked.iter().any(|listener| matches!(listener.kind, ListenerKind::RedirectToHttps));
-    if plain { format!("http://{}/ca", portal.host) } else { format!("{}/ca", portal.url.as_str().trim_end_matches('/')) }
+    if plain {
+        format!("http://{}/ca", portal.host)
+    } else {
+        format!("{}/ca", portal.url.as_str().trim_end_matches('/'))
+    }
 }
 
 /// The outer `None` is one that was there and wrong.

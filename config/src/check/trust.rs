@@ -65,7 +65,10 @@ pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> Trus
         if let (Some(ca_file), Some(crl_file)) = (ca_file, crl_file.map_or(Some(None), |file| file.map(Some))) {
             let name: Arc<str> = name.into();
             let proves = domain.proves.as_ref().and_then(At::text).map(Arc::from);
-            found.checked.insert(name.to_string(), TrustDomain { name, signers: Signers::File(ca_file), crl_file, proves, vouches_for });
+            found.checked.insert(
+                name.to_string(),
+                TrustDomain { name, signers: Signers::File(ca_file), crl_file, proves, vouches_for },
+            );
         }
     }
     found

@@ -1,5 +1,6 @@
 //! Where state is kept. Each consumer declares the trait it needs (`login::session::SessionStore`); here they are
 //! implemented. SQL stands nowhere else.
+mod ledger;
 mod row;
 mod seal;
 mod sqlite;
