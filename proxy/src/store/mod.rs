@@ -7,6 +7,8 @@ mod sqlite;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod ledger_contract;
 
 pub use seal::Seal;
 pub use sqlite::{OpenError, SqliteStore};
