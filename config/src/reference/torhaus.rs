@@ -59,7 +59,8 @@ pub(super) const SECTIONS: &[Section] = &[
         title: "`ca`: certificates that torhaus issues itself",
         text: "For the trust domain with `own_ca: true`. Root and issuing authority are made at the first start; their keys \
                are kept in the database, sealed (AES-256-GCM-SIV). The portal publishes `/ca/root.pem` and the revocation \
-               lists, also on a listener with `redirect_to_https`. `torhaus ca` and `torhaus cert` are the commands.",
+               lists, also on a listener with `redirect_to_https`. `torhaus ca` and `torhaus cert` are the commands. A change of \
+               `key_file`, `key_env` or `revocations_file` counts from the next start.",
         keys: &[
             key("ca", "mapping", "", "the authority; each key of it has a default"),
             key("ca.name", "text", "`branding.organisation`", "stands in the names of new authorities"),

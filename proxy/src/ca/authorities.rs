@@ -106,9 +106,12 @@ impl Authorities {
                     }
                     all.issuing.push(Arc::new(ca));
                 }
-                // The others go on; an end is what every authority comes to.
-                Err(error) if !one.active => tracing::info!(authority = one.id, %error, "not used any more"),
-                Err(error) => return Err(AuthorityError::Unusable(one.id, error).into()),
+                // The gate goes on; nothing is issued until there is another one.
+                Err(error) if one.active => {
+                    tracing::error!(authority = one.id, %error, "the authority that signs cannot be used");
+                }
+                // An end is what every authority comes to.
+                Err(error) => tracing::info!(authority = one.id, %error, "not used any more"),
             }
         }
         Ok(all)

@@ -75,7 +75,7 @@ pub struct CertificateLine {
     pub not_after: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<RevocationLine>,
-    /// DER in base64; only where one certificate is asked for.
+    /// Only where one certificate is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pem: Option<String>,
 }
