@@ -107,12 +107,16 @@ async function list() {
   const [authority] = JSON.parse(gate.command('ca', 'status', '--output', 'json')).authorities;
   const fetched = await curl(gate.at('auth', `/ca/${authority.id}.crl`), '-o', own('list.der'));
   assert.equal(fetched.status, 200);
-  const read = await openssl('crl', '-inform', 'der', '-in', own('list.der'), '-CAfile', own('issuing.pem'), '-text', '-out', own('list.pem'));
+  const read = await openssl('crl', '-inform', 'der', '-in', own('list.der'), '-CAfile', own('issuing.pem'), '-out', own('list.pem'));
   assert.match(read.said, /verify OK/);
   return (await openssl('crl', '-in', own('list.pem'), '-noout', '-text')).stdout;
 }
 
 async function faultless(program, ...args) {
-  const out = await run(lint(program), [...args, '-s', 'WARNING'], { within: 60_000 });
-  assert.deepEqual([out.code, out.stdout.trim()], [0, ''], out.stdout + out.stderr);
+  const out = await run(lint(program), [...args, '-s', 'WARNING', '-f', 'JSON'], { within: 60_000 });
+  assert.notEqual(out.stdout, '', out.stderr);
+  const found = JSON.parse(out.stdout).results.flatMap((result) => result.finding_descriptions);
+  // pkilint 0.13 knows the schemes of the web only; a SPIFFE ID is a URI (SPIFFE-ID section 2, RFC 3986).
+  const faults = found.filter(({ code, message }) => !(code === 'pkix.invalid_uri_syntax' && message?.includes(`"${BACKUP}"`)));
+  assert.deepEqual(faults, [], out.stdout);
 }
