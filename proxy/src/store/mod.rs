@@ -3,6 +3,7 @@
 mod ledger;
 mod row;
 mod seal;
+mod seen;
 mod sqlite;
 
 #[cfg(test)]
