@@ -1,5 +1,7 @@
 //! What an operator may ask of the running process, and how it answers.
-use crate::admin::{Caller, CandidateStatus, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Status};
+use crate::admin::{
+    Caller, CandidateStatus, Certificates, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Status,
+};
 use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
@@ -94,12 +96,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             metrics.audit_failing.set(i64::from(gate.audit.is_failing()));
             metrics.providers(snapshot.providers.answering());
             metrics.certificates(snapshot.certificate_ends.iter().map(|(name, end)| (name.as_str(), *end)));
-            metrics.configuration(
-                snapshot.policy.version(),
-                &snapshot.hash,
-                snapshot.policy.exceptions().map(|exception| (&*exception.id, exception.expires)),
-                snapshot.trust.revocation_lists(),
-            );
+            metrics.revocation_lists(snapshot.trust.revocation_lists());
         };
         gate.metrics.text_of(look).unwrap_or_default()
     }
@@ -128,6 +125,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             tracing::error!(%error, "a revocation could not be recorded");
         }
         Ok(ended)
+    }
+
+    fn authority(&self) -> Option<&dyn Certificates> {
+        Some(self)
     }
 
     async fn reload(&self, _by: Caller) -> Result<Reloaded, ReloadFailed> {

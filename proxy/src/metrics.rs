@@ -33,8 +33,6 @@ pub struct Metrics {
     reloads: Family<ResultLabel, Counter>,
     certificates: Family<CertificateLabels, Gauge>,
     revocation_lists: Family<TrustDomainLabel, Gauge>,
-    exceptions: Family<ExceptionLabel, Gauge>,
-    policy: Family<PolicyLabels, Gauge>,
     providers_up: Family<ProviderLabel, Gauge>,
     /// By position in `Stage::ALL`.
     stages: [Histogram; Stage::ALL.len()],
@@ -42,6 +40,14 @@ pub struct Metrics {
     pub store_up: Gauge,
     pub audit_waiting: Gauge,
     pub audit_failing: Gauge,
+    issued: Family<ProfileLabel, Counter>,
+    revoked: Counter,
+    /// Certificates of ours that are neither over nor revoked; and how many of them end within the hour.
+    pub issued_valid: Gauge,
+    pub issued_expiring: Gauge,
+    /// When the authority that signs ends, and the first of the published lists (Unix time; 0: there is none).
+    pub ca_ends: Gauge,
+    pub crl_ends: Gauge,
     pub sessions_live: Gauge,
     pub streams_open: Gauge,
     /// When the running configuration was loaded, and whether the last attempt to load another one succeeded.
@@ -96,19 +102,13 @@ struct CertificateLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProfileLabel {
+    profile: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TrustDomainLabel {
     trust_domain: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ExceptionLabel {
-    exception: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PolicyLabels {
-    version: String,
-    config: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -312,14 +312,18 @@ impl Metrics {
             reloads: Family::default(),
             certificates: Family::default(),
             revocation_lists: Family::default(),
-            exceptions: Family::default(),
-            policy: Family::default(),
             providers_up: Family::default(),
             stages: Stage::ALL.map(|stage| stages.get_or_create_owned(&StageLabel { stage: stage.as_str() })),
             ready: Gauge::default(),
             store_up: Gauge::default(),
             audit_waiting: Gauge::default(),
             audit_failing: Gauge::default(),
+            issued: Family::default(),
+            revoked: Counter::default(),
+            issued_valid: Gauge::default(),
+            issued_expiring: Gauge::default(),
+            ca_ends: Gauge::default(),
+            crl_ends: Gauge::default(),
             sessions_live: Gauge::default(),
             streams_open: Gauge::default(),
             config_loaded: Gauge::default(),
@@ -397,6 +401,16 @@ impl Metrics {
             "When a certificate of ours ends (Unix time).",
             self.certificates.clone(),
         );
+        r.register("certificates_issued", "Certificates issued since start.", self.issued.clone());
+        r.register("certificates_revoked", "Certificates revoked since start.", self.revoked.clone());
+        r.register("certificates_valid", "Issued, and neither over nor revoked.", self.issued_valid.clone());
+        r.register("certificates_expiring", "Of these, how many end within an hour.", self.issued_expiring.clone());
+        r.register("ca_not_after_seconds", "When the signing authority ends (Unix time).", self.ca_ends.clone());
+        r.register(
+            "ca_crl_next_update_seconds",
+            "When the first published list ends (Unix time).",
+            self.crl_ends.clone(),
+        );
         self.policy.register(r);
     }
 
@@ -410,12 +424,6 @@ impl Metrics {
         r.register("provider_up", "1 if the identity provider answered when last asked.", self.providers_up.clone());
         r.register("audit_waiting", "Records that wait for the disk.", self.audit_waiting.clone());
         r.register("audit_failing", "1 while records cannot be written.", self.audit_failing.clone());
-        r.register("policy_info", "1 for the policy and configuration that run.", self.policy.clone());
-        r.register(
-            "exception_expires_seconds",
-            "When an exception of the policy ends (Unix time).",
-            self.exceptions.clone(),
-        );
         r.register(
             "crl_next_update_seconds",
             "Until when the revocation list of a trust domain is good (Unix time); later it rejects all.",
@@ -426,6 +434,15 @@ impl Metrics {
     /// Begins to measure the stages of one request.
     pub fn stages(&self) -> Stages<'_> {
         Stages { metrics: self, since: Instant::now() }
+    }
+
+    /// A certificate of ours was handed out.
+    pub fn issued(&self, profile: &str) {
+        self.issued.get_or_create_owned(&ProfileLabel { profile: profile.to_owned() }).inc();
+    }
+
+    pub fn revoked(&self) {
+        self.revoked.inc();
     }
 
     /// Handles of a route (or of our own pages: `portal`, `none`). Ask once per configuration, not per request.
@@ -491,22 +508,10 @@ impl Metrics {
         }
     }
 
-    /// Replaces what was said before of the policy, its exceptions and the revocation lists.
-    pub fn configuration<'a>(
-        &self,
-        version: &str,
-        config: &str,
-        exceptions: impl IntoIterator<Item = (&'a str, Timestamp)>,
-        revocation_lists: impl IntoIterator<Item = (&'a str, Timestamp)>,
-    ) {
-        self.policy.clear();
-        self.policy.get_or_create(&PolicyLabels { version: version.to_owned(), config: config.to_owned() }).set(1);
-        self.exceptions.clear();
-        for (id, expires) in exceptions {
-            self.exceptions.get_or_create(&ExceptionLabel { exception: id.to_owned() }).set(expires.seconds());
-        }
+    /// Replaces what was said before of the revocation lists.
+    pub fn revocation_lists<'a>(&self, all: impl IntoIterator<Item = (&'a str, Timestamp)>) {
         self.revocation_lists.clear();
-        for (domain, until) in revocation_lists {
+        for (domain, until) in all {
             let label = TrustDomainLabel { trust_domain: domain.to_owned() };
             self.revocation_lists.get_or_create(&label).set(until.seconds());
         }
@@ -588,12 +593,10 @@ mod tests {
         listener.handshake_failed("handshake");
         metrics.reloaded(true, Timestamp::from_seconds(5));
         metrics.certificates([("apps", Timestamp::from_seconds(7))]);
-        metrics.configuration(
-            "v",
-            "c",
-            [("EX-1", Timestamp::from_seconds(8))],
-            [("devices", Timestamp::from_seconds(9))],
-        );
+        metrics.revocation_lists([("devices", Timestamp::from_seconds(9))]);
+        metrics.issued("device");
+        listener.cut("too slow");
+        metrics.policy.name_all();
         metrics.providers([("corp", true)]);
         let exported: std::collections::BTreeSet<String> = metrics
             .text()

@@ -10,6 +10,7 @@ use torhaus_authz::{Candidate, Decision, Policy, Role};
 #[derive(Debug, Default)]
 pub struct PolicyMetrics {
     running: Family<PolicyLabels, Gauge>,
+    candidate: Family<CandidateLabels, Gauge>,
     differences: Family<DifferenceLabels, Counter>,
     rolled_back: Gauge,
     exceptions: Family<ExceptionLabels, Gauge>,
@@ -17,7 +18,12 @@ pub struct PolicyMetrics {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PolicyLabels {
-    role: &'static str,
+    version: String,
+    config: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CandidateLabels {
     version: String,
 }
 
@@ -36,7 +42,8 @@ struct ExceptionLabels {
 
 impl PolicyMetrics {
     pub fn register(&self, r: &mut Registry) {
-        r.register("policy_version", "1 for the policy that runs, and for a candidate.", self.running.clone());
+        r.register("policy_info", "1 for the policy and configuration that run.", self.running.clone());
+        r.register("policy_candidate_info", "1 for the candidate that is compared.", self.candidate.clone());
         r.register(
             "policy_candidate_differences",
             "Requests that the candidate answers otherwise, by both verdicts and whose answer counted.",
@@ -48,19 +55,21 @@ impl PolicyMetrics {
             self.rolled_back.clone(),
         );
         r.register(
-            "policy_exception_expires_seconds",
-            "When an exception of the running policy ends (Unix time).",
+            "exception_expires_seconds",
+            "When an exception of the policy ends (Unix time).",
             self.exceptions.clone(),
         );
     }
 
-    /// Replaces what was said of the policy before.
-    pub fn now_running(&self, policy: &Policy, candidate: Option<&Candidate>, rolled_back: bool) {
+    /// Replaces what was said of the policy before. `config`: hash of the configuration.
+    pub fn now_running(&self, policy: &Policy, config: &str, candidate: Option<&Candidate>, rolled_back: bool) {
         self.running.clear();
-        let all = [("running", Some(policy)), ("candidate", candidate.map(|candidate| &*candidate.policy))];
-        for (role, policy) in all {
-            let Some(policy) = policy else { continue };
-            self.running.get_or_create(&PolicyLabels { role, version: policy.version().to_string() }).set(1);
+        let label = PolicyLabels { version: policy.version().to_string(), config: config.to_owned() };
+        self.running.get_or_create(&label).set(1);
+        self.candidate.clear();
+        if let Some(candidate) = candidate {
+            let version = candidate.policy.version().to_string();
+            self.candidate.get_or_create(&CandidateLabels { version }).set(1);
         }
         self.rolled_back.set(i64::from(rolled_back));
         self.exceptions.clear();
@@ -68,6 +77,16 @@ impl PolicyMetrics {
             let label = ExceptionLabels { exception: exception.id.to_string() };
             self.exceptions.get_or_create(&label).set(exception.expires.seconds());
         }
+    }
+
+    /// A sample of each, as of a configuration that has all of it.
+    #[cfg(test)]
+    pub fn name_all(&self) {
+        self.running.get_or_create(&PolicyLabels { version: "v".to_owned(), config: "c".to_owned() }).set(1);
+        self.candidate.get_or_create(&CandidateLabels { version: "w".to_owned() }).set(1);
+        self.exceptions.get_or_create(&ExceptionLabels { exception: "EX-1".to_owned() }).set(8);
+        let differs = DifferenceLabels { running: "allow", candidate: "deny", counted: "running" };
+        self.differences.get_or_create(&differs).inc();
     }
 
     /// Counts a decision where a candidate says otherwise.

@@ -1,9 +1,10 @@
 //! Loading the configuration again: whole or not at all. Requests in flight finish on what they began with; open
 //! streams are judged by the new policy.
+use crate::ca::CaError;
 use crate::clock;
 use crate::edge::accept::{Edge, Listeners};
 use crate::gate::Gate;
-use crate::policies::{self, Loaded};
+use crate::policies::{self, Loaded, Pinned};
 use crate::snapshot::{Snapshot, SnapshotError};
 use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
@@ -53,6 +54,8 @@ pub enum ReloadError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]
+    Ca(#[from] CaError),
+    #[error(transparent)]
     Listen(#[from] io::Error),
 }
 
@@ -101,16 +104,48 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     }
 
     async fn replace(&self, listeners: &mut Listeners, now: Timestamp) -> Result<(), ReloadError> {
-        let (file, before) = (self.file.clone(), self.gate.snapshot.load_full());
+        let file = self.file.clone();
         // Reading and compiling 10,000 rows takes a core for a while; the others serve on.
+        let loaded = tokio::task::spawn_blocking(move || policies::load(&file, now));
+        let loaded = loaded.await.map_err(|error| io::Error::other(error.to_string()))?;
+        let Loaded { config, pinned, released } = loaded.map_err(ReloadError::Config)?;
+        let config = Arc::new(config);
+        self.gate.ca.prepare(&config, now).await?;
+        let snapshot = self.apply(config, pinned, listeners, now).await?;
+        if let Some(pinned) = released {
+            let why = "the file in place is the policy that was returned to";
+            self.gate.end_rollback(&snapshot, &pinned, why, now).await;
+        }
+        Ok(())
+    }
+
+    /// Everything that is derived from the running configuration, made anew: our own authorities have changed.
+    ///
+    /// # Errors
+    /// A file cannot be used any more; nothing has changed then.
+    pub async fn rebuild(&self) -> Result<(), ReloadError> {
+        let mut listeners = self.listeners.lock().await;
+        let running = self.gate.snapshot.load_full();
+        let (config, pinned) = (running.config.clone(), running.pinned.clone());
+        self.apply(config, pinned, &mut listeners, clock::now()).await?;
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        config: Arc<Config>,
+        pinned: Option<Pinned>,
+        listeners: &mut Listeners,
+        now: Timestamp,
+    ) -> Result<Arc<Snapshot>, ReloadError> {
+        let (own, before) = (self.gate.ca.trusted(now), self.gate.snapshot.load_full());
         let built = tokio::task::spawn_blocking(move || {
-            let Loaded { config, pinned, released } = policies::load(&file, now).map_err(ReloadError::Config)?;
-            let mut snapshot = Snapshot::build(Arc::new(config), Some(&before))?;
+            let mut snapshot = Snapshot::build(config, &own, Some(&before))?;
             snapshot.pinned = pinned;
             let settings = snapshot.edge_settings()?;
-            Ok::<_, ReloadError>((snapshot, settings, released))
+            Ok::<_, ReloadError>((snapshot, settings))
         });
-        let (snapshot, settings, released) = built.await.map_err(|error| io::Error::other(error.to_string()))??;
+        let (snapshot, settings) = built.await.map_err(|error| io::Error::other(error.to_string()))??;
         let wanted = snapshot.config.listeners.clone();
         let old = self.edge.apply(settings);
         if let Err(error) = self.edge.listen(listeners, &wanted).await {
@@ -121,16 +156,11 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         let snapshot = Arc::new(snapshot);
         self.gate.snapshot.store(snapshot.clone());
         self.gate.now_running(&snapshot);
-        if let Some(pinned) = released {
-            self.gate
-                .end_rollback(&snapshot, &pinned, "the file in place is the policy that was returned to", now)
-                .await;
-        }
         let ended = self.gate.streams.judge_anew(&snapshot, now);
         if ended > 0 {
             tracing::info!(ended, "open requests that the new configuration does not allow were ended");
         }
-        Ok(())
+        Ok(snapshot)
     }
 
     pub fn last(&self) -> Last {

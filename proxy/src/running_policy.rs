@@ -18,7 +18,7 @@ impl Gate {
     /// A snapshot was swapped in, or the process starts with it.
     pub fn now_running(&self, snapshot: &Snapshot) {
         let (config, policy) = (&snapshot.config, &snapshot.policy);
-        self.metrics.policy.now_running(policy, config.candidate.as_ref(), snapshot.pinned.is_some());
+        self.metrics.policy.now_running(policy, &snapshot.hash, config.candidate.as_ref(), snapshot.pinned.is_some());
         self.audit.now_running(policy.version());
         for warning in &config.warnings {
             let problem = &warning.problem;

@@ -3,6 +3,7 @@ use crate::admin::{self, Control};
 use crate::assertion::{AssertionKeyError, Assertions};
 use crate::audit::access::{AccessLog, Target};
 use crate::audit::{self, Audit};
+use crate::ca::{CaError, OwnCa};
 use crate::clock;
 use crate::control::Running;
 use crate::edge::accept::{Edge, Listeners};
@@ -48,6 +49,8 @@ const REFRESH_LOOKUPS: Duration = Duration::from_secs(1);
 const REPORT_REFUSALS: Duration = Duration::from_secs(60);
 /// How often sessions are looked through for those whose provider is to be asked again.
 const RENEW_SESSIONS: Duration = Duration::from_secs(30);
+/// How often revocation lists are looked at; they live for a day.
+const RENEW_LISTS: Duration = Duration::from_secs(30);
 /// Idle connections to applications kept, over all of them.
 const UPSTREAM_POOL: usize = 1024;
 
@@ -67,6 +70,8 @@ pub enum ServeError {
     Audit(#[from] audit::OpenError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    #[error("certificates: {0}")]
+    Ca(#[from] CaError),
     #[error(transparent)]
     Admin(#[from] admin::BindError),
     #[error(transparent)]
@@ -85,7 +90,8 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let (access, _access_writer) = AccessLog::start(access)?;
     let store = Arc::new(open_store(config).await?);
     let released = loaded.released.clone();
-    let gate = Arc::new(build_gate(loaded, access, store.clone()).await?);
+    let ca = OwnCa::open(config, store.clone(), SealKey::load_or_create(&config.state_dir)?, now).await?;
+    let gate = Arc::new(build_gate(loaded, access, store.clone(), ca).await?);
     let snapshot = gate.snapshot.load_full();
     gate.now_running(&snapshot);
     if let Some(pinned) = released {
@@ -119,6 +125,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(report_refusals(gate.clone())),
         tokio::spawn(renew_sessions(gate.clone())),
         tokio::spawn(reminders::run(gate.clone())),
+        tokio::spawn(keep_lists_fresh(gate.clone())),
         tokio::spawn(refresh_lookups(gate.clone())),
         tokio::spawn(engine::probe::watch(gate.clone())),
     ];
@@ -185,14 +192,14 @@ async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
     Ok(store)
 }
 
-async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>) -> Result<Gate, ServeError> {
+async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>, ca: OwnCa) -> Result<Gate, ServeError> {
     let Loaded { config, pinned, .. } = loaded;
     let sealer = SealKey::load_or_create(&config.state_dir)?;
     let assertion_key = config.state_dir.join("keys").join("assertion.p8");
     let assertions = Assertions::open(&assertion_key, config.portal.url.as_str())?;
     let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
-    let mut snapshot = Snapshot::build(Arc::new(config), None)?;
+    let mut snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), None)?;
     snapshot.pinned = pinned;
     let seen = SeenPlaces::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
     snapshot.lookups.seen = Some(Arc::new(seen));
@@ -211,6 +218,7 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>) 
         metrics,
         route_metrics: RouteHandles::default(),
         access,
+        ca,
     })
 }
 
@@ -306,6 +314,19 @@ async fn report_refusals(gate: Arc<Gate>) {
         if let Err(error) = gate.audit.report_refusals(clock::now()).await {
             tracing::error!(%error, "refusals could not be recorded");
         }
+    }
+}
+
+/// Revocation lists are renewed long before they end, and what operators watch is counted.
+async fn keep_lists_fresh(gate: Arc<Gate>) {
+    let mut ticks = tokio::time::interval(RENEW_LISTS);
+    loop {
+        ticks.tick().await;
+        let now = clock::now();
+        if let Err(error) = gate.ca.publish_if_needed(now).await {
+            tracing::error!(%error, "revocation lists could not be renewed; those before are published until they end");
+        }
+        gate.ca.measure(&gate.metrics, now).await;
     }
 }
 

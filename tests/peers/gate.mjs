@@ -34,11 +34,12 @@ export const byAcr = {
  * @param routes more of them
  * @param rows of the policy for these
  * @param forwardAuth the peers of `forward_auth`
+ * @param ownCa certificates of clients are Torhaus's own
  * @param partner a second provider, so that people have a choice; nobody answers there
  * @param limits other bounds than the defaults
  */
 export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
-  routes = [], rows = [], forwardAuth, limits = {} }) {
+  routes = [], rows = [], forwardAuth, ownCa = false, limits = {} }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -63,7 +64,8 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
     branding: { organisation, contact: 'help@gate.test' },
     limits: { drain: '1s', ...limits },
     ...(forwardAuth && { forward_auth: { peers: forwardAuth } }),
-    trust_domains: { clients: { ca_file: file('clients-ca.crt'), proves: 'standard' } },
+    trust_domains: { clients: ownCa ? { own_ca: true, proves: 'standard', spiffe_trust_domains: ['gate.test'] }
+      : { ca_file: file('clients-ca.crt'), proves: 'standard' } },
     identity: {
       providers: partner ? [corp, other] : [corp],
       bearer: [{ issuer: idp.issuer, ca_file: file('ca.crt'), audience: API, user_claim: 'sub', tiers: { standard: {}, mfa: { acr: [MFA] } } }],

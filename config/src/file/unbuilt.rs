@@ -8,7 +8,6 @@ use crate::units::Mistake;
 const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`"),
     (FileId::Main, "listeners[].tls.acme", "remove it and name the files in `certificates`"),
-    (FileId::Main, "trust_domains.*.own_ca", "remove it and name the authority's certificate in `ca_file`"),
     (FileId::Main, "lookups.ldap", "remove it: groups come from the token's `groups_claim`"),
     (FileId::Main, "lookups.headscale", "remove it"),
     (FileId::Main, "lookups.posture.agent", "remove it: the state of devices comes from `inventory_file`"),
@@ -35,7 +34,7 @@ mod tests {
         for (file, path, refused) in [
             (FileId::Main, "lookups.ldap", true),
             (FileId::Main, "listeners[12].tls.acme", true),
-            (FileId::Main, "trust_domains.devices.own_ca", true),
+            (FileId::Main, "trust_domains.devices.own_ca", false),
             (FileId::Main, "routes[0].upstream", false),
             (FileId::Main, "lookups.posture.agent", true),
             (FileId::Main, "lookups.posture", false),

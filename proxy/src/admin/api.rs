@@ -1,4 +1,5 @@
 //! What can be asked over the socket, and what the server must answer. Never shows a token.
+use super::certificates::{self, Certificates};
 use crate::login::session::{Session, SessionId, Unavailable, Which};
 use crate::metrics::CONTENT_TYPE;
 use crate::policies::Pinned;
@@ -48,6 +49,10 @@ pub trait Control: Send + Sync {
     async fn reload(&self, by: Caller) -> Result<Reloaded, ReloadFailed>;
     /// Returns to a policy that ran before, or lets go of that.
     async fn roll_back(&self, rollback: &Rollback, by: Caller) -> Result<Reloaded, ReloadFailed>;
+    /// The authority, where there is one.
+    fn authority(&self) -> Option<&dyn Certificates> {
+        None
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +220,7 @@ pub(super) fn everything(control: Shared) -> Router {
         .route("/sessions", get(sessions))
         .route("/sessions/revoke", post(revoke))
         .with_state(Arc::clone(&control))
+        .merge(certificates::routes(Arc::clone(&control)))
         .merge(health(control))
 }
 

@@ -1,12 +1,14 @@
 //! How an operator talks to the running process: HTTP over a unix socket that only its owner may open. On a loopback
 //! address, if one is configured, only health and metrics are served.
 mod api;
+mod certificates;
 mod client;
 mod socket;
 
 pub use api::{
     Caller, CandidateStatus, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Selector, SessionLine, Status,
 };
+pub use certificates::{CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 pub use client::{Client, ClientError};
 pub use socket::{BindError, Socket};
 

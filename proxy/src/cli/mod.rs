@@ -2,6 +2,8 @@
 //! no (errors found, access refused, a broken chain), 2 usage, 3 the process cannot be reached.
 mod audit;
 mod backup;
+mod ca;
+mod cert;
 mod check;
 mod decided;
 mod explain;
@@ -54,6 +56,12 @@ enum Command {
     /// Back the state up, check a backup, restore it.
     #[command(subcommand)]
     Backup(backup::Verb),
+    /// The authority of the running process: its certificates, its rotation.
+    #[command(subcommand)]
+    Ca(ca::Verb),
+    /// See, issue and revoke certificates of the running process.
+    #[command(subcommand)]
+    Cert(cert::Verb),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -151,6 +159,8 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Audit(verb) => audit::audit(verb, out),
         Command::Session(verb) => session::session(verb, out),
         Command::Backup(verb) => backup::backup(verb, out),
+        Command::Ca(verb) => ca::ca(verb, out),
+        Command::Cert(verb) => cert::cert(verb, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

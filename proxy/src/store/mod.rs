@@ -1,6 +1,7 @@
 //! Where state is kept. Each consumer declares the trait it needs (`login::session::SessionStore`); here they are
 //! implemented. SQL stands nowhere else.
 pub mod backup;
+mod ledger;
 mod row;
 mod scope;
 mod seal;
@@ -9,6 +10,8 @@ mod sqlite;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod ledger_contract;
 
 pub use seal::Seal;
 pub use sqlite::{OpenError, SqliteStore};

@@ -96,6 +96,14 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
+    pub(super) fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+
+    pub(super) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
     pub(super) async fn begin(&self) -> Result<Transaction<'_, Sqlite>, Unavailable> {
         self.writer.begin().await.map_err(unavailable)
     }
@@ -417,6 +425,7 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         step(1, "sessions", include_str!("migrations/sqlite/0001_sessions.sql")),
         step(2, "seen places", include_str!("migrations/sqlite/0002_seen_places.sql")),
+        step(3, "ledger", include_str!("migrations/sqlite/0003_ledger.sql")),
         step(40, "logouts", include_str!("migrations/sqlite/0040_logouts.sql")),
     ])
 }

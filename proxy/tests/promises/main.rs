@@ -20,6 +20,8 @@ mod login;
 mod logout;
 mod lookups;
 mod names;
+mod own_ca;
+mod own_ca_books;
 mod paths;
 mod policy_life;
 mod profiles;

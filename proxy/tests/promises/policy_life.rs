@@ -66,7 +66,7 @@ async fn a_shadowed_candidate_decides_nothing_and_is_recorded_and_counted() {
     ] {
         assert!(text.lines().any(|line| line.starts_with(&expected)), "{expected}\n{text}");
     }
-    assert!(text.contains(r#"torhaus_policy_exception_expires_seconds{exception="EX-14"}"#), "{text}");
+    assert!(text.contains(r#"torhaus_exception_expires_seconds{exception="EX-14"}"#), "{text}");
     // Whatever is recorded says which policy ran; what the writer itself says is before and beside it.
     for line in world.audit() {
         let own = ["segment", "start", "groups"].contains(&line["kind"].as_str().unwrap());

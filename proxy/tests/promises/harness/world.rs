@@ -66,6 +66,7 @@ pub struct World {
     gate: Process,
     pub folder: TempDir,
     status: Status,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// Ends with the test.
@@ -97,10 +98,22 @@ impl Setup {
         let Self { config, policy, environment, socket, folder, pki, idp, echo } = self;
         replace(&folder.path().join("torhaus.yaml"), &config);
         replace(&folder.path().join("policy.yaml"), &policy);
-        let gate = command(socket.as_ref())
+        let (gate, status) = Process::start(&folder, &environment, socket.as_ref()).await;
+        World { pki, idp, echo, socket, gate, folder, status, environment }
+    }
+}
+
+impl Process {
+    async fn start(
+        folder: &TempDir,
+        environment: &[(&'static str, String)],
+        socket: Option<&TcpListener>,
+    ) -> (Self, Status) {
+        let gate = command(socket)
             .args(["run", "--config"])
             .arg(folder.path().join("torhaus.yaml"))
-            .envs(environment)
+            .envs(environment.iter().cloned())
+            .stdin(Stdio::null())
             .stdout(File::create(folder.path().join("stdout.log")).unwrap())
             .stderr(File::create(folder.path().join("stderr.log")).unwrap())
             .spawn()
@@ -116,7 +129,7 @@ impl Setup {
             status.as_ref().is_some_and(|status| status.listeners.len() >= 3)
         })
         .await;
-        World { pki, idp, echo, socket, gate, folder, status: status.unwrap() }
+        (gate, status.unwrap())
     }
 }
 
@@ -126,12 +139,23 @@ impl World {
     }
 
     /// Kills the gate as a power failure does, does `between` with its folder, and starts it again.
-    pub async fn killed_and_started(self, between: impl AsyncFnOnce(&Path)) -> Self {
-        let Self { pki, idp, echo, socket, gate, folder, status: _ } = self;
-        drop(gate);
-        between(folder.path()).await;
-        let [config, policy] = ["torhaus.yaml", "policy.yaml"].map(|name| read(folder.path(), name));
-        Setup { config, policy, environment: Vec::new(), socket, folder, pki, idp, echo }.start().await
+    pub async fn killed_and_started(mut self, between: impl AsyncFnOnce(&Path)) -> Self {
+        self.kill();
+        between(self.folder.path()).await;
+        self.restart().await;
+        self
+    }
+
+    /// Ends the gate as a power failure would: SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.gate.0.kill();
+        let _ = self.gate.0.wait();
+    }
+
+    /// Starts it again, on the folder as it lies there. Ports are new.
+    pub async fn restart(&mut self) {
+        self.kill();
+        (self.gate, self.status) = Process::start(&self.folder, &self.environment, self.socket.as_ref()).await;
     }
 
     pub fn pid(&self) -> u32 {
