@@ -8,6 +8,7 @@ mod headers;
 mod host;
 mod identity;
 mod listeners;
+mod lookups;
 mod paths;
 mod policy;
 mod route;
@@ -25,6 +26,7 @@ use crate::place::Place;
 use crate::units::Mistake;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use torhaus_authz::{Suite, Timestamp};
 
 pub(crate) use paths::resolve;
@@ -115,6 +117,7 @@ pub(crate) fn check(
     let bearer = identity::bearer(&tree.identity, providers.as_deref().unwrap_or_default(), &mut cx);
     let geoip = settings::geoip(tree.lookups.as_ref(), &mut cx);
     cx.named_networks.clone_from(&geoip.named_networks);
+    let directory = lookups::directory(tree.lookups.as_ref(), providers.as_deref(), &mut cx);
     let routes = routes::check(tree, &listeners, portal.as_ref(), &trust_domains, &mut cx);
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
@@ -137,6 +140,7 @@ pub(crate) fn check(
         bearer: bearer?,
         named_networks: geoip.named_networks,
         geoip_database: geoip.database,
+        directory: directory?.map(Arc::new),
         routes,
         sessions: sessions?,
         limits: limits?,

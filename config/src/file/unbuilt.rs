@@ -9,7 +9,6 @@ const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`"),
     (FileId::Main, "listeners[].tls.acme", "remove it and name the files in `certificates`"),
     (FileId::Main, "trust_domains.*.own_ca", "remove it and name the authority's certificate in `ca_file`"),
-    (FileId::Main, "lookups.ldap", "remove it: groups come from the token's `groups_claim`"),
     (FileId::Main, "lookups.headscale", "remove it"),
     (FileId::Main, "lookups.posture", "remove it"),
     (FileId::Main, "lookups.geoip.database_file", "remove it: `named_networks` say where offices are"),
@@ -42,7 +41,8 @@ mod tests {
     #[test]
     fn a_key_is_refused_where_it_is_meant_and_nowhere_else() {
         for (file, path, refused) in [
-            (FileId::Main, "lookups.ldap", true),
+            (FileId::Main, "lookups.ldap", false),
+            (FileId::Main, "lookups.posture", true),
             (FileId::Main, "routes[12].profile", true),
             (FileId::Main, "trust_domains.devices.own_ca", true),
             (FileId::Main, "routes[0].upstream.standby", true),
@@ -53,6 +53,6 @@ mod tests {
             assert_eq!(refuse(file, path).is_some(), refused, "{path}");
         }
         assert_eq!(refuse(FileId::Main, "routes[12].profile").unwrap().message, "`profile` is not built yet");
-        assert_eq!(refuse(FileId::Main, "lookups.ldap").unwrap().message, "`lookups.ldap` is not built yet");
+        assert_eq!(refuse(FileId::Main, "lookups.posture").unwrap().message, "`lookups.posture` is not built yet");
     }
 }
