@@ -4,6 +4,7 @@ use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
 use crate::login::session::{Session, SessionId, Unavailable, Which};
+use crate::lookup::health::SourceStatus;
 use crate::reload::Reloader;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
@@ -43,6 +44,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
                 .map(|(name, address, connections)| ListenerStatus { name, address: address.to_string(), connections })
                 .collect(),
             sessions_live: u64::try_from(self.gate.metrics.sessions_live.get()).unwrap_or(0),
+            sources: self.sources(),
             reload_error: last.error,
             not_ready: self.not_ready(),
         }
@@ -56,7 +58,12 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned()).collect()
     }
 
+    fn sources(&self) -> Vec<SourceStatus> {
+        self.gate.snapshot.load().people.iter().map(|people| people.health.status()).collect()
+    }
+
     fn metrics(&self) -> String {
+        self.gate.metrics.sources(&self.sources());
         self.gate.metrics.text().unwrap_or_default()
     }
 

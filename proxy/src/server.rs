@@ -14,6 +14,7 @@ use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
 use crate::login::session::{SessionStore as _, Which};
 use crate::login::sign_in::used_logins;
+use crate::lookup::poll;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, SnapshotError};
@@ -106,6 +107,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(end_expired_streams(gate.clone())),
         tokio::spawn(report_refusals(gate.clone())),
         tokio::spawn(renew_sessions(gate.clone())),
+        tokio::spawn(poll::watch(gate.clone(), now)),
     ];
 
     wait_for_stop(&gate, &reloader).await?;

@@ -6,6 +6,7 @@ use crate::engine::upstream::{UpstreamError, Upstreams};
 use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
+use crate::lookup::people::People;
 use crate::lookup::places::Places;
 use crate::reload::config_hash;
 use crate::route::Routes;
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub providers: Providers,
     pub bearer: BearerVerifier,
     pub places: Places,
+    /// What the directory says, where one is configured.
+    pub people: Option<Arc<People>>,
     pub upstreams: Upstreams,
 }
 
@@ -38,6 +41,8 @@ pub enum SnapshotError {
     Upstream(#[from] UpstreamError),
     #[error("identity provider: {0}")]
     Provider(String),
+    #[error("lookups.ldap: {0}")]
+    Directory(String),
 }
 
 impl Snapshot {
@@ -62,6 +67,7 @@ impl Snapshot {
             providers,
             bearer,
             places: Places::of(&config),
+            people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
             upstreams: Upstreams::build(&config.routes)?,
             config,
         })

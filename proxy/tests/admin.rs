@@ -12,6 +12,7 @@ use torhaus::admin::{
     SessionLine, Socket, Status,
 };
 use torhaus::login::session::{Session, SessionId, Tokens, Unavailable, Which};
+use torhaus::lookup::health::SourceStatus;
 use torhaus_authz::{Fact, Timestamp, User, Why};
 use zeroize::Zeroizing;
 
@@ -35,6 +36,7 @@ fn status() -> Status {
         listeners: vec![ListenerStatus { name: "public".into(), address: "0.0.0.0:8443".into(), connections: 4 }],
         sessions_live: 1,
         reload_error: None,
+        sources: vec![],
         not_ready: vec![],
     }
 }
@@ -43,6 +45,10 @@ fn status() -> Status {
 impl Control for Fake {
     fn status(&self) -> Status {
         status()
+    }
+
+    fn sources(&self) -> Vec<SourceStatus> {
+        vec![]
     }
 
     fn not_ready(&self) -> Vec<String> {

@@ -201,7 +201,9 @@ fn filter(text: &str) -> Result<String, Mistake> {
         closed_early |= depth <= 0 && index + 1 < text.len();
     }
     if depth != 0 || closed_early {
-        return Err(Mistake::new(format!("`{text}` is not one filter")).hint("write it in brackets: `(objectClass=user)`"));
+        return Err(
+            Mistake::new(format!("`{text}` is not one filter")).hint("write it in brackets: `(objectClass=user)`")
+        );
     }
     Ok(text.to_owned())
 }

@@ -1,5 +1,6 @@
 //! What can be asked over the socket, and what the server must answer. Never shows a token.
 use crate::login::session::{Session, SessionId, Unavailable, Which};
+use crate::lookup::health::SourceStatus;
 use crate::metrics::CONTENT_TYPE;
 use async_trait::async_trait;
 use axum::extract::{ConnectInfo, Query, State};
@@ -32,6 +33,9 @@ pub trait Control: Send + Sync {
     fn status(&self) -> Status;
     /// Empty: ready. Otherwise each reason why no traffic should come.
     fn not_ready(&self) -> Vec<String>;
+    /// How the sources of facts are doing. One that fails does not make the gate unready: it answers for everything
+    /// that needs no such fact.
+    fn sources(&self) -> Vec<SourceStatus>;
     /// The text of `Metrics::text`.
     fn metrics(&self) -> String;
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
@@ -55,6 +59,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     pub listeners: Vec<ListenerStatus>,
     pub sessions_live: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceStatus>,
     /// Why the last reload failed; the configuration before it runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload_error: Option<String>,
@@ -175,10 +181,12 @@ pub(super) fn everything(control: Shared) -> Router {
 
 async fn ready(State(control): State<Shared>) -> Response {
     let reasons = control.not_ready();
+    let sources = control.sources();
+    let sources: String = sources.iter().map(|source| format!("{}: {}\n", source.name, source.describe())).collect();
     if reasons.is_empty() {
-        return "ready\n".into_response();
+        return format!("ready\n{sources}").into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n{sources}", reasons.join("\n"))).into_response()
 }
 
 async fn metrics(State(control): State<Shared>) -> Response {

@@ -1,5 +1,10 @@
-//! Facts that neither the request nor the session carries: where an address is.
+//! Facts that neither the request nor the session carries: where an address is, what the directory says of a person.
+pub mod directory;
+pub mod health;
+pub mod ldap;
+pub mod people;
 pub mod places;
+pub mod poll;
 
 use crate::identify::Caller;
 use crate::request::Request;

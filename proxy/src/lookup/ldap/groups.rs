@@ -1,0 +1,204 @@
+//! Which groups somebody is in: asked of the server where it can tell (Active Directory, Samba), else level by level,
+//! with a guard against groups that contain each other.
+use super::account::primary_group;
+use super::connection::{Connection, Search};
+use super::entry::Entry;
+use crate::lookup::directory::Failure;
+use ldap3::{Scope, ldap_escape};
+use std::collections::{HashMap, HashSet};
+use torhaus_authz::Name;
+use torhaus_config::{GroupName, GroupsBy, Ldap, LdapSchema};
+
+pub(super) const MEMBER_OF: &str = "memberOf";
+/// LDAP_MATCHING_RULE_IN_CHAIN (MS-ADTS 3.1.1.3.4.4.3): all groups above, nested ones included.
+const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
+/// Groups of one person; more is a mistake, and a record would name them all.
+const MAX_GROUPS: usize = 5_000;
+/// Groups in groups in groups; deeper nesting is a mistake.
+const MAX_DEPTH: usize = 20;
+/// Names in one filter.
+const BATCH: usize = 50;
+
+/// Finds groups, and remembers within one round of questions what many people share.
+pub(super) struct Finder<'a> {
+    config: &'a Ldap,
+    /// Primary groups by SID.
+    primary: HashMap<String, Option<Entry>>,
+    /// Groups read by their DN, lower case.
+    read: HashMap<String, Option<Entry>>,
+}
+
+impl<'a> Finder<'a> {
+    pub fn new(config: &'a Ldap) -> Self {
+        Self { config, primary: HashMap::new(), read: HashMap::new() }
+    }
+
+    /// # Errors
+    /// The directory could not be asked, or the groups are too many.
+    pub async fn groups_of(
+        &mut self,
+        connection: &mut Connection,
+        name: &str,
+        person: &Entry,
+    ) -> Result<Vec<Name>, Failure> {
+        let primary = match (self.config.schema, primary_group(person)) {
+            (LdapSchema::ActiveDirectory, Some(sid)) => self.primary(connection, sid).await?,
+            _ => None,
+        };
+        let found = match (self.config.groups_by, self.config.schema) {
+            (GroupsBy::MemberOf, _) => self.upwards(connection, person, primary).await?,
+            (GroupsBy::Member, LdapSchema::ActiveDirectory) => self.by_server(connection, person, primary).await?,
+            (GroupsBy::Member, LdapSchema::Generic) => self.by_level(connection, name, person).await?,
+        };
+        Ok(found.iter().filter_map(|group| self.name_of(group)).collect())
+    }
+
+    /// The primary group is in no `member` and no `memberOf`.
+    async fn primary(&mut self, connection: &mut Connection, sid: String) -> Result<Option<Entry>, Failure> {
+        if let Some(known) = self.primary.get(&sid) {
+            return Ok(known.clone());
+        }
+        let found = self.search(connection, &format!("(objectSid={sid})")).await?.pop();
+        self.primary.insert(sid, found.clone());
+        Ok(found)
+    }
+
+    /// One search: everything above the person, and above the primary group.
+    async fn by_server(
+        &self,
+        connection: &mut Connection,
+        person: &Entry,
+        primary: Option<Entry>,
+    ) -> Result<Vec<Entry>, Failure> {
+        let member = &self.config.member_attribute;
+        let above = |dn: &str| match self.config.nested_groups {
+            true => format!("({member}:{IN_CHAIN}:={})", ldap_escape(dn)),
+            false => format!("({member}={})", ldap_escape(dn)),
+        };
+        let mut filter = above(&person.dn);
+        if let Some(primary) = primary.as_ref().filter(|_| self.config.nested_groups) {
+            filter = format!("(|{filter}{})", above(&primary.dn));
+        }
+        let mut found = self.search(connection, &filter).await?;
+        found.extend(primary);
+        bounded(found)
+    }
+
+    /// Groups that name the person, groups that name those, and so on.
+    async fn by_level(&self, connection: &mut Connection, name: &str, person: &Entry) -> Result<Vec<Entry>, Failure> {
+        // POSIX groups name people by their user name, and nest in nothing (RFC 2307 s3).
+        let by_name = self.config.member_attribute.eq_ignore_ascii_case("memberUid");
+        let mut members = vec![if by_name { name.to_owned() } else { person.dn.clone() }];
+        let mut seen = HashSet::new();
+        let mut all = Vec::new();
+        for _ in 0..MAX_DEPTH {
+            let mut level = Vec::new();
+            for batch in members.chunks(BATCH) {
+                let member = &self.config.member_attribute;
+                let any: String = batch.iter().map(|dn| format!("({member}={})", ldap_escape(dn.as_str()))).collect();
+                level.extend(self.search(connection, &format!("(|{any})")).await?);
+            }
+            level.retain(|group| seen.insert(normal(&group.dn)));
+            members = level.iter().map(|group| group.dn.clone()).collect();
+            all.extend(level);
+            all = bounded(all)?;
+            if members.is_empty() || by_name || !self.config.nested_groups {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// What the person's own `memberOf` names, what those groups' names, and so on.
+    async fn upwards(
+        &mut self,
+        connection: &mut Connection,
+        person: &Entry,
+        primary: Option<Entry>,
+    ) -> Result<Vec<Entry>, Failure> {
+        let mut seen = HashSet::new();
+        let mut all: Vec<Entry> = Vec::new();
+        let mut level: Vec<String> = above(person);
+        if let Some(primary) = primary {
+            seen.insert(normal(&primary.dn));
+            level.extend(above(&primary).into_iter().filter(|_| self.config.nested_groups));
+            all.push(primary);
+        }
+        for _ in 0..MAX_DEPTH {
+            let mut next = Vec::new();
+            for dn in level {
+                if !seen.insert(normal(&dn)) || !is_below(&dn, &self.config.group_base_dn) {
+                    continue;
+                }
+                if let Some(group) = self.read(connection, &dn).await? {
+                    next.extend(above(&group));
+                    all.push(group);
+                    all = bounded(all)?;
+                }
+            }
+            if next.is_empty() || !self.config.nested_groups {
+                break;
+            }
+            level = next;
+        }
+        Ok(all)
+    }
+
+    async fn read(&mut self, connection: &mut Connection, dn: &str) -> Result<Option<Entry>, Failure> {
+        let key = normal(dn);
+        if let Some(known) = self.read.get(&key) {
+            return Ok(known.clone());
+        }
+        let found = connection.read(dn, &self.config.group_filter, &self.attributes()).await?;
+        self.read.insert(key, found.clone());
+        Ok(found)
+    }
+
+    async fn search(&self, connection: &mut Connection, which: &str) -> Result<Vec<Entry>, Failure> {
+        let filter = format!("(&{}{which})", self.config.group_filter);
+        let base = &self.config.group_base_dn;
+        let attributes = self.attributes();
+        connection.search(&Search { base, scope: Scope::Subtree, filter: &filter, attributes: &attributes }).await
+    }
+
+    fn attributes(&self) -> Vec<&str> {
+        // `1.1`: no attributes (RFC 4511 s4.5.1.8).
+        let mut attributes = vec![match &self.config.group_name {
+            GroupName::Dn => "1.1",
+            GroupName::Attribute(name) => name,
+        }];
+        if self.config.groups_by == GroupsBy::MemberOf {
+            attributes.push(MEMBER_OF);
+        }
+        attributes
+    }
+
+    fn name_of(&self, group: &Entry) -> Option<Name> {
+        match &self.config.group_name {
+            GroupName::Dn => Some(group.dn.as_str().into()),
+            GroupName::Attribute(name) => group.text(name).map(Into::into),
+        }
+    }
+}
+
+fn above(entry: &Entry) -> Vec<String> {
+    let values = entry.values(MEMBER_OF).iter().filter_map(|value| std::str::from_utf8(value).ok());
+    values.map(str::to_owned).collect()
+}
+
+fn bounded(groups: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+    if groups.len() > MAX_GROUPS {
+        return Err(Failure::Garbage(format!("somebody is in more than {MAX_GROUPS} groups")));
+    }
+    Ok(groups)
+}
+
+/// For comparing: without case, and without the spaces that people type between parts.
+fn normal(dn: &str) -> String {
+    dn.to_lowercase().replace(", ", ",")
+}
+
+fn is_below(dn: &str, base: &str) -> bool {
+    let (dn, base) = (normal(dn), normal(base));
+    dn.strip_suffix(&base).is_some_and(|rest| rest.is_empty() || rest.ends_with(','))
+}
