@@ -11,7 +11,7 @@ use pingora_core::apps::ServerApp;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use torhaus_authz::{Entry, Kind, Timestamp};
+use torhaus_authz::{Entry, Fact, Kind, Timestamp, Why};
 
 pub struct Running<E> {
     pub file: PathBuf,
@@ -68,7 +68,16 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable> {
-        self.gate.sessions.store.list(which).await
+        let mut sessions = self.gate.sessions.store.list(which).await?;
+        if let Some(people) = &self.gate.snapshot.load_full().people {
+            for session in &mut sessions {
+                // As the gate decides by them, not as the token had them.
+                let Some(name) = people.name_of(&session.user) else { continue };
+                let known = people.known(&name, clock::now()).await;
+                session.groups = known.map_or(Fact::Unknown(Why::SourceDown), |seen| seen.groups());
+            }
+        }
+        Ok(sessions)
     }
 
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable> {

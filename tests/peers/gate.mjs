@@ -30,9 +30,12 @@ export const byAcr = {
 /**
  * @param upstream of every route, or of each by name
  * @param tiers how the provider proves them
+ * @param lookups as the configuration has it
+ * @param rows more rows of the table, each with a route of the same name
  * @param partner a second provider, so that people have a choice; nobody answers there
  */
-export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false }) {
+export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
+  lookups, rows = [] }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -60,7 +63,9 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
       providers: partner ? [corp, other] : [corp],
       bearer: [{ issuer: idp.issuer, ca_file: file('ca.crt'), audience: API, user_claim: 'sub', tiers: { standard: {}, mfa: { acr: [MFA] } } }],
     },
+    ...(lookups && { lookups }),
     routes: [
+      ...rows.map(({ resource }) => route(resource)),
       route('notes', { description: 'What everybody reads' }),
       route('payroll', { description: 'For two pairs of eyes' }),
       route('ledger', { description: 'Of finance alone' }),
@@ -83,6 +88,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
       { name: 'hardware', max_age: '1h', factors: 'password and hardware key' },
     ],
     table: [
+      ...rows,
       row('notes', ['group:staff'], 'standard', { sensitivity: 'low' }),
       row('payroll', ['group:staff'], 'mfa', { sensitivity: 'medium' }),
       { resource: 'ledger', sensitivity: 'high', allow: ['group:finance'], zones: { internal: 'standard', external: 'deny' } },

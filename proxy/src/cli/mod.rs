@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod explain;
+mod online;
 mod out;
 mod policy;
 mod process;

@@ -8,7 +8,8 @@ use torhaus_authz::{Groups, Name, Timestamp};
 /// A source of live facts about people.
 #[async_trait]
 pub trait Directory: Send + Sync {
-    /// One answer for each name, in their order; none: nobody, or more than one, has it.
+    /// One answer for each name, in their order; none: nobody, or more than one, has it, or what is said of the
+    /// person cannot be used.
     ///
     /// # Errors
     /// The source could not be asked, or what it said cannot be used. Nothing is known about anybody then.
@@ -61,6 +62,9 @@ pub enum Failure {
     Refused(String),
     #[error("the answer cannot be used: {0}")]
     Garbage(String),
+    /// What it says of one person; the others are not affected.
+    #[error("{0}")]
+    Unusable(String),
     /// Those who were there a moment ago are all gone: more likely a mistake than a dismissal.
     #[error("of {0} people who were in it a moment ago it knows nobody any more; this is not believed")]
     Emptied(usize),

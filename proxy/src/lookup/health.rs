@@ -56,10 +56,10 @@ impl Health {
 
     pub fn failed(&self, why: &str, now: Timestamp) {
         self.change(|state| {
-            let same = state.failing.as_ref().is_some_and(|(_, before)| before == why);
-            if !same {
-                // Once for each kind of failure, not for each poll.
-                tracing::warn!(source = self.name, %why, "a source of facts cannot be asked");
+            match state.failing {
+                // Once, not for each poll; `status` has the latest.
+                None => tracing::warn!(source = self.name, %why, "a source of facts cannot be asked"),
+                Some(_) => tracing::debug!(source = self.name, %why, "a source of facts still cannot be asked"),
             }
             let since = state.failing.as_ref().map_or(now, |(since, _)| *since);
             state.failing = Some((since, why.to_owned()));

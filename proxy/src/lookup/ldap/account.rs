@@ -41,7 +41,7 @@ pub(super) fn standing(schema: LdapSchema, entry: &Entry, now: Timestamp) -> Res
 fn active_directory(entry: &Entry, now: Timestamp) -> Result<Standing, Failure> {
     let Some(control) = entry.number("userAccountControl") else {
         let dn = &entry.dn;
-        return Err(Failure::Refused(format!("`userAccountControl` of `{dn}` cannot be read; allow the account to")));
+        return Err(Failure::Unusable(format!("`userAccountControl` of `{dn}` cannot be read; allow `bind_dn` to")));
     };
     let expires = entry.number("accountExpires").filter(|value| !NEVER.contains(value));
     // The computed value knows how long a lock lasts; where there is none, a lock lasts until the next login.

@@ -105,7 +105,7 @@ impl Servers {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if matches!(failure, Failure::Refused(_) | Failure::BindRefused(_)) {
+            if matches!(failure, Failure::Refused(_) | Failure::BindRefused(_) | Failure::Unusable(_)) {
                 return Err(failure);
             }
             // What may still come on this connection belongs to nobody.

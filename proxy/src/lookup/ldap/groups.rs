@@ -188,7 +188,7 @@ fn above(entry: &Entry) -> Vec<String> {
 
 fn bounded(groups: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
     if groups.len() > MAX_GROUPS {
-        return Err(Failure::Garbage(format!("somebody is in more than {MAX_GROUPS} groups")));
+        return Err(Failure::Unusable(format!("somebody is in more than {MAX_GROUPS} groups")));
     }
     Ok(groups)
 }

@@ -103,7 +103,13 @@ impl Inner {
             let entries = self.entries(connection, names).await?;
             for (name, person) in names.iter().zip(people) {
                 if let Some(entry) = self.only(&entries, name) {
-                    *person = Some(self.person(connection, &mut finder, name, entry, now).await?);
+                    *person = match self.person(connection, &mut finder, name, entry, now).await {
+                        Err(Failure::Unusable(why)) => {
+                            tracing::warn!(%why, "somebody in the directory does not count");
+                            None
+                        }
+                        said => Some(said?),
+                    };
                 }
             }
         }
