@@ -6,6 +6,9 @@ pub mod people;
 pub mod places;
 pub mod poll;
 
+#[cfg(test)]
+mod people_tests;
+
 use crate::identify::Caller;
 use crate::request::Request;
 use crate::snapshot::Snapshot;

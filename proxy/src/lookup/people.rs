@@ -103,6 +103,11 @@ impl People {
         Ok(Some(Arc::new(Self { config, health, source, ca, kept: Cache::new(KEPT) })))
     }
 
+    #[cfg(test)]
+    pub(super) fn asking(config: Arc<torhaus_config::Directory>, source: Arc<dyn Directory>) -> Arc<Self> {
+        Arc::new(Self { config, health: Health::new("test"), source, ca: Vec::new(), kept: Cache::new(KEPT) })
+    }
+
     /// The name by which the directory knows somebody; none: it is not theirs.
     pub fn name_of(&self, user: &User) -> Option<Name> {
         if user.provider != self.config.provider {
