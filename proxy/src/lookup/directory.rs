@@ -9,7 +9,7 @@ use torhaus_authz::{Groups, Name, Timestamp};
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// One answer for each name, in their order; none: nobody, or more than one, has it, or what is said of the
-    /// person cannot be used.
+    /// person cannot be used. For no names it says only that it is there.
     ///
     /// # Errors
     /// The source could not be asked, or what it said cannot be used. Nothing is known about anybody then.

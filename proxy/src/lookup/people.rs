@@ -154,7 +154,7 @@ impl People {
         self.known(name, now).await.unwrap_or(Seen::Unknown(Why::SourceDown))
     }
 
-    /// Asks about these people again, all of them or none: an answer that breaks off changes nothing about those it did
+    /// Asks about these people again, or only whether it answers if there are none; all of them or none: an answer that breaks off changes nothing about those it did
     /// not reach.
     ///
     /// # Errors
@@ -219,6 +219,9 @@ impl People {
     }
 
     async fn ask(&self, names: &[Name], now: Timestamp) -> Result<Vec<Option<Person>>, Failure> {
+        if names.is_empty() {
+            return self.source.ask(&[], now).await;
+        }
         let batches: Vec<Vec<Name>> = names.chunks(BATCH).map(<[Name]>::to_vec).collect();
         let asked = futures::stream::iter(batches).map(|batch| {
             let source = self.source.clone();

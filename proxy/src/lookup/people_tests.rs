@@ -64,7 +64,8 @@ fn people(source: &Arc<Fake>, first: bool) -> Arc<People> {
         first,
         poll: Duration::from_secs(30),
         max_stale: STALE,
-        timeout: Duration::from_millis(50),
+        // No test waits for it.
+        timeout: Duration::from_secs(60),
         ldap: Ldap {
             urls: vec!["ldaps://dc.example.test".parse().unwrap()],
             ca_file: "ca.pem".into(),
@@ -109,9 +110,8 @@ async fn of_many_who_ask_about_somebody_new_one_does_and_then_nobody() {
     }
     drop(held);
     for answer in asking {
-        // Some may have lost their patience on a busy machine; nobody hears anything else.
         let seen = answer.await.unwrap();
-        assert!(matches!(seen, Seen::Person(_) | Seen::Unknown(Why::SourceDown)), "{seen:?}");
+        assert!(matches!(seen, Seen::Person(_)), "{seen:?}");
     }
     assert!(matches!(people.about(&"alice".into(), NOW).await, Seen::Person(_)));
     assert_eq!(source.questions(), 1);
@@ -143,7 +143,7 @@ async fn nobody_waits_for_a_directory_that_is_known_to_fail() {
     assert_eq!(source.questions(), asked);
     *source.fails.lock().unwrap() = false;
     people.refresh(names(&[]), NOW).await.unwrap();
-    people.refresh(names(&["alice"]), NOW).await.unwrap();
+    assert_eq!(source.questions(), asked + 1, "the poll finds out, even if nobody is signed in");
     assert!(matches!(people.about(&"alice".into(), NOW).await, Seen::Person(_)));
 }
 

@@ -288,7 +288,13 @@ impl Connection {
 
     /// Reads the rest of lists that came in part.
     async fn complete(&mut self, entry: &mut Entry, bytes: &mut usize) -> Result<(), Failure> {
+        let mut asked = 0;
         while let Some(range) = entry.take_range() {
+            // One that does not go on, or never ends, would be asked for ever.
+            if range.next <= asked || range.next > MAX_VALUES {
+                return Err(Failure::Garbage(format!("{} gives a list without an end", self.name)));
+            }
+            asked = range.next;
             let attribute = format!("{};range={}-*", range.attribute, range.next);
             let mut more = Vec::new();
             let search = Search {
@@ -299,12 +305,8 @@ impl Connection {
             };
             let page = timeout(self.timeout, self.page(&search, Vec::new(), &mut more, bytes)).await;
             page.map_err(|_| Failure::Timeout(self.name.clone()))??;
-            // A server that gives nothing, or too much, would be asked for ever.
-            let more = more.pop().filter(|more| more.bytes() > more.dn.len());
+            let more = more.pop();
             entry.extend(more.ok_or_else(|| Failure::Garbage(format!("{} ends a list too early", self.name)))?);
-            if range.next > MAX_VALUES {
-                return Err(Failure::Garbage(format!("{} answers with more than it can hold", self.name)));
-            }
         }
         Ok(())
     }

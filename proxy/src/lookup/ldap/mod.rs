@@ -97,6 +97,10 @@ impl Inner {
         names: Arc<[Name]>,
         now: Timestamp,
     ) -> Result<Vec<Option<Person>>, Failure> {
+        if names.is_empty() {
+            // The root of the server's own description (RFC 4512 s5.1).
+            connection.read("", "(objectClass=*)", &["1.1"]).await?;
+        }
         let mut finder = Finder::new(&self.config.ldap);
         let mut people = vec![None; names.len()];
         for (names, people) in names.chunks(BATCH).zip(people.chunks_mut(BATCH)) {
