@@ -305,7 +305,7 @@ impl Connection {
             };
             let page = timeout(self.timeout, self.page(&search, Vec::new(), &mut more, bytes)).await;
             page.map_err(|_| Failure::Timeout(self.name.clone()))??;
-            let more = more.pop();
+            let more = more.pop().filter(|more| more.bytes() > more.dn.len());
             entry.extend(more.ok_or_else(|| Failure::Garbage(format!("{} ends a list too early", self.name)))?);
         }
         Ok(())

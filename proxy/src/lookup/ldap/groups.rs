@@ -103,10 +103,10 @@ impl<'a> Finder<'a> {
             all.extend(level);
             all = bounded(all)?;
             if members.is_empty() || by_name || !self.config.nested_groups {
-                break;
+                return Ok(all);
             }
         }
-        Ok(all)
+        Err(too_deep())
     }
 
     /// What the person's own `memberOf` names, what those groups' names, and so on.
@@ -137,11 +137,11 @@ impl<'a> Finder<'a> {
                 }
             }
             if next.is_empty() || !self.config.nested_groups {
-                break;
+                return Ok(all);
             }
             level = next;
         }
-        Ok(all)
+        Err(too_deep())
     }
 
     async fn read(&mut self, connection: &mut Connection, dn: &str) -> Result<Option<Entry>, Failure> {
@@ -191,6 +191,11 @@ fn bounded(groups: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
         return Err(Failure::Unusable(format!("somebody is in more than {MAX_GROUPS} groups")));
     }
     Ok(groups)
+}
+
+/// Some of them would not be known, and a rule may deny by just those.
+fn too_deep() -> Failure {
+    Failure::Unusable(format!("somebody is in groups that are nested more than {MAX_DEPTH} deep"))
 }
 
 /// For comparing: without case, and without the spaces that people type between parts.
