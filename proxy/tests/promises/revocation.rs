@@ -40,9 +40,9 @@ async fn a_revoked_certificate_is_refused_on_the_next_request_resumed_tls_includ
             assert_eq!(neighbour.send(&get(host)).await.unwrap().status, 200);
 
             // The file is replaced; nobody tells the gate.
-            let loaded = world.status().await.config_loaded;
+            let loaded = world.status().await.config_hash;
             world.pki.revoke(world.folder.path(), "services", &[&bad.serial], Duration::days(1));
-            until("the list is loaded", async || world.status().await.config_loaded > loaded).await;
+            until("the list is loaded", async || world.status().await.config_hash != loaded).await;
             let before = world.echo.count();
             // On the connection that is open; it may be gone already, which is a refusal as well.
             if let Ok(answer) = open.send(&get(host)).await {
