@@ -28,7 +28,8 @@ const group = (name, members, cn = name) => [`CN=${cn},CN=Users,${BASE}`,
 const inUsers = (cn) => `CN=${cn},CN=Users,${BASE}`;
 
 function domain() {
-  const contacts = Array.from({ length: LARGE - 1 }, (_, n) => `CN=c${n},OU=Contacts,${BASE}`);
+  const many = Array.from({ length: MANY }, (_, n) => inUsers(`many-${n}`));
+  const contacts = Array.from({ length: LARGE - MANY - 1 }, (_, n) => `CN=c${n},OU=Contacts,${BASE}`);
   const strange = 'Müller\\, Jörg (the \\\\ *)';
   const entries = [
     user('alice'), user('bob'), user('nora'), user('dora'), user('jörg.müller', strange),
@@ -38,8 +39,8 @@ function domain() {
     // A distribution list gives no access.
     [inUsers('list'), `objectClass: group\nsAMAccountName: list\ngroupType: 2\nmember: ${inUsers('alice')}`],
     [`OU=Contacts,${BASE}`, 'objectClass: organizationalUnit'], ...contacts.map((dn) => [dn, 'objectClass: contact']),
-    group('everybody', [...contacts, inUsers('alice')]),
-    ...Array.from({ length: MANY }, (_, n) => group(`many-${n}`, [inUsers('nora')])),
+    ...many.map((_, n) => group(`many-${n}`, [inUsers('nora')])),
+    group('everybody', [...contacts, ...many, inUsers('alice')]),
   ];
   const added = entries.map(([dn, rest]) => `dn:: ${b64(dn)}\nchangetype: add\n${rest.trim()}\n`).join('\n');
   // The circle is closed when both ends are there.

@@ -1,8 +1,7 @@
 // A Samba AD domain controller with the people and groups that the tests speak of.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from './command.mjs';
 import { pki } from './pki.mjs';
@@ -19,7 +18,7 @@ const listens = (host, port) => new Promise((done) => {
 });
 
 async function must(command, args, options) {
-  const { code, stdout, stderr } = await run(command, args, { within: 240_000, ...options });
+  const { code, stdout, stderr } = await run(command, args, { within: 600_000, ...options });
   if (code !== 0) throw new Error(`${command} ${args.join(' ')}: exit code ${code}\n${stdout.slice(-1000)}${stderr.slice(-2000)}`);
   return stdout;
 }
