@@ -67,7 +67,7 @@ after(async () => {
 test('groups come from the directory, three deep and in a circle, and the token is not asked', async () => {
   const browser = new Client();
   const page = await signIn(browser, gate.at('deep'), alice);
-  assert.equal(page.status, 200, page.text);
+  assert.equal(page.status, 200, `${page.url}: ${reasonOf(page)}`);
   assert.deepEqual(await groupsOf(browser, 'deep'), ['company', 'department', 'everybody', 'team']);
   // The token says `staff`.
   assert.deepEqual(await opened(browser, 'notes'), REFUSED);
@@ -78,14 +78,14 @@ test('names with every odd character find their person and their group', async (
   const browser = new Client();
   const form = await browser.go(gate.at('strange'));
   const page = await browser.go(form.url, { form: { login: 'strange', password: 'pw-strange', otp: '' } });
-  assert.equal(page.status, 200, page.text);
+  assert.equal(page.status, 200, `${page.url}: ${reasonOf(page)}`);
   assert.deepEqual(await groupsOf(browser, 'strange'), [STRANGE_GROUP]);
 });
 
 test('somebody in more groups than a page holds is in all of them', async () => {
   const browser = new Client();
   const page = await signIn(browser, gate.at('last-of-many'), { user: 'nora' });
-  assert.equal(page.status, 200, page.text);
+  assert.equal(page.status, 200, `${page.url}: ${reasonOf(page)}`);
   assert.equal((await groupsOf(browser, 'last-of-many')).length, MANY);
 });
 
@@ -104,7 +104,7 @@ test('who leaves a group is refused, and what was open through it ends', async (
 test('a locked account is out: its session ends, and it cannot sign in', async () => {
   const browser = new Client();
   const page = await signIn(browser, gate.at('anybody'), { user: 'dora' });
-  assert.equal(page.status, 200, page.text);
+  assert.equal(page.status, 200, `${page.url}: ${reasonOf(page)}`);
   await slapd.modify(`dn: ${person('dora')},${BASE}\nchangetype: modify\nadd: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z\n`);
   await until('the session has ended', () => gate.sessions('dora').length === 0);
   assert.match(gate.audit(), /the account is locked in the directory/);

@@ -76,7 +76,7 @@ const REFUSED = [403, reason('not_allowed')];
 test('nested groups, three deep and in a circle, the primary group and what is above it', async () => {
   const browser = new Client();
   const page = await signIn(browser, gate.at('deep'), alice);
-  assert.equal(page.status, 200, page.text);
+  assert.equal(page.status, 200, `${page.url}: ${reasonOf(page)}`);
   const who = (await browser.send(gate.at('deep', '/.torhaus/whoami'))).json();
   for (const name of ['team', 'department', 'company', 'Domain Users', 'everyone-here', 'everybody']) assert.ok(who.groups.includes(name), name);
   for (const host of ['primary', 'above-primary', 'large']) assert.deepEqual(await opened(browser, host), OPEN, host);
@@ -87,13 +87,13 @@ test('names with a comma, brackets, a star, a backslash and umlauts', async () =
   const browser = new Client();
   const form = await browser.go(gate.at('strange'));
   const page = await browser.go(form.url, { form: { login: 'joerg', password: 'pw-joerg', otp: '' } });
-  assert.equal(page.status, 200, page.text);
+  assert.equal(page.status, 200, `${page.url}: ${reasonOf(page)}`);
 });
 
 test('somebody in 1,200 groups is in all of them', async () => {
   const browser = new Client();
   const page = await signIn(browser, gate.at('last-of-many'), { user: 'nora' });
-  assert.equal(page.status, 200, page.text);
+  assert.equal(page.status, 200, `${page.url}: ${reasonOf(page)}`);
   const who = (await browser.send(gate.at('last-of-many', '/.torhaus/whoami'))).json();
   assert.equal(who.groups.filter((name) => name.startsWith('many-')).length, MANY);
 });

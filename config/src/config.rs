@@ -224,7 +224,7 @@ pub struct Ldap {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LdapSchema {
-    /// Active Directory and Samba: matching rule in chain, primary groups, `userAccountControl`.
+    /// Active Directory and Samba: `tokenGroups`, primary groups, `userAccountControl`.
     ActiveDirectory,
     /// OpenLDAP, 389 Directory Server and others.
     Generic,

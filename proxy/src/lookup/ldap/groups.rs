@@ -1,17 +1,17 @@
 //! Which groups somebody is in: asked of the server where it can tell (Active Directory, Samba), else level by level,
 //! with a guard against groups that contain each other.
-use super::account::primary_group;
+use super::account::{primary_group, sid};
 use super::connection::{Connection, Search};
 use super::entry::Entry;
 use crate::lookup::directory::Failure;
 use ldap3::{Scope, ldap_escape};
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 use torhaus_authz::Name;
 use torhaus_config::{GroupName, GroupsBy, Ldap, LdapSchema};
 
 pub(super) const MEMBER_OF: &str = "memberOf";
-/// LDAP_MATCHING_RULE_IN_CHAIN (MS-ADTS 3.1.1.3.4.4.3): all groups above, nested ones included.
-const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
+const OBJECT_SID: &str = "objectSid";
 /// Groups of one person; more is a mistake, and a record would name them all.
 const MAX_GROUPS: usize = 5_000;
 /// Groups in groups in groups; deeper nesting is a mistake.
@@ -19,18 +19,27 @@ const MAX_DEPTH: usize = 20;
 /// Names in one filter.
 const BATCH: usize = 50;
 
+/// Groups by SID, which never names another group.
+pub(super) type Known = moka::sync::Cache<String, Entry>;
+
+/// A group that was renamed counts by its new name after this long.
+const KNOWN_FOR: Duration = Duration::from_secs(5 * 60);
+
+pub(super) fn known() -> Known {
+    Known::builder().max_capacity(u64::try_from(MAX_GROUPS).unwrap_or(u64::MAX)).time_to_live(KNOWN_FOR).build()
+}
+
 /// Finds groups, and remembers within one round of questions what many people share.
 pub(super) struct Finder<'a> {
     config: &'a Ldap,
-    /// Primary groups by SID.
-    primary: HashMap<String, Option<Entry>>,
+    known: &'a Known,
     /// Groups read by their DN, lower case.
     read: HashMap<String, Option<Entry>>,
 }
 
 impl<'a> Finder<'a> {
-    pub fn new(config: &'a Ldap) -> Self {
-        Self { config, primary: HashMap::new(), read: HashMap::new() }
+    pub fn new(config: &'a Ldap, known: &'a Known) -> Self {
+        Self { config, known, read: HashMap::new() }
     }
 
     /// # Errors
@@ -41,46 +50,66 @@ impl<'a> Finder<'a> {
         name: &str,
         person: &Entry,
     ) -> Result<Vec<Name>, Failure> {
-        let primary = match (self.config.schema, primary_group(person)) {
-            (LdapSchema::ActiveDirectory, Some(sid)) => self.primary(connection, sid).await?,
-            _ => None,
-        };
-        let found = match (self.config.groups_by, self.config.schema) {
-            (GroupsBy::MemberOf, _) => self.upwards(connection, person, primary).await?,
-            (GroupsBy::Member, LdapSchema::ActiveDirectory) => self.by_server(connection, person, primary).await?,
-            (GroupsBy::Member, LdapSchema::Generic) => self.by_level(connection, name, person).await?,
+        let is_ad = self.config.schema == LdapSchema::ActiveDirectory;
+        let found = match self.config.groups_by {
+            GroupsBy::MemberOf => self.upwards(connection, person).await?,
+            GroupsBy::Member if is_ad && self.config.nested_groups => self.by_token(connection, person).await?,
+            GroupsBy::Member if is_ad => self.direct(connection, person).await?,
+            GroupsBy::Member => self.by_level(connection, name, person).await?,
         };
         Ok(found.iter().filter_map(|group| self.name_of(group)).collect())
     }
 
-    /// The primary group is in no `member` and no `memberOf`.
-    async fn primary(&mut self, connection: &mut Connection, sid: String) -> Result<Option<Entry>, Failure> {
-        if let Some(known) = self.primary.get(&sid) {
-            return Ok(known.clone());
+    /// What the server itself puts into somebody's access token: every security group, nested and primary ones
+    /// included (MS-ADTS 3.1.1.4.5.19). The matching rule in chain would say the same, but makes Samba walk through all
+    /// members of all groups: with 1,200 groups it took seconds where this takes milliseconds.
+    async fn by_token(&self, connection: &mut Connection, person: &Entry) -> Result<Vec<Entry>, Failure> {
+        const TOKEN_GROUPS: &str = "tokenGroups";
+        let entry = connection.read(&person.dn, "(objectClass=*)", &[TOKEN_GROUPS]).await?;
+        let sids: Vec<String> =
+            entry.iter().flat_map(|entry| entry.values(TOKEN_GROUPS)).filter_map(|bytes| sid(bytes)).collect();
+        if sids.is_empty() {
+            // There is always the primary group.
+            let dn = &person.dn;
+            return Err(Failure::Unusable(format!("`{TOKEN_GROUPS}` of `{dn}` cannot be read; allow `bind_dn` to")));
         }
-        let found = self.search(connection, &format!("(objectSid={sid})")).await?.pop();
-        self.primary.insert(sid, found.clone());
-        Ok(found)
+        self.of_sids(connection, sids).await
     }
 
-    /// One search: everything above the person, and above the primary group.
-    async fn by_server(
-        &self,
-        connection: &mut Connection,
-        person: &Entry,
-        primary: Option<Entry>,
-    ) -> Result<Vec<Entry>, Failure> {
+    /// The groups that name the person, and the primary group, which no `member` names.
+    async fn direct(&self, connection: &mut Connection, person: &Entry) -> Result<Vec<Entry>, Failure> {
         let member = &self.config.member_attribute;
-        let above = |dn: &str| match self.config.nested_groups {
-            true => format!("({member}:{IN_CHAIN}:={})", ldap_escape(dn)),
-            false => format!("({member}={})", ldap_escape(dn)),
-        };
-        let mut filter = above(&person.dn);
-        if let Some(primary) = primary.as_ref().filter(|_| self.config.nested_groups) {
-            filter = format!("(|{filter}{})", above(&primary.dn));
+        let mut found = self.search(connection, &format!("({member}={})", ldap_escape(person.dn.as_str()))).await?;
+        found.extend(self.primary(connection, person).await?);
+        bounded(found)
+    }
+
+    async fn primary(&self, connection: &mut Connection, person: &Entry) -> Result<Option<Entry>, Failure> {
+        match primary_group(person) {
+            Some(sid) => Ok(self.of_sids(connection, vec![sid]).await?.pop()),
+            None => Ok(None),
         }
-        let mut found = self.search(connection, &filter).await?;
-        found.extend(primary);
+    }
+
+    /// The groups with these identifiers, as far as they count as groups.
+    async fn of_sids(&self, connection: &mut Connection, sids: Vec<String>) -> Result<Vec<Entry>, Failure> {
+        let mut found: Vec<Entry> = Vec::new();
+        let mut unknown = Vec::new();
+        for sid in sids {
+            match self.known.get(&sid) {
+                Some(group) => found.push(group),
+                None => unknown.push(sid),
+            }
+        }
+        for batch in unknown.chunks(BATCH) {
+            let any: String = batch.iter().map(|sid| format!("(objectSid={sid})")).collect();
+            for group in self.search(connection, &format!("(|{any})")).await? {
+                if let Some(sid) = group.values(OBJECT_SID).first().and_then(|bytes| sid(bytes)) {
+                    self.known.insert(sid, group.clone());
+                }
+                found.push(group);
+            }
+        }
         bounded(found)
     }
 
@@ -110,12 +139,8 @@ impl<'a> Finder<'a> {
     }
 
     /// What the person's own `memberOf` names, what those groups' names, and so on.
-    async fn upwards(
-        &mut self,
-        connection: &mut Connection,
-        person: &Entry,
-        primary: Option<Entry>,
-    ) -> Result<Vec<Entry>, Failure> {
+    async fn upwards(&mut self, connection: &mut Connection, person: &Entry) -> Result<Vec<Entry>, Failure> {
+        let primary = self.primary(connection, person).await?;
         let mut seen = HashSet::new();
         let mut all: Vec<Entry> = Vec::new();
         let mut level: Vec<String> = above(person);
@@ -169,6 +194,9 @@ impl<'a> Finder<'a> {
         }];
         if self.config.groups_by == GroupsBy::MemberOf {
             attributes.push(MEMBER_OF);
+        }
+        if self.config.schema == LdapSchema::ActiveDirectory {
+            attributes.push(OBJECT_SID);
         }
         attributes
     }

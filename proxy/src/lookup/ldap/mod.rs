@@ -36,6 +36,7 @@ pub struct LdapDirectory(Arc<Inner>);
 struct Inner {
     servers: Servers,
     config: Arc<torhaus_config::Directory>,
+    groups: groups::Known,
 }
 
 /// What `check --online` shows of one person.
@@ -51,7 +52,7 @@ impl LdapDirectory {
     /// The CA file cannot be used.
     pub fn new(config: Arc<torhaus_config::Directory>) -> Result<Self, String> {
         let servers = Servers::new(&config.ldap, config.timeout)?;
-        Ok(Self(Arc::new(Inner { servers, config })))
+        Ok(Self(Arc::new(Inner { servers, config, groups: groups::known() })))
     }
 
     /// Tries each server by itself: its name, and whether it accepts us.
@@ -101,7 +102,7 @@ impl Inner {
             // The root of the server's own description (RFC 4512 s5.1).
             connection.read("", "(objectClass=*)", &["1.1"]).await?;
         }
-        let mut finder = Finder::new(&self.config.ldap);
+        let mut finder = Finder::new(&self.config.ldap, &self.groups);
         let mut people = vec![None; names.len()];
         for (names, people) in names.chunks(BATCH).zip(people.chunks_mut(BATCH)) {
             let entries = self.entries(connection, names).await?;
@@ -198,7 +199,7 @@ impl Inner {
         };
         let entries = self.entries(connection, std::slice::from_ref(&name)).await?;
         let Some(entry) = self.only(&entries, &name) else { return Ok(None) };
-        let mut finder = Finder::new(&self.config.ldap);
+        let mut finder = Finder::new(&self.config.ldap, &self.groups);
         let person = self.person(connection, &mut finder, &name, entry, now).await?;
         Ok(Some(Sample { dn: entry.dn.clone(), person }))
     }
