@@ -56,7 +56,7 @@ before(async () => {
   [first, second] = [await startForwarder(dc), await startForwarder(dc)];
   application = await startApplication();
   const ldap = { url: [first, second].map(({ port }) => `ldaps://127.0.0.1:${port}`), ca_file: pki()('ca.crt'),
-    bind_dn: samba.bind, bind_password_file: samba.password, base_dn: BASE, poll: '1s', max_stale: '6s', timeout: '3s' };
+    bind_dn: samba.bind, bind_password_file: samba.password, base_dn: BASE, poll: '1s', max_stale: '20s', timeout: '10s' };
   gate = await startGate({ name: 'samba', ports, idp, upstream: { all: application.url }, lookups: { ldap },
     rows: [row('deep', ['group:company']), row('books', ['group:accounting']), row('strange', [`group:${STRANGE_GROUP}`]),
       row('primary', ['group:Domain Users']), row('above-primary', ['group:everyone-here']), row('anybody', ['authenticated']),
