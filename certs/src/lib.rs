@@ -6,6 +6,7 @@
 //!
 //! A certificate is always built from the request's profile, never copied from what a client sent.
 //! [`odd`] is test material: certificates that no client may get, for tests that a gate refuses them.
+pub mod acme;
 mod authority;
 mod crl;
 mod error;
