@@ -25,8 +25,10 @@ pub struct Config {
     pub bearer: Vec<BearerIssuer>,
     /// Place names with a country, before any GeoIP database.
     pub named_networks: Vec<NamedNetwork>,
+    /// May be missing or broken: it is data, which others write while we run.
     pub geoip_database: Option<PathBuf>,
     pub directory: Option<Arc<Directory>>,
+    pub posture: PostureLookup,
     pub routes: Vec<Arc<Route>>,
     pub sessions: Sessions,
     pub limits: Limits,
@@ -38,6 +40,17 @@ pub struct Config {
     pub warnings: Vec<Warning>,
     /// Every file read: a change of one of them is a reason to load again.
     pub files: Vec<PathBuf>,
+}
+
+/// Where devices and their state are known from.
+#[derive(Clone, Debug)]
+pub struct PostureLookup {
+    /// Read by [`crate::inventory`]; may be missing or broken, as the database of countries may.
+    pub inventory_file: Option<PathBuf>,
+    /// Whose client certificates name our devices.
+    pub trust_domains: Vec<Arc<str>>,
+    /// How old a report may be: older ones count as none, and a list that could not be read again for so long as well.
+    pub max_age: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +84,8 @@ pub enum ListenerKind {
 pub struct CertificateFiles {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
+    /// A DER OCSP response of the issuer, stapled to the handshake (RFC 6066 section 8).
+    pub ocsp_file: Option<PathBuf>,
     /// DNS names of the leaf, lower case; `*.example.test` for a wildcard.
     pub names: Vec<String>,
 }
@@ -269,6 +284,12 @@ pub struct Route {
     pub listed: bool,
     /// Upgrade tokens beside `websocket`, lower case.
     pub upgrades: Vec<String>,
+    /// `%2F` in a path is part of a name for this application (package names, object keys).
+    pub allow_encoded_slash: bool,
+    /// Largest body of a request in bytes, if not that of [`Limits`].
+    pub max_body: Option<u64>,
+    /// Slowest that its body may come in bytes per second, if not that of [`Limits`].
+    pub min_body_rate: Option<u64>,
     pub line: u32,
 }
 
@@ -359,9 +380,21 @@ pub struct Sessions {
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub handshake_timeout: Duration,
+    /// From the first byte of a request's head to its last; the first head begins with the connection.
+    pub header_timeout: Duration,
     pub max_connections: usize,
+    /// Of one IPv4 address, or one IPv6 /64.
+    pub max_connections_per_address: usize,
+    /// TLS handshakes under way, all listeners together.
+    pub max_handshakes: usize,
     pub max_header_bytes: usize,
     pub max_headers: usize,
+    /// Largest body of a request in bytes, where its route does not say.
+    pub max_body: u64,
+    /// Slowest a request's body may come, in bytes per second, once it had time to begin; 0: as slow as it likes.
+    pub min_body_rate: u64,
+    /// Sign-ins begun and callbacks, of one IPv4 address or one IPv6 /64.
+    pub logins_per_minute: u32,
     pub idle_timeout: Duration,
     pub drain: Duration,
 }

@@ -47,6 +47,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             sources: self.sources(),
             reload_error: last.error,
             not_ready: self.not_ready(),
+            without: self.without(),
         }
     }
 
@@ -60,6 +61,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
 
     fn sources(&self) -> Vec<SourceStatus> {
         self.gate.snapshot.load().people.iter().map(|people| people.health.status()).collect()
+    }
+
+    fn without(&self) -> Vec<String> {
+        self.gate.snapshot.load().lookups.problems()
     }
 
     fn metrics(&self) -> String {

@@ -16,6 +16,7 @@ use crate::cors;
 use crate::forward::Forward;
 use crate::identify::session::Sessions;
 use crate::identify::{Caller, NotIdentified, identify};
+use crate::login::attempts::Attempts;
 use crate::login::seal::SealKey;
 use crate::login::sign_in::UsedLogins;
 use crate::login::{challenge, own_pages};
@@ -42,6 +43,7 @@ pub struct Gate {
     pub told: Told,
     pub sealer: SealKey,
     pub used_logins: UsedLogins,
+    pub attempts: Attempts,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,
@@ -82,6 +84,9 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
     };
     note.decision = recorded.decision().cloned();
+    if let Some(seen) = snapshot.lookups.seen.as_ref().filter(|_| decision.learns_place) {
+        seen.learn(&facts);
+    }
 
     match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {
         Action::Respond(response) => note.respond(cors::readable(route, request, response)),

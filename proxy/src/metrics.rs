@@ -28,6 +28,7 @@ pub struct Metrics {
     connections_accepted: Family<ListenerLabel, Counter>,
     connections_refused: Family<ListenerCauseLabels, Counter>,
     handshake_failures: Family<ListenerCauseLabels, Counter>,
+    connections_cut: Family<ListenerCauseLabels, Counter>,
     reloads: Family<ResultLabel, Counter>,
     certificates: Family<CertificateLabels, Gauge>,
     source_up: Family<SourceLabel, Gauge>,
@@ -137,9 +138,15 @@ pub struct ListenerMetrics {
     pub accepted: Counter,
     refused: Family<ListenerCauseLabels, Counter>,
     handshake_failures: Family<ListenerCauseLabels, Counter>,
+    cut: Family<ListenerCauseLabels, Counter>,
 }
 
 impl ListenerMetrics {
+    /// A connection was ended for what its client did with it.
+    pub fn cut(&self, cause: &'static str) {
+        self.cut.get_or_create(&ListenerCauseLabels { listener: self.name.clone(), cause }).inc();
+    }
+
     pub fn refused(&self, cause: &'static str) {
         self.refused.get_or_create(&ListenerCauseLabels { listener: self.name.clone(), cause }).inc();
     }
@@ -176,6 +183,8 @@ pub enum LoginResult {
     NotProven,
     /// The provider could not be asked.
     Unavailable,
+    /// The address tried too often.
+    RateLimited,
 }
 
 impl LoginResult {
@@ -186,6 +195,7 @@ impl LoginResult {
             Self::Failed => "failed",
             Self::NotProven => "not_proven",
             Self::Unavailable => "unavailable",
+            Self::RateLimited => "rate_limited",
         }
     }
 }
@@ -204,6 +214,7 @@ impl Metrics {
             connections_accepted: Family::default(),
             connections_refused: Family::default(),
             handshake_failures: Family::default(),
+            connections_cut: Family::default(),
             reloads: Family::default(),
             certificates: Family::default(),
             source_up: Family::default(),
@@ -258,6 +269,11 @@ impl Metrics {
             self.connections_refused.clone(),
         );
         r.register("handshake_failures", "TLS handshakes that failed, by cause.", self.handshake_failures.clone());
+        r.register(
+            "connections_cut",
+            "Connections ended for what their client did after the handshake, by cause.",
+            self.connections_cut.clone(),
+        );
         r.register("reloads", "Attempts to load the configuration again.", self.reloads.clone());
         r.register(
             "config_loaded_seconds",
@@ -303,6 +319,7 @@ impl Metrics {
             accepted: self.connections_accepted.get_or_create_owned(&label),
             refused: self.connections_refused.clone(),
             handshake_failures: self.handshake_failures.clone(),
+            cut: self.connections_cut.clone(),
         }
     }
 
@@ -318,7 +335,7 @@ impl Metrics {
         self.decisions.get_or_create_owned(&DecisionLabels { verdict: verdict.as_str(), reason: reason.as_str() })
     }
 
-    /// `provider` is the name of a configured one.
+    /// `provider` is the name of a configured one; `-` where none was chosen yet.
     pub fn login(&self, provider: &str, result: LoginResult) {
         self.logins.get_or_create(&LoginLabels { provider: provider.to_owned(), result: result.as_str() }).inc();
     }

@@ -1,13 +1,14 @@
 //! Everything derived from one configuration. A request reads it once, at the top, and finishes on it.
 use crate::edge::accept::EdgeSettings;
+use crate::edge::shares::Bounds;
 use crate::edge::tls::{Groups, build_table};
 use crate::edge::trust::{TrustDomains, TrustError};
 use crate::engine::upstream::{UpstreamError, Upstreams};
 use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
+use crate::lookup::Lookups;
 use crate::lookup::people::People;
-use crate::lookup::places::Places;
 use crate::reload::config_hash;
 use crate::route::Routes;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub struct Snapshot {
     pub reserved: Reserved,
     pub providers: Providers,
     pub bearer: BearerVerifier,
-    pub places: Places,
+    pub lookups: Lookups,
     /// What the directory says, where one is configured.
     pub people: Option<Arc<People>>,
     pub upstreams: Upstreams,
@@ -66,7 +67,7 @@ impl Snapshot {
             reserved: Reserved::with(config.routes.iter().flat_map(|route| header_names(route))),
             providers,
             bearer,
-            places: Places::of(&config),
+            lookups: Lookups::build(&config, before.map(|b| &b.lookups), crate::clock::now()),
             people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
             upstreams: Upstreams::build(&config.routes)?,
             config,
@@ -83,12 +84,24 @@ impl Snapshot {
             trusted_proxies: self.config.trusted_proxies.clone(),
             handshake_timeout: self.config.limits.handshake_timeout,
             max_connections: self.config.limits.max_connections,
+            shares: Bounds {
+                connections_per_address: self.config.limits.max_connections_per_address,
+                handshakes: self.config.limits.max_handshakes,
+            },
+            header_timeout: self.config.limits.header_timeout,
+            max_header_bytes: self.config.limits.max_header_bytes,
         })
     }
 
-    /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20).
+    /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20). A port
+    /// is that of the portal, as browsers reach us, or the one that was connected to; none means 443, and a router may
+    /// lead from there to here.
     pub fn belongs(&self, request: &crate::request::Request<'_>) -> bool {
         let Some(tls) = &request.connection.tls else { return false };
+        let portal = self.config.portal.url.port_or_known_default();
+        if request.port.is_some_and(|port| Some(port) != portal && port != request.connection.local_port) {
+            return false;
+        }
         match self.groups.find(request.host) {
             Some(group) => **group == *tls.group,
             // A host without routes can only be the one that the handshake named.

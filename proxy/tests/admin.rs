@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 /// A process that notes what it was asked.
 #[derive(Default)]
 struct Fake {
+    without: Vec<String>,
     revoked: Mutex<Vec<(Which, Caller)>>,
     broken: bool,
 }
@@ -38,6 +39,7 @@ fn status() -> Status {
         reload_error: None,
         sources: vec![],
         not_ready: vec![],
+        without: vec![],
     }
 }
 
@@ -53,6 +55,10 @@ impl Control for Fake {
 
     fn not_ready(&self) -> Vec<String> {
         if self.broken { vec!["the store is down".into(), "no certificate".into()] } else { vec![] }
+    }
+
+    fn without(&self) -> Vec<String> {
+        self.without.clone()
     }
 
     fn metrics(&self) -> String {

@@ -33,9 +33,10 @@ export const byAcr = {
  * @param lookups as the configuration has it
  * @param rows more rows of the table, each with a route of the same name
  * @param partner a second provider, so that people have a choice; nobody answers there
+ * @param limits other bounds than the defaults
  */
 export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
-  lookups, rows = [] }) {
+  lookups, rows = [], limits = {} }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -54,10 +55,11 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
     listeners: [
       { name: 'inside', address: `127.0.0.1:${ports.inside}`, tls },
       { name: 'outside', address: `127.0.0.1:${ports.outside}`, tls },
+      ...(ports.plain ? [{ name: 'plain', address: `127.0.0.1:${ports.plain}`, redirect_to_https: true }] : []),
     ],
     portal: { url: ports.portal },
     branding: { organisation, contact: 'help@gate.test' },
-    limits: { drain: '1s' },
+    limits: { drain: '1s', ...limits },
     trust_domains: { clients: { ca_file: file('clients-ca.crt'), proves: 'standard' } },
     identity: {
       providers: partner ? [corp, other] : [corp],

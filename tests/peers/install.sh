@@ -22,6 +22,9 @@ need samba-tool samba-ad-provision
 need /usr/lib/x86_64-linux-gnu/samba/ldb/acl.so samba-dsdb-modules
 need /usr/lib/x86_64-linux-gnu/samba/vfs/acl_xattr.so samba-vfs-modules
 need ldbadd ldb-tools
+need sslscan sslscan
+need testssl testssl.sh
+need slowhttptest slowhttptest
 need node nodejs
 need npm npm
 

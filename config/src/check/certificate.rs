@@ -8,6 +8,7 @@ use crate::units::Mistake;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
+use std::path::PathBuf;
 use std::sync::Arc;
 use torhaus_authz::Timestamp;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -52,7 +53,29 @@ pub(crate) fn check(at: &At<Certificate>, cx: &mut Cx<'_>) -> Option<Certificate
         );
         return None;
     }
-    Some(CertificateFiles { cert_file: cert_path, key_file: key_path, names: names? })
+    let ocsp_file = match &files.ocsp_file {
+        Some(at) => Some(ocsp_response(at, cx)?),
+        None => None,
+    };
+    Some(CertificateFiles { cert_file: cert_path, key_file: key_path, names: names?, ocsp_file })
+}
+
+/// A DER `OCSPResponse` with the status `successful` (RFC 6960 section 4.2.1). Whether its signature and its times are
+/// good is the client's to judge; one that says "try later" is of no use to anybody.
+fn ocsp_response(at: &At<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {
+    /// ENUMERATED, one byte, `successful`.
+    const SUCCESSFUL: [u8; 3] = [0x0a, 0x01, 0x00];
+    let (path, der) = cx.read(at, "OCSP response")?;
+    let successful = der.first() == Some(&0x30) && der.windows(SUCCESSFUL.len()).take(8).any(|part| part == SUCCESSFUL);
+    if !successful {
+        cx.error(
+            &at.place,
+            format!("`{}` is not a successful OCSP response in DER", path.display()),
+            "fetch it anew: `openssl ocsp -issuer CA.pem -cert CERT.pem -url URL -respout FILE`",
+        );
+        return None;
+    }
+    Some(path)
 }
 
 /// All certificates of a PEM file, at least one; used for authorities too.

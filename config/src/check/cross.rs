@@ -17,6 +17,7 @@ pub(crate) fn check(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
     listeners(tree, policy, cx);
     trust_domains(tree, policy, cx);
     vouching(tree, policy, cx);
+    encoded_slashes(tree, policy, cx);
 }
 
 /// Names that could be read, or `None` if some could not: then a missing one may be among those.
@@ -187,6 +188,30 @@ fn vouching(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
                     at.line()
                 ),
                 format!("add `spiffe_trust_domains: [{spiffe}]` if its certificates name them, else `[]`"),
+            );
+        }
+    }
+}
+
+/// A condition on paths reads `%2F` as part of a name. Where an application may read a slash, it would see another path
+/// than the policy.
+fn encoded_slashes(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
+    let mut by_path: HashMap<&str, u32> = HashMap::new();
+    for (_, row) in policy.table.iter() {
+        let Some(resource) = row.resource.text() else { continue };
+        conditions(row, &mut |condition| {
+            if let Some(paths) = &condition.paths {
+                by_path.insert(resource, paths.line());
+            }
+        });
+    }
+    for (_, route) in tree.routes.iter() {
+        let Some(at) = route.allow_encoded_slash.as_ref().filter(|at| at.get() == Some(&true)) else { continue };
+        if let Some((resource, line)) = route.resource.text().and_then(|text| by_path.get_key_value(text)) {
+            cx.error(
+                &at.place,
+                format!("row `{resource}` goes by paths (line {line} of the policy), and an application may read `%2F` in another way"),
+                "give the paths routes and rows of their own, or remove `allow_encoded_slash`",
             );
         }
     }

@@ -63,9 +63,15 @@ pub(crate) struct Sessions {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
     pub handshake_timeout: Option<At<String>>,
+    pub header_timeout: Option<At<String>>,
     pub max_connections: Option<At<u64>>,
+    pub max_connections_per_address: Option<At<u64>>,
+    pub max_handshakes: Option<At<u64>>,
     pub max_header_bytes: Option<At<String>>,
     pub max_headers: Option<At<u64>>,
+    pub max_body: Option<At<String>>,
+    pub min_body_rate: Option<At<String>>,
+    pub logins_per_minute: Option<At<u64>>,
     pub idle_timeout: Option<At<String>>,
     pub drain: Option<At<String>>,
 }

@@ -23,6 +23,9 @@ pub(crate) struct Route {
     pub description: Option<At<String>>,
     pub listed: Option<At<bool>>,
     pub upgrades: List<String>,
+    pub allow_encoded_slash: Option<At<bool>>,
+    pub max_body: Option<At<String>>,
+    pub min_body_rate: Option<At<String>>,
 }
 
 /// `http://127.0.0.1:9001`, or several servers. The decoder picks by what was typed.

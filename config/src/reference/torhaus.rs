@@ -26,6 +26,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("listeners[].tls.certificates", "list", "required", "one or more certificates with their keys"),
             key("listeners[].tls.certificates[].cert_file", "file", "required", "PEM: the server's certificate, then its issuers"),
             key("listeners[].tls.certificates[].key_file", "file", "required", "PEM without a passphrase, readable by torhaus alone"),
+            key("listeners[].tls.certificates[].ocsp_file", "file", "", "an OCSP response (DER) of the issuer for this certificate, stapled to the handshake"),
             key("listeners[].tls.acme", "mapping", "", "obtain and renew the certificates by itself"),
             key("listeners[].redirect_to_https", "true/false", "`false`", "speak plain HTTP, only to send browsers to https and to answer `/generate_204`"),
             key("listeners[].proxy_protocol", "true/false", "`false`", "expect a PROXY protocol header from peers in `trusted_proxies`"),
@@ -114,7 +115,10 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         title: "`lookups`: further facts",
-        text: "",
+        text: "The database of countries and the list of devices are data that others write while Torhaus runs: each is read \
+               again within seconds of being replaced. One that is missing or broken stops nothing; its facts are unknown, \
+               and `torhaus status` says so. The form of the list of devices is shown by \
+               [examples/conditional-access/devices.yaml](../examples/conditional-access/devices.yaml).",
         keys: &[
             key("lookups", "mapping", "", "where further facts come from"),
             key("lookups.ldap", "mapping", "", "groups and the state of accounts from a directory ([its page](directory-ldap.md))")
@@ -142,9 +146,15 @@ pub(super) const SECTIONS: &[Section] = &[
             key("lookups.ldap.timeout", "duration", "`3s`", "how long one server may take for one answer")
                 .because("a directory answers in milliseconds; a login waits this long at most for each server"),
             key("lookups.headscale", "mapping", "", "devices of the mesh"),
-            key("lookups.posture", "mapping", "", "the state of devices"),
+            key("lookups.posture", "mapping", "", "devices and their state"),
+            key("lookups.posture.inventory_file", "file", "required", "the list of devices; see above"),
+            key("lookups.posture.trust_domains", "list of names", "the only one", "whose client certificates name our devices: by common name, DNS name or serial number")
+                .because("a partner's authority could name its laptop after one of ours"),
+            key("lookups.posture.max_age", "duration", "`24h`", "how old a report may be where a condition does not say; also how long a list counts that could not be read again")
+                .because("device management hears from a laptop about every 8 hours"),
+            key("lookups.posture.agent", "true/false", "", "reports of our own agent"),
             key("lookups.geoip", "mapping", "", "countries of addresses"),
-            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format (not built yet)"),
+            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format; read again when it is replaced; broken or missing, the country is unknown"),
             key("lookups.geoip.named_networks", "names", "`{}`", "places you know yourself; they count before the database"),
             key("lookups.geoip.named_networks.*", "mapping", "", "one place"),
             key("lookups.geoip.named_networks.*.networks", "list of networks", "required", "`[10.0.0.0/8]`"),
@@ -192,6 +202,10 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].title", "text", "its name", "what people read in the portal"),
             key("routes[].description", "text", "", "a sentence below it"),
             key("routes[].listed", "true/false", "`true`", "show it in the portal"),
+            key("routes[].allow_encoded_slash", "true/false", "`false`", "let `%2F` in paths through as part of a name; both readings of the path must lead to this route")
+                .because("package registries and object stores need it; any other application would read another path than the policy"),
+            key("routes[].max_body", "size", "", "body of a request to this route; else `limits.max_body`"),
+            key("routes[].min_body_rate", "size", "", "slowest body of a request to this route per second; else `limits.min_body_rate`; `0B` for streams that a client sends"),
             key("routes[].upgrades", "list of texts", "`[]`", "protocols beside `websocket` that may take over a connection"),
         ],
     },
@@ -213,12 +227,24 @@ pub(super) const SECTIONS: &[Section] = &[
             key("limits", "mapping", "", "bounds for each connection and for all"),
             key("limits.handshake_timeout", "duration", "`10s`", "TLS must be agreed by then")
                 .because("a slow phone needs two seconds; who needs longer holds a place without asking for anything"),
+            key("limits.header_timeout", "duration", "`15s`", "the head of a request must be complete by then; 408")
+                .because("a browser sends its head in one piece; the first one has this long from the handshake"),
             key("limits.max_connections", "number", "`10000`", "connections at the same time, all listeners together")
                 .because("at under 40 KB for each idle one, 10,000 need 400 MB"),
-            key("limits.max_header_bytes", "size", "`32KiB`", "all headers of a request together")
+            key("limits.max_connections_per_address", "number", "`1000`", "connections of one IPv4 address, or one IPv6 /64; peers in `trusted_proxies` are counted by whom they speak for")
+                .because("an office behind one address has some hundreds; a tenth of all is nobody's share alone"),
+            key("limits.max_handshakes", "number", "`1000`", "TLS handshakes under way at the same time; of one address an eighth")
+                .because("a half-open one costs up to 64 KiB, and a core finishes some thousand in a second"),
+            key("limits.max_header_bytes", "size", "`32KiB`", "all headers of a request together, at most `64KiB`; 431")
                 .because("browsers send up to 16 KiB of cookies for a host; nothing honest needs twice that"),
-            key("limits.max_headers", "number", "`100`", "headers of a request")
+            key("limits.max_headers", "number", "`100`", "headers of a request; 431")
                 .because("browsers send about 20, proxies in front add some"),
+            key("limits.max_body", "size", "`1GiB`", "body of a request, where its route does not say; 413")
+                .because("bodies stream through and cost no memory here, but an application may write them to its disk"),
+            key("limits.min_body_rate", "size", "`512B`", "a body comes at least this fast per second, after 20 s to begin; `0B` switches it off; 408")
+                .because("the slowest mobile line is ten times faster; who sends a byte a minute holds a connection of the application"),
+            key("limits.logins_per_minute", "number", "`300`", "sign-ins begun and answers of providers from one address, /64 in IPv6; 429")
+                .because("an office behind one address signs in within minutes in the morning; guessing needs far more"),
             key("limits.idle_timeout", "duration", "`75s`", "a connection without a request is closed")
                 .because("browsers and proxies keep theirs for 60 s; closing later than they do loses no request"),
             key("limits.drain", "duration", "`30s`", "at shutdown requests in flight get this long")

@@ -36,6 +36,8 @@ pub trait Control: Send + Sync {
     /// How the sources of facts are doing. One that fails does not make the gate unready: it answers for everything
     /// that needs no such fact.
     fn sources(&self) -> Vec<SourceStatus>;
+    /// Sources of facts that cannot answer, and why. Not a reason to be not ready.
+    fn without(&self) -> Vec<String>;
     /// The text of `Metrics::text`.
     fn metrics(&self) -> String;
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
@@ -66,6 +68,9 @@ pub struct Status {
     pub reload_error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_ready: Vec<String>,
+    /// Sources of facts that cannot answer: those facts are unknown, and the process is well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,7 +189,8 @@ async fn ready(State(control): State<Shared>) -> Response {
     let sources = control.sources();
     let sources: String = sources.iter().map(|source| format!("{}: {}\n", source.name, source.describe())).collect();
     if reasons.is_empty() {
-        return format!("ready\n{sources}").into_response();
+        let without = control.without().into_iter().map(|source| format!("without {source}\n"));
+        return format!("ready\n{}{sources}", without.collect::<String>()).into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n{sources}", reasons.join("\n"))).into_response()
 }

@@ -1,7 +1,9 @@
 //! Listeners that come and go, and the way of a connection to the engine.
 use crate::edge::client_hello::{self, HelloError};
 use crate::edge::connection::{ConnectionInfo, TlsInfo};
+use crate::edge::pace::{HeadBounds, Progress};
 use crate::edge::proxy_protocol::{self, HeaderError};
+use crate::edge::shares::{self, Bounds, Shares};
 use crate::edge::stream::{Cutter, GateStream};
 use crate::edge::tls::{ListenerTls, TlsTable, fingerprint};
 use crate::metrics::{self, ListenerMetrics, Metrics};
@@ -33,6 +35,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_READS: usize = 16;
 
+/// Where somebody is who cannot be told: in no zone's network, and nobody's address.
+const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
 /// What connections need of the current configuration.
 pub struct EdgeSettings {
     pub tls: TlsTable,
@@ -40,6 +45,10 @@ pub struct EdgeSettings {
     pub trusted_proxies: Vec<IpNet>,
     pub handshake_timeout: Duration,
     pub max_connections: usize,
+    pub shares: Bounds,
+    /// Of the head of a request.
+    pub header_timeout: Duration,
+    pub max_header_bytes: usize,
 }
 
 /// The connection layer in front of an engine (pingora's `HttpProxy`, or any other [`ServerApp`]).
@@ -48,6 +57,7 @@ pub struct Edge<E> {
     settings: ArcSwap<EdgeSettings>,
     metrics: Arc<Metrics>,
     open: AtomicUsize,
+    shares: Arc<Shares>,
     stopping: tokio::sync::watch::Sender<bool>,
 }
 
@@ -83,6 +93,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             settings: ArcSwap::from_pointee(settings),
             metrics,
             open: AtomicUsize::new(0),
+            shares: Arc::default(),
             stopping,
         })
     }
@@ -154,7 +165,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
 
     async fn accept_loop(self: Arc<Self>, listener: Listener, socket: Arc<TcpListener>) {
         let listener = Arc::new(listener);
-        let metrics = self.metrics.listener(&listener.name);
+        let metrics = Arc::new(self.metrics.listener(&listener.name));
         loop {
             let Ok((stream, peer)) = socket.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -184,14 +195,15 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         peer: SocketAddr,
         settings: Arc<EdgeSettings>,
         shutdown: &ShutdownWatch,
-        metrics: &ListenerMetrics,
+        metrics: &Arc<ListenerMetrics>,
     ) {
         // A response's head and tail are separate writes; waiting for acknowledgements in between costs 40 ms.
         let _ = stream.set_nodelay(true);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let ready = tokio::time::timeout(settings.handshake_timeout, self.prepare(listener, stream, peer, &settings));
+        let ready =
+            tokio::time::timeout(settings.handshake_timeout, self.prepare(listener, stream, peer, &settings, metrics));
         match ready.await {
-            Ok(Ok(stream)) => {
+            Ok(Ok((stream, _share))) => {
                 drop(settings);
                 self.engine.process_new(Box::new(stream), shutdown).await;
             }
@@ -212,31 +224,52 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         mut stream: TcpStream,
         peer: SocketAddr,
         settings: &EdgeSettings,
-    ) -> Result<GateStream, Refused> {
+        metrics: &Arc<ListenerMetrics>,
+    ) -> Result<(GateStream, Option<shares::Place>), Refused> {
+        let local_port = stream.local_addr()?.port();
+        let is_proxy = settings.trusted_proxies.iter().any(|network| network.contains(&peer.ip()));
         let mut client = peer;
         if listener.proxy_protocol {
-            if !settings.trusted_proxies.iter().any(|network| network.contains(&peer.ip())) {
+            if !is_proxy {
                 return Err(Refused::UntrustedProxy);
             }
-            if let Some(told) = proxy_protocol::read(&mut stream).await? {
-                client = SocketAddr::new(told.ip().to_canonical(), told.port());
-            }
+            client = match proxy_protocol::read(&mut stream).await? {
+                Some(told) => SocketAddr::new(told.ip().to_canonical(), told.port()),
+                // It says that it does not know, or speaks for itself: its own address, which may well lie in a zone
+                // that opens more, is not the caller's.
+                None => NOBODY,
+            };
         }
+        // A proxy that names no caller has many behind it.
+        let anonymous = client == NOBODY || (is_proxy && client == peer);
+        let share = match anonymous {
+            true => None,
+            false => Some(self.shares.connection(client.ip(), settings.shares).ok_or(Refused::ShareOfConnections)?),
+        };
+        let bounds = HeadBounds {
+            timeout: settings.header_timeout,
+            header_bytes: settings.max_header_bytes,
+            metrics: metrics.clone(),
+        };
         let mut info = ConnectionInfo {
             listener: listener.name.clone(),
             client,
             peer,
+            local_port,
             tls: None,
             cutter: Cutter::default(),
+            progress: Progress::default(),
             origin: OnceLock::new(),
         };
         let tls = match listener.kind {
-            ListenerKind::RedirectToHttps => return Ok(GateStream::plain(stream, Arc::new(info))?),
+            ListenerKind::RedirectToHttps => return Ok((GateStream::plain(stream, Arc::new(info), bounds)?, share)),
             ListenerKind::Tls { .. } => settings.tls.get(&listener.name).ok_or(Refused::UnknownName)?,
         };
+        let handshaking = self.shares.handshake(client.ip(), settings.shares).ok_or(Refused::ShareOfHandshakes)?;
         let (stream, tls) = self.handshake(stream, tls).await?;
+        drop(handshaking);
         info.tls = Some(tls);
-        Ok(GateStream::tls(stream, Arc::new(info))?)
+        Ok((GateStream::tls(stream, Arc::new(info), bounds)?, share))
     }
 
     async fn handshake(
@@ -299,6 +332,10 @@ impl<E> Drop for Slot<E> {
 enum Refused {
     #[error("not a trusted proxy, but the listener expects the PROXY protocol")]
     UntrustedProxy,
+    #[error("this address has as many connections as one may have")]
+    ShareOfConnections,
+    #[error("too many handshakes under way")]
+    ShareOfHandshakes,
     #[error(transparent)]
     ProxyHeader(#[from] HeaderError),
     #[error(transparent)]
@@ -313,6 +350,8 @@ impl Refused {
     fn count(&self, metrics: &ListenerMetrics) {
         match self {
             Self::UntrustedProxy => metrics.refused("not a trusted proxy"),
+            Self::ShareOfConnections => metrics.refused("too many connections of an address"),
+            Self::ShareOfHandshakes => metrics.refused("too many handshakes"),
             Self::ProxyHeader(_) => metrics.refused("bad PROXY header"),
             Self::UnknownName => metrics.handshake_failed("unknown name"),
             Self::Hello(_) => metrics.handshake_failed("no ClientHello"),

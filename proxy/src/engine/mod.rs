@@ -3,6 +3,7 @@
 //!
 //! Never decides. What the gate did not permit has no [`Forward`] in its context, and without one there is no peer.
 mod answer;
+mod body;
 mod patience;
 pub mod upstream;
 
@@ -14,16 +15,19 @@ use crate::gate::{self, Gate};
 use crate::headers::{COOKIE_PREFIX, Changes, disarmed_connection};
 use crate::login::own_pages;
 use crate::outcome::{Action, Note};
+use crate::path::{self, InvalidPath};
 use crate::refusal::{self, Refused};
 use crate::request::{self, Request};
 use crate::snapshot::Snapshot;
 use crate::strict;
 use async_trait::async_trait;
+use body::BodyWatch;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, UPGRADE};
 use http::{HeaderValue, Uri};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -38,6 +42,18 @@ const MAX_OWN_BODY: usize = 64 * 1024;
 const OWN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An h2 connection without streams is closed after this; pingora's default is never.
 const H2_IDLE: Duration = Duration::from_secs(75);
+/// What an HTTP/2 client may send as headers, decoded; `limits.max_header_bytes` asks again and is never more.
+const H2_HEADER_LIST: u32 = 64 * 1024;
+/// Requests at the same time on one HTTP/2 connection: what RFC 9113 section 6.5.2 recommends at least, and browsers
+/// expect. Each holds a task and its buffers.
+const H2_STREAMS: u32 = 100;
+/// Streams that a client reset before we took them up (CVE-2023-44487), and streams that were reset and may still get
+/// frames: over it the connection ends. A page that is left cancels what it asked for, which we have taken up by then.
+const H2_RESETS: usize = 20;
+/// Bytes of answers kept per stream for a client that does not read.
+const H2_SEND_BUFFER: usize = 64 * 1024;
+/// Largest head of an application's answer. Those with long policies of content send some KiB.
+const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 pub struct Engine {
     gate: Arc<Gate>,
@@ -51,6 +67,7 @@ pub struct Context {
     forward: Option<Box<Forward>>,
     /// The protocol that the client asked to switch to, if its route allows it.
     upgrade: Option<HeaderValue>,
+    body: Option<BodyWatch>,
     host: String,
     /// From arrival to the application's first byte.
     upstream_answered: Option<Duration>,
@@ -66,8 +83,20 @@ pub fn build(
     let mut options = pingora_core::apps::HttpServerOptions::default();
     options.h2_idle_timeout = Some(H2_IDLE);
     proxy.server_options = Some(options);
+    proxy.h2_options = Some(h2_options());
     proxy.handle_init_modules();
     Arc::new(proxy)
+}
+
+fn h2_options() -> H2Options {
+    let mut options = H2Options::new();
+    options
+        .max_header_list_size(H2_HEADER_LIST)
+        .max_concurrent_streams(H2_STREAMS)
+        .max_concurrent_reset_streams(H2_RESETS)
+        .max_pending_accept_reset_streams(H2_RESETS)
+        .max_send_buffer_size(H2_SEND_BUFFER);
+    options
 }
 
 #[async_trait]
@@ -81,6 +110,7 @@ impl ProxyHttp for Engine {
             connection: None,
             forward: None,
             upgrade: None,
+            body: None,
             host: String::new(),
             upstream_answered: None,
             note: Note::empty(),
@@ -95,11 +125,14 @@ impl ProxyHttp for Engine {
         let connection = connection_of(session).ok_or_else(|| Error::new(ErrorType::InternalError))?;
         ctx.snapshot = Some(snapshot.clone());
         ctx.connection = Some(connection.clone());
+        connection.progress.head_is_read();
         let limits = &snapshot.config.limits;
         session.set_keepalive(Some(limits.idle_timeout.as_secs()));
         session.set_read_timeout(Some(limits.idle_timeout));
         session.set_write_timeout(Some(limits.idle_timeout));
         session.set_total_drain_timeout(Some(OWN_BODY_TIMEOUT));
+        // Early hints (RFC 8297) would reach a client before the answer they belong to has been looked at.
+        session.set_ignore_info_resp(true);
 
         if let Some(h1) = session.as_downstream().as_http1()
             && let Err(why) = strict::check_head(&h1.get_headers_raw_bytes())
@@ -118,10 +151,16 @@ impl ProxyHttp for Engine {
         let target = match request::read(&head.method, &head.uri, head.version, &head.headers, limits.max_headers) {
             Ok(target) => target,
             Err(why) => {
-                ctx.note.reason = Some(Reason::BadRequest);
-                return answer::send(session, refusal::bare(Reason::BadRequest, Some(why.sentence()))).await;
+                let reason = why.reason();
+                ctx.note.reason = Some(reason);
+                return answer::send(session, refusal::bare(reason, Some(why.sentence()))).await;
             }
         };
+        if path::has_encoded_slash(&target.path) && !snapshot.routes.takes_encoded_slash(&target.host, &target.path) {
+            let why = InvalidPath::Encoding.sentence();
+            ctx.note.reason = Some(Reason::BadRequest);
+            return answer::send(session, refusal::bare(Reason::BadRequest, Some(why))).await;
+        }
         // From here on there is one path: this one is routed, decided on, and forwarded. The engine keeps an absolute
         // target beside the URI and would send that.
         if head.uri.path() != target.path || head.uri.authority().is_some() || !head.raw_path().starts_with(b"/") {
@@ -166,10 +205,38 @@ impl ProxyHttp for Engine {
                 if ctx.upgrade.as_ref().is_some_and(|token| !upgrade_allowed(&forward, token)) {
                     ctx.upgrade = None;
                 }
+                if ctx.upgrade.is_none() {
+                    let limits = &snapshot.config.limits;
+                    let largest = forward.route.max_body.unwrap_or(limits.max_body);
+                    let slowest = forward.route.min_body_rate.unwrap_or(limits.min_body_rate);
+                    let body = BodyWatch::new(largest, slowest, Instant::now());
+                    let declared = session.req_header().headers.get(CONTENT_LENGTH);
+                    let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+                    if let Err(reason) = body.declared(declared) {
+                        ctx.note.reason = Some(reason);
+                        return answer::send(session, refusal::bare(reason, None)).await;
+                    }
+                    ctx.body = Some(body);
+                }
                 ctx.forward = Some(forward);
                 Ok(false)
             }
         }
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let (Some(part), Some(watch)) = (body, &mut ctx.body) else { return Ok(()) };
+        watch.came(part.len(), Instant::now()).map_err(|reason| {
+            let mut error = Error::explain(ErrorType::HTTPStatus(reason.status()), "the body of a request");
+            error.esource = ErrorSource::Downstream;
+            error
+        })
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
@@ -237,6 +304,15 @@ impl ProxyHttp for Engine {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        let head: usize = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if head > MAX_RESPONSE_HEAD {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "the head of the answer is too large").map_err(
+                |mut e: Box<Error>| {
+                    e.esource = ErrorSource::Upstream;
+                    e
+                },
+            );
+        }
         ctx.upstream_answered.get_or_insert_with(|| ctx.started.elapsed());
         if response.status == 101 && ctx.upgrade.is_none() {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").map_err(
@@ -275,6 +351,8 @@ impl ProxyHttp for Engine {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let reason = match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => Reason::BodyTooLarge,
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(408) | ErrorType::ReadTimedout) => Reason::RequestTooSlow,
             (_, ErrorType::InvalidCert | ErrorType::TLSHandshakeFailure | ErrorType::HandshakeError) => {
                 Reason::UpstreamNotTrusted
             }
@@ -314,6 +392,13 @@ impl ProxyHttp for Engine {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        if session.as_downstream().as_http1().is_some() {
+            match &ctx.connection {
+                Some(connection) if session.is_body_done() => connection.progress.next_head(),
+                // What is left of the body would count as the next head, or that head as body.
+                _ => session.set_keepalive(None),
+            }
+        }
         let nowhere = || Name::from("-");
         let listener = ctx.connection.as_ref().map_or_else(nowhere, |connection| connection.listener.clone());
         let route = ctx.note.route.clone();

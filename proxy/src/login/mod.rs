@@ -1,4 +1,5 @@
 //! Signing in: the provider, the session, the hand-over to a host, stepping up, signing out.
+pub mod attempts;
 pub mod callback;
 pub mod challenge;
 pub mod claims;

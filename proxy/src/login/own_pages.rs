@@ -1,13 +1,15 @@
 //! Our own paths: all of the portal's host, and `/.torhaus/` on every application's host. Other systems are configured
 //! with these addresses, so they are fixed.
 use crate::gate::Gate;
-use crate::login::{handover, logout, sign_in};
+use crate::login::{attempts, handover, logout, sign_in};
+use crate::metrics::LoginResult;
 use crate::portal::{home, pages, session_list};
 use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
 use crate::{identify, lookup};
+use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use std::sync::Arc;
 use torhaus_authz::{Identity, Reason, Timestamp};
@@ -27,7 +29,12 @@ pub fn wants_body(snapshot: &Snapshot, method: &Method, host: &str, path: &str) 
 }
 
 fn is_own(snapshot: &Snapshot, host: &str, path: &str) -> bool {
-    snapshot.is_portal(host) || path.starts_with(OWN_PREFIX) || path == "/.torhaus"
+    snapshot.is_portal(host) || is_on_every_host(path)
+}
+
+/// A path that is ours on every application's host.
+pub fn is_on_every_host(path: &str) -> bool {
+    path.starts_with(OWN_PREFIX) || path == "/.torhaus"
 }
 
 /// The plain listener: everything is sent to https, and devices that look for a captive portal get their 204.
@@ -51,12 +58,28 @@ pub fn plain(snapshot: &Snapshot, request: &Request<'_>) -> Response {
 
 /// Answers a request for one of our own pages.
 pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Response {
+    if signs_in(snapshot, request)
+        && !gate.attempts.one_more(request.connection.client.ip(), snapshot.config.limits.logins_per_minute, now)
+    {
+        gate.metrics.login("-", LoginResult::RateLimited);
+        let refused = Refused::because(Reason::RateLimited);
+        let response = refusal::respond(snapshot, request, &refused, now);
+        return response.with(RETRY_AFTER, HeaderValue::from(attempts::WINDOW.as_secs()));
+    }
     let answered = if snapshot.is_portal(request.host) {
         portal(gate, snapshot, request, now).await
     } else {
         host(gate, snapshot, request, now).await
     };
     answered.unwrap_or_else(|reason| refusal::respond(snapshot, request, &Refused::because(reason), now))
+}
+
+/// Steps of a sign-in: each costs us or the provider some work, and is what somebody would repeat who guesses.
+fn signs_in(snapshot: &Snapshot, request: &Request<'_>) -> bool {
+    match snapshot.is_portal(request.host) {
+        true => request.path == "/login" || request.path.starts_with("/callback/"),
+        false => request.path == "/.torhaus/session",
+    }
 }
 
 async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {

@@ -2,6 +2,7 @@
 //! implemented. SQL stands nowhere else.
 mod row;
 mod seal;
+mod seen;
 mod sqlite;
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ const READERS: u32 = 4;
 
 pub struct SqliteStore {
     /// One connection: SQLite has one writer, and waiting for it here is fair, waiting in SQLite is not.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    pub(super) writer: SqlitePool,
+    pub(super) readers: SqlitePool,
     seal: Arc<dyn Seal>,
 }
 
@@ -93,7 +93,7 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction<'_, Sqlite>, Unavailable> {
+    pub(super) async fn begin(&self) -> Result<Transaction<'_, Sqlite>, Unavailable> {
         self.writer.begin().await.map_err(unavailable)
     }
 
@@ -369,7 +369,7 @@ fn ids(rows: sqlx::Result<Vec<SqliteRow>>) -> Result<Vec<SessionId>, Unavailable
 }
 
 /// Database errors name tables and constraints, never bound values, so they may be shown.
-fn unavailable(error: sqlx::Error) -> Unavailable {
+pub(super) fn unavailable(error: sqlx::Error) -> Unavailable {
     Unavailable(error.to_string())
 }
 
@@ -378,7 +378,10 @@ fn migrations() -> Migrator {
     let step = |version, name: &'static str, sql: &'static str| {
         Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(vec![step(1, "sessions", include_str!("migrations/sqlite/0001_sessions.sql"))])
+    Migrator::with_migrations(vec![
+        step(1, "sessions", include_str!("migrations/sqlite/0001_sessions.sql")),
+        step(2, "seen places", include_str!("migrations/sqlite/0002_seen_places.sql")),
+    ])
 }
 
 /// SQLite creates its `-wal` and `-shm` files with the mode of the database file, so making that private suffices.
