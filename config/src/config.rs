@@ -31,6 +31,7 @@ pub struct Config {
     pub named_networks: Vec<NamedNetwork>,
     /// May be missing or broken: it is data, which others write while we run.
     pub geoip_database: Option<PathBuf>,
+    pub directory: Option<Arc<Directory>>,
     pub posture: PostureLookup,
     pub routes: Vec<Arc<Route>>,
     pub sessions: Sessions,
@@ -268,6 +269,67 @@ pub struct NamedNetwork {
     pub name: Arc<str>,
     pub networks: Vec<IpNet>,
     pub country: Option<Country>,
+}
+
+/// Where live facts about people come from: groups, and whether the account is still in use.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Whose people are in it.
+    pub provider: Arc<str>,
+    /// That is the first provider: its groups are bare names in the policy.
+    pub first: bool,
+    /// How often those who are signed in are looked at.
+    pub poll: Duration,
+    /// An answer older than this is no answer.
+    pub max_stale: Duration,
+    /// How long one server may take for one answer.
+    pub timeout: Duration,
+    pub ldap: Ldap,
+}
+
+/// A directory by LDAP (RFC 4511), over TLS from the first byte.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ldap {
+    /// `ldaps://…`, at least one; the next one is asked when one does not answer.
+    pub urls: Vec<Url>,
+    pub ca_file: PathBuf,
+    pub bind_dn: String,
+    pub bind_password: Secret,
+    pub base_dn: String,
+    pub group_base_dn: String,
+    pub schema: LdapSchema,
+    /// Whose value is the user's name.
+    pub user_attribute: String,
+    pub user_filter: String,
+    pub group_filter: String,
+    pub group_name: GroupName,
+    pub member_attribute: String,
+    pub groups_by: GroupsBy,
+    pub nested_groups: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LdapSchema {
+    /// Active Directory and Samba: `tokenGroups`, primary groups, `userAccountControl`.
+    ActiveDirectory,
+    /// OpenLDAP, 389 Directory Server and others.
+    Generic,
+}
+
+/// What `group:…` in the policy means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupName {
+    Dn,
+    Attribute(String),
+}
+
+/// How the groups of somebody are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupsBy {
+    /// Groups that name the person.
+    Member,
+    /// What the person's own `memberOf` names.
+    MemberOf,
 }
 
 #[derive(Debug)]

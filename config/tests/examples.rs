@@ -25,6 +25,7 @@ fn with_material(example: &Path) -> TempDir {
             ("ca_file", "ca.pem"),
             ("crl_file", "partner.crl"),
             ("client_secret_file", "secret"),
+            ("bind_password_file", "secret"),
         ] {
             let with_colon = format!("{key}: ");
             let starts = |at: &usize| !line[..*at].ends_with(|c: char| c == '_' || c.is_alphanumeric());

@@ -27,6 +27,10 @@ fn the_example_of_the_design_loads() {
     assert_eq!(partner.tiers["hardware"].client.as_ref().unwrap().id, "torhaus-hw");
     let bearer = &config.bearer[0];
     assert_eq!((&*bearer.provider, bearer.first, bearer.user_claim.as_str()), ("corp", true, "preferred_username"));
+    let directory = config.directory.as_ref().unwrap();
+    assert_eq!((directory.poll, &*directory.provider, directory.first), (Duration::from_secs(30), "corp", true));
+    assert_eq!((directory.ldap.urls.len(), directory.ldap.group_base_dn.as_str()), (2, "DC=example,DC=test"));
+    assert_eq!(directory.ldap.user_attribute, "sAMAccountName");
     let proxmox = &config.routes[1];
     assert!(
         matches!(&proxmox.upstream.as_ref().unwrap().tls.as_ref().unwrap().verify, UpstreamVerify::Pin(pin) if pin[1] == 0x11)

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
 use crate::login::session::{Session, SessionId, Unavailable, Which};
+use crate::lookup::health::SourceStatus;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use pingora_core::apps::ServerApp;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use torhaus_authz::{CandidateMode, Entry, Kind, Name, Timestamp};
+use torhaus_authz::{CandidateMode, Entry, Fact, Kind, Name, Timestamp, Why};
 use torhaus_config::{HostPattern, Route};
 
 pub struct Running<E> {
@@ -47,6 +48,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
                 .map(|(name, address, connections)| ListenerStatus { name, address: address.to_string(), connections })
                 .collect(),
             sessions_live: u64::try_from(self.gate.metrics.sessions_live.get()).unwrap_or(0),
+            sources: self.sources(),
             reload_error: last.error,
             rolled_back: snapshot.pinned.clone(),
             candidate: snapshot.config.candidate.as_ref().map(|candidate| CandidateStatus {
@@ -83,6 +85,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         reload.into_iter().chain(providers).collect()
     }
 
+    fn sources(&self) -> Vec<SourceStatus> {
+        self.gate.snapshot.load().people.iter().map(|people| people.health.status()).collect()
+    }
+
     fn without(&self) -> Vec<String> {
         self.gate.snapshot.load().lookups.problems()
     }
@@ -94,6 +100,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             metrics.streams_open.set(i64::try_from(gate.streams.open()).unwrap_or(i64::MAX));
             metrics.audit_waiting.set(i64::try_from(gate.audit.waiting()).unwrap_or(i64::MAX));
             metrics.audit_failing.set(i64::from(gate.audit.is_failing()));
+            metrics.sources(&self.sources());
             metrics.providers(snapshot.providers.answering());
             metrics.certificates(snapshot.certificate_ends.iter().map(|(name, end)| (name.as_str(), *end)));
             metrics.revocation_lists(snapshot.trust.revocation_lists());
@@ -102,7 +109,16 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable> {
-        self.gate.sessions.store.list(which).await
+        let mut sessions = self.gate.sessions.store.list(which).await?;
+        if let Some(people) = &self.gate.snapshot.load_full().people {
+            for session in &mut sessions {
+                // As the gate decides by them, not as the token had them.
+                let Some(name) = people.name_of(&session.user) else { continue };
+                let known = people.known(&name, clock::now()).await;
+                session.groups = known.map_or(Fact::Unknown(Why::SourceDown), |seen| seen.groups());
+            }
+        }
+        Ok(sessions)
     }
 
     fn hosts_of(&self, resource: &str) -> Vec<Name> {

@@ -1,6 +1,7 @@
 //! What operators watch. Handles are resolved once (per route, listener, reason) so that a request adds to plain
 //! atomics. No user, address or path is ever a label: labels are bounded by the configuration.
 use crate::audit;
+use crate::lookup::health::SourceStatus;
 use crate::policy_metrics::PolicyMetrics;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -48,6 +49,9 @@ pub struct Metrics {
     /// When the authority that signs ends, and the first of the published lists (Unix time; 0: there is none).
     pub ca_ends: Gauge,
     pub crl_ends: Gauge,
+    source_up: Family<SourceLabel, Gauge>,
+    source_last_answer: Family<SourceLabel, Gauge>,
+    source_failures: Family<SourceLabel, Counter>,
     pub sessions_live: Gauge,
     pub streams_open: Gauge,
     /// When the running configuration was loaded, and whether the last attempt to load another one succeeded.
@@ -99,6 +103,11 @@ struct ResultLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
     name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabel {
+    source: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -324,6 +333,9 @@ impl Metrics {
             issued_expiring: Gauge::default(),
             ca_ends: Gauge::default(),
             crl_ends: Gauge::default(),
+            source_up: Family::default(),
+            source_last_answer: Family::default(),
+            source_failures: Family::default(),
             sessions_live: Gauge::default(),
             streams_open: Gauge::default(),
             config_loaded: Gauge::default(),
@@ -396,6 +408,13 @@ impl Metrics {
             "1 if the files are what runs; 0 if the last reload failed.",
             self.config_current.clone(),
         );
+        r.register("source_up", "1 if a source of facts answered when it was asked last.", self.source_up.clone());
+        r.register(
+            "source_last_answer_seconds",
+            "When a source of facts answered last (Unix time).",
+            self.source_last_answer.clone(),
+        );
+        r.register("source_failures", "Questions to a source of facts that failed.", self.source_failures.clone());
         r.register(
             "certificate_not_after_seconds",
             "When a certificate of ours ends (Unix time).",
@@ -535,6 +554,17 @@ impl Metrics {
         let mut out = String::with_capacity(16 * 1024);
         text::encode(&mut out, &guard)?;
         Ok(out)
+    }
+
+    /// How the configured sources of facts are doing.
+    pub fn sources(&self, all: &[SourceStatus]) {
+        for source in all {
+            let label = SourceLabel { source: source.name.clone() };
+            self.source_up.get_or_create(&label).set(i64::from(source.up));
+            self.source_last_answer.get_or_create(&label).set(source.last_answer.map_or(0, Timestamp::seconds));
+            let counter = self.source_failures.get_or_create(&label);
+            counter.inc_by(source.failures.saturating_sub(counter.get()));
+        }
     }
 
     /// The text that Prometheus reads (OpenMetrics).

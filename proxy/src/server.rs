@@ -16,6 +16,7 @@ use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
 use crate::login::session::{SessionStore as _, Which};
 use crate::login::sign_in::used_logins;
+use crate::lookup::poll;
 use crate::lookup::seen::SeenPlaces;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::policies::{self, Loaded};
@@ -126,6 +127,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(renew_sessions(gate.clone())),
         tokio::spawn(reminders::run(gate.clone())),
         tokio::spawn(keep_lists_fresh(gate.clone())),
+        tokio::spawn(poll::watch(gate.clone(), now)),
         tokio::spawn(refresh_lookups(gate.clone())),
         tokio::spawn(engine::probe::watch(gate.clone())),
     ];

@@ -8,6 +8,7 @@ use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
 use crate::lookup::Lookups;
+use crate::lookup::people::People;
 use crate::policies::Pinned;
 use crate::reload::config_hash;
 use crate::request::Request;
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub providers: Providers,
     pub bearer: BearerVerifier,
     pub lookups: Lookups,
+    /// What the directory says, where one is configured.
+    pub people: Option<Arc<People>>,
     pub upstreams: Upstreams,
     /// Our own certificates by their first name, and when each ends.
     pub certificate_ends: Vec<(String, Timestamp)>,
@@ -45,6 +48,8 @@ pub enum SnapshotError {
     Upstream(#[from] UpstreamError),
     #[error("identity provider: {0}")]
     Provider(String),
+    #[error("lookups.ldap: {0}")]
+    Directory(String),
 }
 
 impl Snapshot {
@@ -70,6 +75,7 @@ impl Snapshot {
             providers,
             bearer,
             lookups: Lookups::build(&config, before.map(|b| &b.lookups), crate::clock::now()),
+            people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
             upstreams: Upstreams::build(&config.routes, before.map(|b| &b.upstreams))?,
             certificate_ends: certificate_ends(&config),
             config,

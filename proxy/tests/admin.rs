@@ -12,6 +12,7 @@ use torhaus::admin::{
     SessionLine, Socket, Status,
 };
 use torhaus::login::session::{Session, SessionId, Tokens, Unavailable, Which};
+use torhaus::lookup::health::SourceStatus;
 use torhaus_authz::{Fact, Name, Timestamp, User, Why};
 use zeroize::Zeroizing;
 
@@ -38,6 +39,7 @@ fn status() -> Status {
         reload_error: None,
         rolled_back: None,
         candidate: None,
+        sources: vec![],
         not_ready: vec![],
         degraded: vec![],
         without: vec![],
@@ -48,6 +50,10 @@ fn status() -> Status {
 impl Control for Fake {
     fn status(&self) -> Status {
         status()
+    }
+
+    fn sources(&self) -> Vec<SourceStatus> {
+        vec![]
     }
 
     fn not_ready(&self) -> Vec<String> {

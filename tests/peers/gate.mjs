@@ -32,14 +32,15 @@ export const byAcr = {
  * @param upstream of every route, or of each by name
  * @param tiers how the provider proves them
  * @param routes more of them
- * @param rows of the policy for these
+ * @param rows more rows of the table; each without one among `routes` gets a route of its name
+ * @param lookups as the configuration has it
  * @param forwardAuth the peers of `forward_auth`
  * @param ownCa certificates of clients are Torhaus's own
  * @param partner a second provider, so that people have a choice; nobody answers there
  * @param limits other bounds than the defaults
  */
 export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
-  routes = [], rows = [], forwardAuth, ownCa = false, limits = {} }) {
+  routes = [], rows = [], lookups, forwardAuth, ownCa = false, limits = {} }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -70,7 +71,9 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
       providers: partner ? [corp, other] : [corp],
       bearer: [{ issuer: idp.issuer, ca_file: file('ca.crt'), audience: API, user_claim: 'sub', tiers: { standard: {}, mfa: { acr: [MFA] } } }],
     },
+    ...(lookups && { lookups }),
     routes: [
+      ...rows.filter((row) => !routes.some(({ resource }) => resource === row.resource)).map(({ resource }) => route(resource)),
       route('notes', { description: 'What everybody reads' }),
       route('payroll', { description: 'For two pairs of eyes' }),
       route('ledger', { description: 'Of finance alone' }),

@@ -17,6 +17,13 @@ need /usr/bin/websockify websockify
 need openssl openssl
 need promtool prometheus
 need curl curl
+need slapd slapd
+need ldapmodify ldap-utils
+need samba samba-ad-dc
+need samba-tool samba-ad-provision
+need /usr/lib/x86_64-linux-gnu/samba/ldb/acl.so samba-dsdb-modules
+need /usr/lib/x86_64-linux-gnu/samba/vfs/acl_xattr.so samba-vfs-modules
+need ldbadd ldb-tools
 need sslscan sslscan
 need testssl testssl.sh
 need slowhttptest slowhttptest

@@ -7,6 +7,7 @@ mod client_auth;
 mod condition;
 mod cross;
 mod device;
+mod directory;
 mod forward_auth;
 mod headers;
 mod host;
@@ -32,6 +33,7 @@ use crate::place::Place;
 use crate::units::Mistake;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Suite, Timestamp};
 
@@ -147,6 +149,7 @@ pub(crate) fn check(
     let bearer = identity::bearer(&tree.identity, providers.as_deref().unwrap_or_default(), &mut cx);
     let geoip = lookups::geoip(tree.lookups.as_ref(), &mut cx);
     cx.named_networks.clone_from(&geoip.named_networks);
+    let directory = directory::directory(tree.lookups.as_ref(), providers.as_deref(), &mut cx);
     let posture = lookups::posture(tree.lookups.as_ref(), &trust_domains, &mut cx);
     cx.posture_max_age = posture.as_ref().map_or(default::POSTURE_MAX_AGE, |posture| posture.max_age);
     cx.knows_devices = tree.lookups.as_ref().and_then(At::get).is_some_and(|lookups| lookups.posture.is_some());
@@ -175,6 +178,7 @@ pub(crate) fn check(
         bearer: bearer?,
         named_networks: geoip.named_networks,
         geoip_database: geoip.database,
+        directory: directory?.map(Arc::new),
         posture: posture?,
         routes,
         sessions: sessions?,

@@ -164,7 +164,30 @@ pub(super) const SECTIONS: &[Section] = &[
                [examples/conditional-access/devices.yaml](../examples/conditional-access/devices.yaml).",
         keys: &[
             key("lookups", "mapping", "", "where further facts come from"),
-            key("lookups.ldap", "mapping", "", "groups from a directory"),
+            key("lookups.ldap", "mapping", "", "groups and the state of accounts from a directory ([its page](directory-ldap.md))")
+                .because("they replace what a token says: it is as old as the login"),
+            key("lookups.ldap.url", "URL or list", "required", "`ldaps://host[:port]`; the next one is asked when one does not answer"),
+            key("lookups.ldap.ca_file", "file", "required", "PEM: the authority of the servers' certificates; no other is believed"),
+            key("lookups.ldap.bind_dn", "text", "required", "the account that torhaus reads with: a DN, or on Active Directory `name@domain`"),
+            key("lookups.ldap.bind_password_file", "file", "required", "its password, one line, readable by torhaus alone"),
+            key("lookups.ldap.base_dn", "DN", "required", "where people are"),
+            key("lookups.ldap.group_base_dn", "DN", "`base_dn`", "where groups are; groups elsewhere do not count"),
+            key("lookups.ldap.schema", "`active_directory`, `generic`", "`active_directory`", "Active Directory and Samba, or any other"),
+            key("lookups.ldap.user_attribute", "attribute", "`sAMAccountName`; generic: `uid`", "whose value is the name that `user_claim` gives"),
+            key("lookups.ldap.user_filter", "filter", "people; see its page", "who counts as a person"),
+            key("lookups.ldap.group_filter", "filter", "security groups; see its page", "what counts as a group"),
+            key("lookups.ldap.group_name", "attribute or `dn`", "`sAMAccountName`; generic: `cn`", "what `group:hr` in the policy means")
+                .because("a `cn` may exist once in each folder; use `dn` or `group_base_dn` where others may make groups"),
+            key("lookups.ldap.member_attribute", "attribute", "`member`", "by which a group names its members; `memberUid` for POSIX groups"),
+            key("lookups.ldap.groups_by", "`member`, `member_of`", "`member`", "search groups that name the person, or read the person's `memberOf`"),
+            key("lookups.ldap.nested_groups", "true/false", "`true`", "groups in groups count"),
+            key("lookups.ldap.provider", "name", "the first provider", "whose people are in this directory"),
+            key("lookups.ldap.poll", "duration", "`30s`", "how often everybody who is signed in is looked at")
+                .because("a leaver is out within a minute; 2,000 people are 40 questions"),
+            key("lookups.ldap.max_stale", "duration", "`5m`", "an answer older than this counts as unknown")
+                .because("long enough to start a domain controller again, short enough that nobody lives on old rights"),
+            key("lookups.ldap.timeout", "duration", "`3s`", "how long one server may take for one answer")
+                .because("a directory answers in milliseconds; a login waits this long at most for each server"),
             key("lookups.headscale", "mapping", "", "devices of the mesh"),
             key("lookups.posture", "mapping", "", "devices and their state"),
             key("lookups.posture.inventory_file", "file", "required", "the list of devices; see above"),

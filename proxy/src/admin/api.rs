@@ -1,6 +1,7 @@
 //! What can be asked over the socket, and what the server must answer. Never shows a token.
 use super::certificates::{self, Certificates};
 use crate::login::session::{Session, SessionId, Unavailable, Which};
+use crate::lookup::health::SourceStatus;
 use crate::metrics::CONTENT_TYPE;
 use crate::policies::Pinned;
 use async_trait::async_trait;
@@ -36,6 +37,9 @@ pub trait Control: Send + Sync {
     fn not_ready(&self) -> Vec<String>;
     /// What is wrong, although traffic may come; for `/readyz` and `status`.
     fn degraded(&self) -> Vec<String>;
+    /// How the sources of facts are doing. One that fails does not make the gate unready: it answers for everything
+    /// that needs no such fact.
+    fn sources(&self) -> Vec<SourceStatus>;
     /// Sources of facts that cannot answer, and why. Not a reason to be not ready.
     fn without(&self) -> Vec<String>;
     /// The text of `Metrics::text`.
@@ -69,6 +73,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     pub listeners: Vec<ListenerStatus>,
     pub sessions_live: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceStatus>,
     /// Why the last reload failed; the configuration before it runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload_error: Option<String>,
@@ -225,18 +231,14 @@ pub(super) fn everything(control: Shared) -> Router {
 }
 
 async fn ready(State(control): State<Shared>) -> Response {
+    let lines = |what: &str, all: Vec<String>| all.iter().map(|one| format!("{what}{one}\n")).collect::<String>();
+    let sources = control.sources().iter().map(|source| format!("{}: {}", source.name, source.describe())).collect();
+    let rest = [lines("degraded: ", control.degraded()), lines("without ", control.without()), lines("", sources)];
     let reasons = control.not_ready();
-    let degraded = control.degraded().into_iter().map(|what| format!("degraded: {what}\n"));
     if reasons.is_empty() {
-        let without = control.without().into_iter().map(|source| format!("without {source}\n"));
-        return std::iter::once("ready\n".to_owned())
-            .chain(degraded)
-            .chain(without)
-            .collect::<String>()
-            .into_response();
+        return format!("ready\n{}", rest.concat()).into_response();
     }
-    let reasons = reasons.into_iter().map(|reason| format!("{reason}\n"));
-    (StatusCode::SERVICE_UNAVAILABLE, reasons.chain(degraded).collect::<String>()).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}{}", lines("", reasons), rest.concat())).into_response()
 }
 
 async fn metrics(State(control): State<Shared>) -> Response {

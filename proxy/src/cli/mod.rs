@@ -7,6 +7,7 @@ mod cert;
 mod check;
 mod decided;
 mod explain;
+mod online;
 mod out;
 mod policy;
 mod process;

@@ -48,6 +48,9 @@ pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
         rows.push(row("listener", value));
     }
     rows.push(row("sessions", status.sessions_live.to_string()));
+    for source in &status.sources {
+        rows.push(row(&source.name, source.describe()));
+    }
     rows.push(row("ready", if ready { "yes".to_owned() } else { status.not_ready.join("; ") }));
     rows.extend(status.degraded.iter().map(|what| row("degraded", what.clone())));
     rows.extend(status.without.iter().map(|source| row("without", source.clone())));

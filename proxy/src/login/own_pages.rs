@@ -109,7 +109,7 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
     }
     match request.path {
         "/" if get => match sign_in::browser_session(gate, request, now).await? {
-            Some(live) => Ok(home::page(snapshot, request, &live, now)),
+            Some(live) => home::page(snapshot, request, &live, now).await,
             None => Ok(Response::redirect("/login")),
         },
         "/login" if get => sign_in::login(gate, snapshot, request, now).await,

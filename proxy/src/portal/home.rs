@@ -13,9 +13,16 @@ use std::sync::Arc;
 use torhaus_authz::{Facts, Language, Name, Reason, Timestamp, Verdict};
 use torhaus_config::{HostPattern, Route};
 
-pub fn page(snapshot: &Snapshot, request: &Request<'_>, live: &Arc<LiveSession>, now: Timestamp) -> Response {
+/// # Errors
+/// The account is out of use.
+pub async fn page(
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    live: &Arc<LiveSession>,
+    now: Timestamp,
+) -> Result<Response, Reason> {
     let language = pages::language(request.headers);
-    let caller = Caller::of_session(live);
+    let caller = Caller::of_session(snapshot, live, now).await?;
     let facts = lookup::about(snapshot, request, &caller, now);
     let mut seen = HashSet::new();
     let applications = snapshot
@@ -37,7 +44,7 @@ pub fn page(snapshot: &Snapshot, request: &Request<'_>, live: &Arc<LiveSession>,
         grouping: request.query_parameter("by").map(|by| Grouping::parse(&by)).unwrap_or_default(),
         now,
     };
-    refusal::page(view.render(&refusal::look(snapshot), language))
+    Ok(refusal::page(view.render(&refusal::look(snapshot), language)))
 }
 
 /// How an application stands for this person; none if it will never be open to them.
