@@ -76,7 +76,10 @@ pub fn state_dir(path: &Path) -> Option<PathBuf> {
     let mut findings = Findings::default();
     let main = Read::new(path.to_owned(), FileId::Main, &Place::file(FileId::Main), &mut findings);
     let tree: At<file::Torhaus> = decode(main.tree.as_ref()?, FileId::Main, &mut findings)?;
-    let typed = tree.get()?.state_dir.as_ref().map_or(Some(check::default::STATE_DIR), At::text)?;
+    let tree = tree.get()?;
+    // What another version of the format means by it, nobody knows.
+    tree.version.get().filter(|version| **version == 1)?;
+    let typed = tree.state_dir.as_ref().map_or(Some(check::default::STATE_DIR), At::text)?;
     Some(check::resolve(path.parent().unwrap_or(Path::new("")), typed))
 }
 
