@@ -628,6 +628,7 @@ mod tests {
         listener.cut("too slow");
         metrics.policy.name_all();
         metrics.providers([("corp", true)]);
+        metrics.sources(&[crate::lookup::health::Health::new("ldap").status()]);
         let exported: std::collections::BTreeSet<String> = metrics
             .text()
             .unwrap()

@@ -25,6 +25,8 @@ use torhaus_config::Config;
 const QUIET: Duration = Duration::from_millis(300);
 /// And after this long in any case.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Files that change each time they are read are taken as they are after this many reads; their next change is a reload.
+const MOST_READS: usize = 4;
 
 /// The running configuration and how to replace it.
 pub struct Reloader<E> {
@@ -104,11 +106,7 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     }
 
     async fn replace(&self, listeners: &mut Listeners, now: Timestamp) -> Result<(), ReloadError> {
-        let file = self.file.clone();
-        // Reading and compiling 10,000 rows takes a core for a while; the others serve on.
-        let loaded = tokio::task::spawn_blocking(move || policies::load(&file, now));
-        let loaded = loaded.await.map_err(|error| io::Error::other(error.to_string()))?;
-        let Loaded { config, pinned, released } = loaded.map_err(ReloadError::Config)?;
+        let Loaded { config, pinned, released } = self.read(now).await?;
         let config = Arc::new(config);
         self.gate.ca.prepare(&config, now).await?;
         let snapshot = self.apply(config, pinned, listeners, now).await?;
@@ -117,6 +115,26 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
             self.gate.end_rollback(&snapshot, &pinned, why, now).await;
         }
         Ok(())
+    }
+
+    /// What the files say, all of the same moment: if one changes while they are read, they are read again.
+    async fn read(&self, now: Timestamp) -> Result<Loaded, ReloadError> {
+        let (file, running) = (self.file.clone(), self.gate.snapshot.load().config.clone());
+        // Reading and compiling 10,000 rows takes a core for a while; the others serve on.
+        let read = tokio::task::spawn_blocking(move || {
+            let mut before = digest(&running);
+            for _ in 1..MOST_READS {
+                let loaded = policies::load(&file, now);
+                let after = digest(&running);
+                if after == before {
+                    return loaded;
+                }
+                before = after;
+            }
+            policies::load(&file, now)
+        });
+        let loaded = read.await.map_err(|error| io::Error::other(error.to_string()))?;
+        loaded.map_err(ReloadError::Config)
     }
 
     /// Everything that is derived from the running configuration, made anew: our own authorities have changed.
