@@ -37,8 +37,8 @@ pub struct Config {
     pub sessions: Sessions,
     pub limits: Limits,
     pub branding: Branding,
-    /// Where metrics and health are also served, beside the unix socket; loopback only.
-    pub admin_address: Option<SocketAddr>,
+    /// Where metrics and health are also served, beside the unix socket.
+    pub admin: Option<Admin>,
     pub policy: Arc<Policy>,
     /// The file that the configuration names, whatever was loaded.
     pub policy_file: PathBuf,
@@ -453,6 +453,13 @@ pub struct UpstreamTls {
     pub verify: UpstreamVerify,
     /// The certificate that we show.
     pub client: Option<ClientPair>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    pub address: SocketAddr,
+    /// `danger_beyond_loopback: true`; otherwise the address is a loopback one.
+    pub beyond_loopback: bool,
 }
 
 /// A certificate of ours and its key, for an upstream that asks for one.

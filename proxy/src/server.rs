@@ -100,7 +100,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     }
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
-    let edge = Edge::new(engine::build(gate.clone(), conf), snapshot.edge_settings()?, gate.metrics.clone());
+    let edge = Edge::new(engine::build(gate.clone(), conf)?, snapshot.edge_settings()?, gate.metrics.clone());
     let mut listeners = Listeners::inheriting(Inherited::take()?);
     edge.listen(&mut listeners, &snapshot.config.listeners).await?;
     for (name, address) in listeners.addresses() {
@@ -168,8 +168,8 @@ async fn serve_admin(
     };
     let socket = admin::Socket::bind(&config.state_dir.join(admin::SOCKET)).await?;
     let mut tasks = vec![tokio::spawn(noted(admin::serve(socket, control.clone(), stopped(stop.subscribe()))))];
-    if let Some(address) = config.admin_address {
-        tasks.push(tokio::spawn(noted(admin::serve_health(address, control, stopped(stop.subscribe())))));
+    if let Some(health) = config.admin {
+        tasks.push(tokio::spawn(noted(admin::serve_health(health, control, stopped(stop.subscribe())))));
     }
     Ok((stop, tasks))
 }

@@ -157,7 +157,7 @@ pub(crate) fn check(
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
     let branding = settings::branding(tree.branding.as_ref());
-    let admin_address = settings::admin(tree.admin.as_ref(), &listeners, &mut cx);
+    let admin = settings::admin(tree.admin.as_ref(), &listeners, &mut cx);
     let ca = ca::check(tree, portal.as_ref(), &listeners, &mut cx);
     let state_dir = settings::state_dir(tree.state_dir.as_ref(), &mut cx);
     if let Some((policy, _)) = &policy {
@@ -184,7 +184,7 @@ pub(crate) fn check(
         sessions: sessions?,
         limits: limits?,
         branding,
-        admin_address: admin_address?,
+        admin: admin?,
         policy: policy?,
         policy_file: resolve(cx.base, tree.policy_file.as_ref().and_then(At::text).unwrap_or(default::POLICY_FILE)),
         candidate: None,

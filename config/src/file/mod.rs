@@ -114,4 +114,5 @@ pub(crate) struct Branding {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admin {
     pub address: At<String>,
+    pub danger_beyond_loopback: Option<At<bool>>,
 }

@@ -327,6 +327,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key("admin", "mapping", "", "metrics and health beside the unix socket `admin.sock`"),
             key("admin.address", "address:port", "required", "on the loopback interface only: `127.0.0.1:9090`")
                 .because("nobody is asked who they are there"),
+            key("admin.danger_beyond_loopback", "true/false", "`false`", "take another address than a loopback one")
+                .because("a monitoring in a cluster comes from outside of the pod; a network policy has to stop everybody else"),
         ],
     },
 ];

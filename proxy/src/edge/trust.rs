@@ -35,6 +35,11 @@ pub enum TrustError {
     File { path: PathBuf, why: String },
     #[error("trust domain `{domain}`: {why}")]
     Domain { domain: Name, why: String },
+    #[error(
+        "its server would be believed by the authorities of this system, and there are none; name the server's own in \
+         `upstream_tls.ca_file`, or install some (`SSL_CERT_FILE` says where) and start again"
+    )]
+    NoSystemAuthorities,
 }
 
 /// Why a presented certificate is not believed.
