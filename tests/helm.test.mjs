@@ -202,3 +202,22 @@ test('each probe is a command that the binary has', () => {
     }
   }
 });
+
+test('the examples around the chart are YAML, and what they name in this repository is there', () => {
+  const load = (path) => parsed(readFileSync(join(root, path), 'utf8'));
+  const [application] = load('deploy/gitops/argocd/application.yaml');
+  assert.ok(existsSync(join(root, application.spec.sources[0].path, 'Chart.yaml')));
+  const settings = application.spec.sources[0].helm.valueFiles.map((file) => file.replace('$settings/torhaus/', ''));
+  assert.deepEqual(settings.map((name) => join(gitops, name)), releases.gitops);
+  const [, release] = load('deploy/gitops/flux/release.yaml');
+  assert.ok(existsSync(join(root, release.spec.chart.spec.chart, 'Chart.yaml')));
+  const [{ configMapGenerator: [generated] }] = load('deploy/gitops/flux/kustomization.yaml');
+  assert.deepEqual(release.spec.valuesFrom.map(({ name, valuesKey }) => [name, valuesKey]), generated.files.map((file) => [generated.name, file]));
+  assert.deepEqual(load('deploy/helm/examples/k3s-beside-traefik/traefik.yaml').map((object) => object.kind),
+    ['Middleware', 'IngressRouteTCP', 'ServersTransport', 'IngressRoute']);
+  // The service and the namespace that Traefik is told are the ones of the release `gate` in `torhaus`.
+  const [service] = kind(objects('gate', releases['k3s-beside-traefik']), 'Service');
+  assert.deepEqual([service.metadata.name, service.metadata.namespace, service.spec.ports[0].port], ['gate', 'torhaus', 443]);
+  const [issuer] = load('deploy/cert-manager/clusterissuer.yaml');
+  assert.equal(issuer.spec.acme.externalAccountBinding.keySecretRef.key, 'secret');
+});
