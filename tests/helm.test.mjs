@@ -186,7 +186,7 @@ test('the gate accepts the configuration of every example, with its files where 
     for (const [name, text] of Object.entries(data)) put(`config/${name}`, text);
     const out = spawnSync(torhaus, ['check', '--config', join(etc, 'config/torhaus.yaml')], { encoding: 'utf8' });
     assert.equal(out.status, 0, `${release}: ${out.stdout}${out.stderr}`);
-    const warned = (out.stdout + out.stderr).match(/^.*warning.*$/gm) ?? [];
+    const warned = (out.stdout + out.stderr).match(/^.*: warning: .*$/gm) ?? [];
     assert.deepEqual(warned.filter((line) => !/danger_beyond_loopback|no test asks/.test(line)), [], release);
   }
 });

@@ -36,7 +36,7 @@ function publish(folder, files, version) {
 
 /** Runs the binary inside; nothing of the environment goes along. */
 const args = (...more) => ['--userspec', `${USER}:${USER}`, '--groups', '', chroot, '/usr/bin/torhaus', ...more];
-const command = (...more) => spawnSync('chroot', args(...more), { encoding: 'utf8', env: {} });
+const command = (...more) => spawnSync('/usr/sbin/chroot', args(...more), { encoding: 'utf8', env: {} });
 
 const CONFIG = '/etc/torhaus/config';
 function configuration(more = {}) {
@@ -76,7 +76,7 @@ before(async () => {
   publish('etc/torhaus/secrets/oidc', { 'client-secret': 'swordfish' }, '1');
   publish('etc/torhaus/config', { 'torhaus.yaml': configuration(), 'policy.yaml': policy('backup') }, '1');
   writeFileSync(inside('etc/hosts'), '127.0.0.1 application\n');
-  gate = start('torhaus-scratch', 'chroot', args('run', '--config', `${CONFIG}/torhaus.yaml`), { env: {} });
+  gate = start('torhaus-scratch', '/usr/sbin/chroot', args('run', '--config', `${CONFIG}/torhaus.yaml`), { env: {} });
   await ready(gate, () => listens(port));
 });
 after(async () => {
@@ -142,7 +142,7 @@ test('what needs the certificate authorities of the system says that there are n
   const { ca_file: _, ...publicly } = provider;
   const cases = [
     [{ routes: [{ ...route, upstream: 'https://application.gate.test' }] }, /route `backup`: .*authorities of this system, and there are none.*upstream_tls\.ca_file.*SSL_CERT_FILE/],
-    [{ identity: { providers: [publicly] } }, /corp.*ca_file/],
+    [{ identity: { providers: [publicly] } }, /provider: `corp`: the certificate authorities of this system cannot be used.*`ca_file`/],
   ];
   for (const [n, [more, why]] of cases.entries()) {
     publish(`etc/torhaus/without-${n}`, { 'torhaus.yaml': configuration({ ...more, state_dir: `/var/lib/torhaus/other-${n}` }), 'policy.yaml': policy('backup') }, '1');

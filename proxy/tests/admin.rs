@@ -231,7 +231,11 @@ async fn the_loopback_address_serves_health_and_metrics_and_nothing_else() {
     for path in ["/status", "/sessions", "/reload", "/"] {
         assert!(fetch(free, path).await.starts_with("HTTP/1.1 404"), "{path}");
     }
-    let public = admin::serve_health(loopback_only("0.0.0.0:0".parse().unwrap()), Arc::new(Fake::default()), std::future::pending());
+    let public = admin::serve_health(
+        loopback_only("0.0.0.0:0".parse().unwrap()),
+        Arc::new(Fake::default()),
+        std::future::pending(),
+    );
     assert!(public.await.is_err());
 }
 

@@ -218,11 +218,7 @@ pub(crate) fn branding(at: Option<&At<file::Branding>>) -> Branding {
     }
 }
 
-pub(crate) fn admin(
-    at: Option<&At<file::Admin>>,
-    listeners: &Listeners,
-    cx: &mut Cx<'_>,
-) -> Option<Option<Admin>> {
+pub(crate) fn admin(at: Option<&At<file::Admin>>, listeners: &Listeners, cx: &mut Cx<'_>) -> Option<Option<Admin>> {
     let Some(at) = at else { return Some(None) };
     let typed = at.get()?;
     let at = &typed.address;

@@ -54,8 +54,7 @@ impl SystemRoots {
             stand_in.map_err(|error| io::Error::other(error.to_string()))?.root_pem().to_owned()
         };
         let path = state_dir.join(FILE);
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
         file.write_all(text.as_bytes())?;
         path.into_os_string().into_string().map_err(|_| io::Error::other("the state folder's name is not UTF-8"))
     }
