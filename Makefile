@@ -18,6 +18,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/imports
+	scripts/links
 	scripts/deny
 
 bench-build:

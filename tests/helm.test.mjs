@@ -12,7 +12,7 @@ const root = join(import.meta.dirname, '..');
 const chart = join(root, 'deploy/helm/torhaus');
 const examples = join(root, 'deploy/helm/examples');
 const gitops = join(root, 'deploy/gitops/flux');
-const dashboard = ['deploy/monitoring', 'monitoring'].map((folder) => join(root, folder, 'dashboard.json')).find(existsSync);
+const dashboard = join(root, 'deploy/monitoring/dashboard.json');
 const helm = join(work, 'bin/helm');
 const python = join(work, 'python/bin/python');
 /** The oldest version that the chart says it is for, and the newest that the schemas are there for. */

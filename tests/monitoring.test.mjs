@@ -8,14 +8,15 @@ import { test } from 'node:test';
 
 const root = join(import.meta.dirname, '..');
 const read = (path) => readFileSync(join(root, path), 'utf8');
-const promtool = (...args) => execFileSync('promtool', args, { cwd: join(root, 'monitoring'), encoding: 'utf8', stdio: 'pipe' });
-const rules = read('monitoring/alerts.yml') + read('monitoring/recording.yml');
+const cwd = join(root, 'deploy/monitoring');
+const promtool = (...args) => execFileSync('promtool', args, { cwd, encoding: 'utf8', stdio: 'pipe' });
+const rules = read('deploy/monitoring/alerts.yml') + read('deploy/monitoring/recording.yml');
 const alerts = [...rules.matchAll(/- alert: (\w+)/g)].map(([, name]) => name);
 
 test('the rules are valid, and every alert fires when it should and not otherwise', () => {
   promtool('check', 'rules', 'recording.yml', 'alerts.yml');
   promtool('test', 'rules', 'alerts_test.yml');
-  const tested = read('monitoring/alerts_test.yml');
+  const tested = read('deploy/monitoring/alerts_test.yml');
   for (const alert of alerts) assert.ok(tested.includes(`- name: ${alert} fires`), `no test for ${alert}`);
   assert.ok(alerts.length >= 20, `${alerts.length} alerts`);
 });
@@ -29,7 +30,7 @@ test('every alert has a page in docs/runbooks that names it', () => {
 });
 
 test('rules and dashboard name only metrics that are documented, or recorded by the rules', () => {
-  const dashboard = JSON.parse(read('monitoring/dashboard.json'));
+  const dashboard = JSON.parse(read('deploy/monitoring/dashboard.json'));
   const expressions = dashboard.panels.flatMap((panel) => panel.targets ?? []).map((target) => target.expr);
   assert.ok(expressions.length > 20);
   const recorded = new Set([...rules.matchAll(/- record: (\S+)/g)].map(([, name]) => name));

@@ -60,8 +60,8 @@ async fn a_shadowed_candidate_decides_nothing_and_is_recorded_and_counted() {
     let text = metrics(&world).await;
     for expected in [
         r#"torhaus_policy_candidate_differences_total{running="allow",candidate="deny",counted="running"}"#.to_owned(),
-        format!(r#"torhaus_policy_version{{role="running",version="{}"}} 1"#, status.policy_version),
-        format!(r#"torhaus_policy_version{{role="candidate",version="{}"}} 1"#, candidate.policy_version),
+        format!(r#"torhaus_policy_info{{version="{}","#, status.policy_version),
+        format!(r#"torhaus_policy_candidate_info{{version="{}"}} 1"#, candidate.policy_version),
         "torhaus_policy_rolled_back 0".to_owned(),
     ] {
         assert!(text.lines().any(|line| line.starts_with(&expected)), "{expected}\n{text}");

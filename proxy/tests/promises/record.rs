@@ -1,5 +1,5 @@
 //! No permit, no forward; no record, no forward.
-use crate::harness::{Call, Door, World};
+use crate::harness::{Call, Door, World, until};
 use std::fs;
 
 #[tokio::test]
@@ -35,7 +35,13 @@ async fn no_record_no_forward() {
     let world = World::start().await;
     let mut eve = world.browser(Door::Inside).of("eve");
     eve.open("https://apps.test/level-mfa").await;
-    assert_eq!(eve.fetch("https://apps.test/wiki").await.status, 200);
+    // With a second factor her place becomes known, a moment later; what is known is part of what is recorded.
+    until("her place is known", async || {
+        assert_eq!(eve.fetch("https://apps.test/wiki").await.status, 200);
+        let lines = world.recorded_with(&[("resource", "wiki"), ("verdict", "allow")]);
+        lines.last().is_some_and(|line| line["seen"]["network"] == true)
+    })
+    .await;
     let before = world.echo.count();
 
     // Somebody moves the folder away and leaves a file in its place.

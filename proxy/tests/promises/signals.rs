@@ -24,7 +24,7 @@ async fn every_metric_of_the_alerts_and_the_dashboard_is_in_a_scrape() {
 
     let (_, scrape) = ask(&socket(&world), "/metrics").await;
     let found = named(&scrape);
-    let monitoring = Path::new(env!("CARGO_MANIFEST_DIR")).join("../monitoring");
+    let monitoring = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/monitoring");
     let texts = ["alerts.yml", "recording.yml", "dashboard.json"]
         .map(|file| std::fs::read_to_string(monitoring.join(file)).unwrap());
     let mut asked = 0;

@@ -113,7 +113,6 @@ impl Process {
             .args(["run", "--config"])
             .arg(folder.path().join("torhaus.yaml"))
             .envs(environment.iter().cloned())
-            .stdin(Stdio::null())
             .stdout(File::create(folder.path().join("stdout.log")).unwrap())
             .stderr(File::create(folder.path().join("stderr.log")).unwrap())
             .spawn()
