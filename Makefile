@@ -20,6 +20,7 @@ lint:
 	scripts/imports
 	scripts/links
 	scripts/deny
+	scripts/sbom
 
 bench-build:
 	cargo build --locked --release -p torhaus -p torhaus-loadtest --bins
