@@ -1,5 +1,5 @@
-// The gate as the image runs it: in a root that holds the binary, its configuration, certificates and state and nothing
-// else (no shell, no /etc/passwd, no certificate authorities), as a user that has no name, with the files of its
+// The gate as the image runs it: in a root that holds the binary, its configuration, certificates and state, and nothing
+// else but /dev/urandom (no shell, no /etc/passwd, no certificate authorities), as a user that has no name, with the files of its
 // configuration mounted the way Kubernetes does. A binary that is not static brings its libraries along; one that is
 // (TORHAUS=target/x86_64-unknown-linux-gnu/...) proves the image.
 import assert from 'node:assert/strict';
@@ -68,9 +68,13 @@ before(async () => {
     mkdirSync(inside(dirname(library)), { recursive: true });
     copyFileSync(library, inside(library));
   }
+  // Every container has these (OCI runtime specification, "Default Devices"). A static binary needs them: it cannot look
+  // up getrandom(2) at run time, and falls back to the file.
+  mkdirSync(inside('dev'));
+  for (const [name, minor] of [['random', '8'], ['urandom', '9']]) execFileSync('mknod', ['-m', '666', inside(`dev/${name}`), 'c', '1', minor]);
   mkdirSync(inside('var/lib/torhaus'), { recursive: true });
   chownSync(inside('var/lib/torhaus'), USER, USER);
-  for (const folder of ['', 'usr', 'usr/bin', 'var', 'var/lib']) chmodSync(inside(folder), 0o755);
+  for (const folder of ['', 'dev', 'usr', 'usr/bin', 'var', 'var/lib']) chmodSync(inside(folder), 0o755);
   publish('etc/torhaus/tls/apps', { 'tls.crt': readFileSync(file('server.crt')), 'tls.key': readFileSync(file('server.key')) }, '1');
   publish('etc/torhaus/authorities/clients', { 'ca.crt': readFileSync(file('clients-ca.crt')) }, '1');
   publish('etc/torhaus/secrets/oidc', { 'client-secret': 'swordfish' }, '1');
@@ -121,7 +125,7 @@ test('it runs as nobody, and writes nothing but its state', () => {
   assert.match(status, /^CapEff:\s+0+$/m);
   const owned = execFileSync('find', [chroot, '-uid', String(USER), '-not', '-path', inside('var/lib/torhaus/*')], { encoding: 'utf8' });
   assert.equal(owned.trim(), inside('var/lib/torhaus'));
-  assert.deepEqual(readdirSync(chroot).sort().filter((name) => !name.startsWith('lib')), ['etc', 'usr', 'var']);
+  assert.deepEqual(readdirSync(chroot).sort().filter((name) => !name.startsWith('lib')), ['dev', 'etc', 'usr', 'var']);
 });
 
 test('a new ConfigMap is taken over by itself, and one that is wrong changes nothing', async () => {
