@@ -110,7 +110,11 @@ impl Authority {
         self.key_id.clone()
     }
 
-    fn from_parts(root_pem: String, key: KeyPair) -> Result<Self, Error> {
+    pub fn ends(&self) -> OffsetDateTime {
+        self.ends
+    }
+
+    pub(crate) fn from_parts(root_pem: String, key: KeyPair) -> Result<Self, Error> {
         let (_, pem) = x509_parser::pem::parse_x509_pem(root_pem.as_bytes()).map_err(|_| Error::Pem)?;
         let (_, root) = X509Certificate::from_der(&pem.contents).map_err(|_| Error::Pem)?;
         let signs =

@@ -19,6 +19,19 @@ pub enum Error {
     NotAnAuthority,
     #[error("the key does not belong to the certificate")]
     KeyMismatch,
+    #[error("profile `{purpose}` certifies for {least} to {most}")]
+    ProfileLife { purpose: crate::Purpose, least: time::Duration, most: time::Duration },
+    #[error("a certificate of profile `{purpose}`: {why}")]
+    Enrolment { purpose: crate::Purpose, why: &'static str },
+    #[error("this key is not certified: {0}")]
+    Key(&'static str),
+    #[error("the certificate request cannot be used: {0}")]
+    Csr(&'static str),
+    #[error("this authority cannot be imported: {0}")]
+    Import(&'static str),
+    /// What was signed is thrown away.
+    #[error("the last check found fault with what was signed: {0}")]
+    Lint(&'static str),
     #[error("the system gave no random bytes")]
     Random,
     #[error("could not encode or sign")]

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 /// What a certificate is for. Decides key usages and how long it lives unless the request says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
+pub(crate) enum LeafUse {
     /// A TLS server: serverAuth.
     Server,
     /// A person: clientAuth.
@@ -26,7 +26,7 @@ pub enum Profile {
 /// A request for a leaf: a profile and the names it certifies.
 #[derive(Clone, Debug)]
 pub struct LeafRequest {
-    pub(crate) profile: Profile,
+    pub(crate) profile: LeafUse,
     pub(crate) common_name: String,
     pub(crate) dns: Vec<String>,
     pub(crate) addresses: Vec<IpAddr>,
@@ -53,30 +53,30 @@ impl LeafRequest {
     pub fn server<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
         let dns: Vec<String> = names.into_iter().map(Into::into).collect();
         let common_name = dns.first().cloned().unwrap_or_else(|| "server".to_owned());
-        Self { dns, ..Self::new(Profile::Server, common_name, Duration::days(90)) }
+        Self { dns, ..Self::new(LeafUse::Server, common_name, Duration::days(90)) }
     }
 
     /// A person, named by the common name. Twelve hours.
     pub fn user(name: impl Into<String>) -> Self {
-        Self::new(Profile::User, name.into(), Duration::hours(12))
+        Self::new(LeafUse::User, name.into(), Duration::hours(12))
     }
 
     /// A device, named by the common name. A day.
     pub fn device(name: impl Into<String>) -> Self {
-        Self::new(Profile::Device, name.into(), Duration::days(1))
+        Self::new(LeafUse::Device, name.into(), Duration::days(1))
     }
 
     /// A program, named by its SPIFFE ID, the only URI in the certificate (X509-SVID s2). A day.
     pub fn service(spiffe_id: impl Into<String>) -> Self {
         let spiffe = spiffe_id.into();
         let common_name = spiffe.rsplit('/').next().unwrap_or_default().to_owned();
-        Self { spiffe: Some(spiffe), ..Self::new(Profile::Service, common_name, Duration::days(1)) }
+        Self { spiffe: Some(spiffe), ..Self::new(LeafUse::Service, common_name, Duration::days(1)) }
     }
 
     /// The same program also answers TLS under these DNS names.
     #[must_use]
     pub fn and_server<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
-        self.profile = Profile::ServiceAndServer;
+        self.profile = LeafUse::ServiceAndServer;
         self.dns.extend(names.into_iter().map(Into::into));
         self
     }
@@ -105,7 +105,7 @@ impl LeafRequest {
         self
     }
 
-    fn new(profile: Profile, common_name: String, life: Duration) -> Self {
+    fn new(profile: LeafUse, common_name: String, life: Duration) -> Self {
         Self { profile, common_name, dns: vec![], addresses: vec![], emails: vec![], spiffe: None, life }
     }
 
@@ -114,7 +114,7 @@ impl LeafRequest {
         if !self.life.is_positive() {
             return Err(Error::Lifetime);
         }
-        if self.profile == Profile::Server && self.dns.is_empty() && self.addresses.is_empty() {
+        if self.profile == LeafUse::Server && self.dns.is_empty() && self.addresses.is_empty() {
             return Err(Error::NoServerName);
         }
         let names = self.names()?;
@@ -130,9 +130,9 @@ impl LeafRequest {
         // ECDSA keys sign; they encipher nothing (RFC 5480 s3).
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match self.profile {
-            Profile::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
-            Profile::User | Profile::Device | Profile::Service => vec![ExtendedKeyUsagePurpose::ClientAuth],
-            Profile::ServiceAndServer => {
+            LeafUse::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            LeafUse::User | LeafUse::Device | LeafUse::Service => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            LeafUse::ServiceAndServer => {
                 vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth]
             }
         };

@@ -29,6 +29,19 @@ impl Serial {
         Self(bytes.iter().copied().skip_while(|byte| *byte == 0).collect())
     }
 
+    /// From hex as [`Serial`] is displayed; also in capitals and with colons, as tools show it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
+        if hex.is_empty() || hex.len() > 40 || !hex.len().is_multiple_of(2) {
+            return None;
+        }
+        let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        if !hex.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        Some(Self::from_bytes(&hex.chunks(2).map(octet).collect::<Option<Vec<u8>>>()?))
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

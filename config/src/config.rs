@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Country, Policy, Problem};
+use torhaus_certs::Profile;
 use url::Url;
 
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Config {
     /// Peers whose PROXY lines and `X-Forwarded-*` count. Empty: nobody's.
     pub trusted_proxies: Vec<IpNet>,
     pub trust_domains: BTreeMap<String, TrustDomain>,
+    pub ca: Ca,
     /// At least one. The first one's names are bare in the policy.
     pub providers: Vec<Arc<Provider>>,
     pub bearer: Vec<BearerIssuer>,
@@ -86,11 +88,39 @@ pub struct Portal {
 #[derive(Clone, Debug)]
 pub struct TrustDomain {
     pub name: Arc<str>,
-    pub ca_file: PathBuf,
+    pub signers: Signers,
     pub crl_file: Option<PathBuf>,
     /// Tier that a certificate of this domain proves for a service.
     pub proves: Option<Arc<str>>,
     pub vouches_for: Vouches,
+}
+
+/// Who signs the certificates of a trust domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signers {
+    /// The authorities in this PEM file.
+    File(PathBuf),
+    /// `own_ca: true`: torhaus itself, as [`Ca`] says. At most one trust domain is of this kind.
+    Own,
+}
+
+/// How torhaus issues certificates, where a trust domain says `own_ca`.
+#[derive(Clone, Debug)]
+pub struct Ca {
+    /// In the names of root and issuing authority.
+    pub name: String,
+    /// New authorities certify only these DNS names and what is below them; empty: any.
+    pub permitted_dns: Vec<String>,
+    /// Where revocation lists are fetched: `{crl_base}/{issuer}.crl`. Without a trailing slash.
+    pub crl_base: String,
+    /// What the authorities' keys are sealed under; none: `keys/seal.key` in the state folder.
+    pub key: Option<Secret>,
+    /// The root's key is elsewhere: none is made, and issuing authorities are imported.
+    pub offline_root: bool,
+    /// A second place for revocations, merged at every start; none: `ca/revocations.jsonl` in the state folder.
+    pub revocations_file: Option<PathBuf>,
+    /// One for each purpose, in the order of `Purpose::ALL`.
+    pub profiles: [Profile; 4],
 }
 
 /// Which services an authority may name: the trust domains of their SPIFFE IDs. Without such a bound the authority of a

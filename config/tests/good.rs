@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 use torhaus_authz::Timestamp;
-use torhaus_config::{Config, UpstreamVerify, load};
+use torhaus_config::{Config, Signers, UpstreamVerify, load};
 
 /// 23 November 2026: the certificates of `material/` are valid then.
 const NOW: Timestamp = Timestamp::from_seconds(1_795_392_000);
@@ -32,6 +32,9 @@ fn the_example_of_the_design_loads() {
     let samba = &config.routes[4];
     assert_eq!(samba.headers.user.as_deref(), Some("Remote-User"));
     assert_eq!((samba.headers.email.as_ref(), samba.upstream.response_timeout), (None, None));
+    assert_eq!(config.trust_domains["laptops"].signers, Signers::Own);
+    assert_eq!(config.ca.crl_base, "http://auth.example.test/ca", "there is a plain listener, so over http");
+    assert_eq!(config.ca.profiles.map(|profile| profile.life().whole_hours()), [12, 12, 24, 720]);
     assert_eq!(config.policy.rows().len(), 7);
     assert!(config.files.iter().any(|file| file.ends_with("partner.crl")));
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use torhaus::audit::access::{AccessLog, Target};
 use torhaus::edge::accept::{Edge, EdgeSettings, Listeners};
 use torhaus::edge::tls::{Groups, ListenerTls};
-use torhaus::edge::trust::TrustDomains;
+use torhaus::edge::trust::{OwnAuthorities, TrustDomains};
 use torhaus::metrics::Metrics;
 use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Listener, ListenerKind, TrustDomain, Vouches};
 
@@ -57,12 +57,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let name: Arc<str> = "bench".into();
     let domain = TrustDomain {
         name: name.clone(),
-        ca_file: args.client_ca,
+        signers: torhaus_config::Signers::File(args.client_ca),
         crl_file: None,
         proves: None,
         vouches_for: Vouches::ForAny,
     };
-    let trust = Arc::new(TrustDomains::load(&BTreeMap::from([("bench".to_owned(), domain)]))?);
+    let trust =
+        Arc::new(TrustDomains::load(&BTreeMap::from([("bench".to_owned(), domain)]), &OwnAuthorities::default())?);
     let auth = ClientAuth { mode: ClientAuthMode::Required, trust_domains: vec![name.clone()] };
     let names = torhaus::edge::tls::names_of(&args.cert)?;
     let groups = Arc::new(Groups::all_alike(&names, &auth));

@@ -1,5 +1,5 @@
 //! What an operator may ask of the running process, and how it answers.
-use crate::admin::{Caller, Control, ListenerStatus, ReloadFailed, Reloaded, Status};
+use crate::admin::{Caller, Certificates, Control, ListenerStatus, ReloadFailed, Reloaded, Status};
 use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
@@ -74,6 +74,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             tracing::error!(%error, "a revocation could not be recorded");
         }
         Ok(ended)
+    }
+
+    fn authority(&self) -> Option<&dyn Certificates> {
+        Some(self)
     }
 
     async fn reload(&self, _by: Caller) -> Result<Reloaded, ReloadFailed> {

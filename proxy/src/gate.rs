@@ -12,6 +12,7 @@
 //! `explain` and the tests come the same way.
 use crate::audit::access::AccessLog;
 use crate::audit::{Audit, Recorded};
+use crate::ca::OwnCa;
 use crate::cors;
 use crate::forward::Forward;
 use crate::identify::session::Sessions;
@@ -30,7 +31,7 @@ use crate::streams::{Account, Allowed, Registration, Streams};
 use crate::told::Told;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use torhaus_authz::{Decision, Facts, Reason, Timestamp, Verdict, VerdictKind};
+use torhaus_authz::{Decision, Fact, Facts, Reason, Timestamp, Verdict, VerdictKind};
 use torhaus_config::Route;
 
 /// What outlives a configuration: the stores, the streams, the keys.
@@ -45,13 +46,14 @@ pub struct Gate {
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,
+    pub ca: OwnCa,
 }
 
 /// One request, from arrival to answer. `now` and the snapshot are read once, by the caller.
 pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Outcome {
     let mut note = Note::empty();
     if request.connection.tls.is_none() {
-        return note.respond(own_pages::plain(snapshot, request));
+        return note.respond(own_pages::plain(gate, snapshot, request));
     }
     if !snapshot.belongs(request) {
         return refuse(snapshot, request, note, Reason::WrongHost, now);
@@ -154,10 +156,14 @@ fn refuse(snapshot: &Snapshot, request: &Request<'_>, mut note: Note, reason: Re
 }
 
 impl Gate {
-    /// Why a request that was just allowed is not any more: its session ended, or a new configuration says no.
+    /// Why a request that was just allowed is not any more: its session ended, its certificate was revoked,
+    /// or a new configuration says no.
     fn overtaken(&self, snapshot: &Snapshot, caller: &Caller, open: &Registration, now: Timestamp) -> Option<Reason> {
         if caller.session.as_ref().is_some_and(|live| self.sessions.has_ended(&live.session.id)) {
             return Some(Reason::SessionRevoked);
+        }
+        if matches!(&caller.certificate, Fact::Known(Some(shown)) if snapshot.trust.is_revoked(shown)) {
+            return Some(Reason::CertificateRevoked);
         }
         let current = self.snapshot.load();
         let same = std::ptr::eq(Arc::as_ptr(&current), snapshot);

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod assertion;
 pub mod audit;
+pub mod ca;
 pub mod cli;
 pub mod clock;
 pub mod control;
@@ -17,6 +18,7 @@ pub mod logging;
 pub mod login;
 pub mod lookup;
 pub mod metrics;
+mod operator;
 pub mod outcome;
 pub mod path;
 pub mod portal;

@@ -29,6 +29,14 @@ pub struct Metrics {
     handshake_failures: Family<ListenerCauseLabels, Counter>,
     reloads: Family<ResultLabel, Counter>,
     certificates: Family<CertificateLabels, Gauge>,
+    issued: Family<ProfileLabel, Counter>,
+    revoked: Counter,
+    /// Certificates of ours that are neither over nor revoked; and how many of them end within the hour.
+    pub issued_valid: Gauge,
+    pub issued_expiring: Gauge,
+    /// When the authority that signs ends, and the first of the published lists (Unix time; 0: there is none).
+    pub ca_ends: Gauge,
+    pub crl_ends: Gauge,
     pub sessions_live: Gauge,
     pub streams_open: Gauge,
     /// When the running configuration was loaded, and whether the last attempt to load another one succeeded.
@@ -79,6 +87,11 @@ struct ResultLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
     name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProfileLabel {
+    profile: String,
 }
 
 /// Handles of one route behind one listener.
@@ -197,6 +210,12 @@ impl Metrics {
             handshake_failures: Family::default(),
             reloads: Family::default(),
             certificates: Family::default(),
+            issued: Family::default(),
+            revoked: Counter::default(),
+            issued_valid: Gauge::default(),
+            issued_expiring: Gauge::default(),
+            ca_ends: Gauge::default(),
+            crl_ends: Gauge::default(),
             sessions_live: Gauge::default(),
             streams_open: Gauge::default(),
             config_loaded: Gauge::default(),
@@ -262,6 +281,21 @@ impl Metrics {
             "When a certificate of ours ends (Unix time).",
             self.certificates.clone(),
         );
+        r.register("certificates_issued", "Certificates issued since start.", self.issued.clone());
+        r.register("certificates_revoked", "Certificates revoked since start.", self.revoked.clone());
+        r.register("certificates_valid", "Issued, and neither over nor revoked.", self.issued_valid.clone());
+        r.register("certificates_expiring", "Of these, how many end within an hour.", self.issued_expiring.clone());
+        r.register("ca_not_after_seconds", "When the signing authority ends (Unix time).", self.ca_ends.clone());
+        r.register("crl_next_update_seconds", "When the first published list ends (Unix time).", self.crl_ends.clone());
+    }
+
+    /// A certificate of ours was handed out.
+    pub fn issued(&self, profile: &str) {
+        self.issued.get_or_create_owned(&ProfileLabel { profile: profile.to_owned() }).inc();
+    }
+
+    pub fn revoked(&self) {
+        self.revoked.inc();
     }
 
     /// Handles of a route (or of our own pages: `portal`, `none`). Ask once per configuration, not per request.

@@ -1,5 +1,6 @@
 //! Loading the configuration again: whole or not at all. Requests in flight finish on what they began with; open
 //! streams are judged by the new policy.
+use crate::ca::CaError;
 use crate::clock;
 use crate::edge::accept::{Edge, Listeners};
 use crate::gate::Gate;
@@ -52,6 +53,8 @@ pub enum ReloadError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]
+    Ca(#[from] CaError),
+    #[error(transparent)]
     Listen(#[from] io::Error),
 }
 
@@ -100,11 +103,29 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     }
 
     async fn replace(&self, listeners: &mut Listeners, now: Timestamp) -> Result<(), ReloadError> {
-        let (file, before) = (self.file.clone(), self.gate.snapshot.load_full());
+        let file = self.file.clone();
         // Reading and compiling 10,000 rows takes a core for a while; the others serve on.
+        let loaded = tokio::task::spawn_blocking(move || torhaus_config::load(&file, now));
+        let loaded = loaded.await.map_err(|error| io::Error::other(error.to_string()))?;
+        let config = Arc::new(loaded.map_err(ReloadError::Config)?);
+        self.gate.ca.prepare(&config, now).await?;
+        self.apply(config, listeners, now).await
+    }
+
+    /// Everything that is derived from the running configuration, made anew: our own authorities have changed.
+    ///
+    /// # Errors
+    /// A file cannot be used any more; nothing has changed then.
+    pub async fn rebuild(&self) -> Result<(), ReloadError> {
+        let mut listeners = self.listeners.lock().await;
+        let config = self.gate.snapshot.load().config.clone();
+        self.apply(config, &mut listeners, clock::now()).await
+    }
+
+    async fn apply(&self, config: Arc<Config>, listeners: &mut Listeners, now: Timestamp) -> Result<(), ReloadError> {
+        let (own, before) = (self.gate.ca.trusted(now), self.gate.snapshot.load_full());
         let built = tokio::task::spawn_blocking(move || {
-            let config = torhaus_config::load(&file, now).map_err(ReloadError::Config)?;
-            let snapshot = Snapshot::build(Arc::new(config), Some(&before))?;
+            let snapshot = Snapshot::build(config, &own, Some(&before))?;
             let settings = snapshot.edge_settings()?;
             Ok::<_, ReloadError>((snapshot, settings))
         });

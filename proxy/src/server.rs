@@ -3,6 +3,7 @@ use crate::admin::{self, Control};
 use crate::assertion::{AssertionKeyError, Assertions};
 use crate::audit::access::{AccessLog, Target};
 use crate::audit::{self, Audit};
+use crate::ca::{CaError, OwnCa};
 use crate::clock;
 use crate::control::Running;
 use crate::edge::accept::{Edge, Listeners};
@@ -41,6 +42,8 @@ const SWEEP_STREAMS: Duration = Duration::from_secs(1);
 const REPORT_REFUSALS: Duration = Duration::from_secs(60);
 /// How often sessions are looked through for those whose provider is to be asked again.
 const RENEW_SESSIONS: Duration = Duration::from_secs(30);
+/// How often revocation lists are looked at; they live for a day.
+const RENEW_LISTS: Duration = Duration::from_secs(30);
 /// Idle connections to applications kept, over all of them.
 const UPSTREAM_POOL: usize = 1024;
 
@@ -60,6 +63,8 @@ pub enum ServeError {
     Audit(#[from] audit::OpenError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    #[error("certificates: {0}")]
+    Ca(#[from] CaError),
     #[error(transparent)]
     Admin(#[from] admin::BindError),
     #[error(transparent)]
@@ -80,7 +85,8 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     make_state_dir(&config.state_dir)?;
     let (access, _access_writer) = AccessLog::start(access)?;
     let store = Arc::new(open_store(&config).await?);
-    let gate = Arc::new(build_gate(config, access, store.clone())?);
+    let ca = OwnCa::open(&config, store.clone(), SealKey::load_or_create(&config.state_dir)?, now).await?;
+    let gate = Arc::new(build_gate(config, access, store.clone(), ca)?);
     let snapshot = gate.snapshot.load_full();
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
@@ -106,6 +112,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(end_expired_streams(gate.clone())),
         tokio::spawn(report_refusals(gate.clone())),
         tokio::spawn(renew_sessions(gate.clone())),
+        tokio::spawn(keep_lists_fresh(gate.clone())),
     ];
 
     wait_for_stop(&gate, &reloader).await?;
@@ -166,13 +173,13 @@ async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
     Ok(store)
 }
 
-fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Result<Gate, ServeError> {
+fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>, ca: OwnCa) -> Result<Gate, ServeError> {
     let sealer = SealKey::load_or_create(&config.state_dir)?;
     let assertion_key = config.state_dir.join("keys").join("assertion.p8");
     let assertions = Assertions::open(&assertion_key, config.portal.url.as_str())?;
     let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
-    let snapshot = Snapshot::build(Arc::new(config), None)?;
+    let snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), None)?;
     metrics.reloaded(true, clock::now());
     Ok(Gate {
         snapshot: ArcSwap::from_pointee(snapshot),
@@ -185,6 +192,7 @@ fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>) -> Res
         metrics,
         route_metrics: RouteHandles::default(),
         access,
+        ca,
     })
 }
 
@@ -249,6 +257,19 @@ async fn report_refusals(gate: Arc<Gate>) {
         if let Err(error) = gate.audit.report_refusals(clock::now()).await {
             tracing::error!(%error, "refusals could not be recorded");
         }
+    }
+}
+
+/// Revocation lists are renewed long before they end, and what operators watch is counted.
+async fn keep_lists_fresh(gate: Arc<Gate>) {
+    let mut ticks = tokio::time::interval(RENEW_LISTS);
+    loop {
+        ticks.tick().await;
+        let now = clock::now();
+        if let Err(error) = gate.ca.publish_if_needed(now).await {
+            tracing::error!(%error, "revocation lists could not be renewed; those before are published until they end");
+        }
+        gate.ca.measure(&gate.metrics, now).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Everything derived from one configuration. A request reads it once, at the top, and finishes on it.
 use crate::edge::accept::EdgeSettings;
 use crate::edge::tls::{Groups, build_table};
-use crate::edge::trust::{TrustDomains, TrustError};
+use crate::edge::trust::{OwnAuthorities, TrustDomains, TrustError};
 use crate::engine::upstream::{UpstreamError, Upstreams};
 use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
@@ -46,9 +46,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// A file changed between the check and now, or cannot be used.
-    pub fn build(config: Arc<Config>, before: Option<&Self>) -> Result<Self, SnapshotError> {
+    pub fn build(config: Arc<Config>, own: &OwnAuthorities, before: Option<&Self>) -> Result<Self, SnapshotError> {
         let groups = Arc::new(Groups::of(&config));
-        let trust = Arc::new(TrustDomains::load(&config.trust_domains)?);
+        let trust = Arc::new(TrustDomains::load(&config.trust_domains, own)?);
         let providers = Providers::build(&config, before.map(|b| &b.providers)).map_err(SnapshotError::Provider)?;
         let bearer = BearerVerifier::new(&config.bearer, providers.names(), before.map(|b| &b.bearer))
             .map_err(|error| SnapshotError::Provider(error.to_string()))?;

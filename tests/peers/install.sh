@@ -1,9 +1,10 @@
 #!/bin/bash
 # Puts on this machine what the interoperation tests work with and what is missing: Debian packages, as root, and the
-# exact versions of package-lock.json, into tests/.work/npm.
+# exact versions of package-lock.json, into tests/.work/npm, and of requirements.txt, into tests/.work/python.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 npm=$here/../.work/npm
+python=$here/../.work/python
 
 missing=()
 need() { # what has to be there, and the package that brings it
@@ -17,6 +18,8 @@ need openssl openssl
 need curl curl
 need node nodejs
 need npm npm
+need python3 python3
+python3 -c "import ensurepip" 2> /dev/null || missing+=(python3-venv)
 
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing ${missing[*]}"
@@ -36,4 +39,11 @@ if ! cmp -s "$here/package-lock.json" "$npm/package-lock.json" || [ ! -e "$npm/n
   mkdir -p "$npm"
   cp "$here/package.json" "$npm/"
   (cd "$npm" && cp "$here/package-lock.json" . && npm ci --ignore-scripts --no-audit --no-fund || { rm -f package-lock.json; exit 1; })
+fi
+
+if ! cmp -s "$here/requirements.txt" "$python/requirements.txt"; then
+  rm -rf "$python"
+  python3 -m venv "$python"
+  "$python/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+  cp "$here/requirements.txt" "$python/"
 fi

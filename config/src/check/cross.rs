@@ -178,7 +178,7 @@ fn vouching(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
             continue;
         };
         // One without `ca_file` is reported already, and signs nothing.
-        if domain.ca_file.is_some() {
+        if domain.ca_file.is_some() || domain.own_ca.is_some() {
             cx.error(
                 place,
                 format!(

@@ -1,8 +1,9 @@
 //! Trust domains: the authorities of client certificates.
 use super::{Cx, certificate, condition, suite};
 use crate::at::{At, Keyed, List};
-use crate::config::{TrustDomain, Vouches};
+use crate::config::{Signers, TrustDomain, Vouches};
 use crate::file;
+use crate::place::Place;
 use crate::units::Mistake;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -34,12 +35,16 @@ pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> Trus
             );
         }
         let Some(domain) = at.get() else { continue };
+        if domain.own_ca.as_ref().is_some_and(|at| at.get() == Some(&true)) {
+            own(name, place, domain, domains.entries.len() == 1, &mut found, cx);
+            continue;
+        }
         let Some(ca_at) = &domain.ca_file else {
             if !cx.is_reported(place) {
                 cx.error(
                     place,
                     format!("trust domain `{name}` has no authority"),
-                    "add `ca_file`: a PEM file with the certificates of those who may sign",
+                    "add `ca_file`: a PEM file with the certificates of those who may sign, or `own_ca: true`",
                 );
             }
             continue;
@@ -60,10 +65,34 @@ pub(crate) fn check(domains: &Keyed<file::TrustDomain>, cx: &mut Cx<'_>) -> Trus
         if let (Some(ca_file), Some(crl_file)) = (ca_file, crl_file.map_or(Some(None), |file| file.map(Some))) {
             let name: Arc<str> = name.into();
             let proves = domain.proves.as_ref().and_then(At::text).map(Arc::from);
-            found.checked.insert(name.to_string(), TrustDomain { name, ca_file, crl_file, proves, vouches_for });
+            found.checked.insert(
+                name.to_string(),
+                TrustDomain { name, signers: Signers::File(ca_file), crl_file, proves, vouches_for },
+            );
         }
     }
     found
+}
+
+/// A trust domain whose certificates torhaus signs itself: it knows what it revoked without any list.
+fn own(name: &str, place: &Place, domain: &file::TrustDomain, only: bool, found: &mut TrustDomains, cx: &mut Cx<'_>) {
+    for file in [&domain.ca_file, &domain.crl_file].into_iter().flatten() {
+        cx.error(
+            &file.place,
+            format!("trust domain `{name}` is signed by torhaus itself, so it has no such file"),
+            "remove it, or `own_ca`; other authorities are a trust domain of their own",
+        );
+    }
+    if let Some(other) = found.checked.values().find(|other| other.signers == Signers::Own) {
+        let message = format!("`{}` is signed by torhaus itself already: there is one authority", other.name);
+        cx.error(place, message, "use one trust domain with `own_ca`");
+        return;
+    }
+    let vouches_for = vouches(&domain.spiffe_trust_domains, only, cx);
+    let proves = domain.proves.as_ref().and_then(At::text).map(Arc::from);
+    let name: Arc<str> = name.into();
+    let checked = TrustDomain { name: name.clone(), signers: Signers::Own, crl_file: None, proves, vouches_for };
+    found.checked.insert(name.to_string(), checked);
 }
 
 /// Which services it may name. Whether it has to say so depends on the policy: see `cross`.

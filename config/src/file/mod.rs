@@ -26,6 +26,7 @@ pub(crate) struct Torhaus {
     pub portal: At<Portal>,
     pub trusted_proxies: List<String>,
     pub trust_domains: Keyed<TrustDomain>,
+    pub ca: Option<At<Ca>>,
     pub identity: At<identity::Identity>,
     pub lookups: Option<At<lookups::Lookups>>,
     pub routes: List<route::Route>,
@@ -44,12 +45,33 @@ pub(crate) struct Portal {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrustDomain {
-    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
-    pub own_ca: Option<Anything>,
+    pub own_ca: Option<At<bool>>,
     pub ca_file: Option<At<String>>,
     pub crl_file: Option<At<String>>,
     pub proves: Option<At<String>>,
     pub spiffe_trust_domains: List<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ca {
+    pub name: Option<At<String>>,
+    pub permitted_dns: List<String>,
+    pub crl_url: Option<At<String>>,
+    pub key_file: Option<At<String>>,
+    pub key_env: Option<At<String>>,
+    pub offline_root: Option<At<bool>>,
+    pub revocations_file: Option<At<String>>,
+    pub lifetimes: Option<At<Lifetimes>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lifetimes {
+    pub user: Option<At<String>>,
+    pub device: Option<At<String>>,
+    pub service: Option<At<String>>,
+    pub server: Option<At<String>>,
 }
 
 #[derive(Deserialize)]

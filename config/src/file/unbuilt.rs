@@ -8,7 +8,6 @@ use crate::units::Mistake;
 const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`"),
     (FileId::Main, "listeners[].tls.acme", "remove it and name the files in `certificates`"),
-    (FileId::Main, "trust_domains.*.own_ca", "remove it and name the authority's certificate in `ca_file`"),
     (FileId::Main, "lookups.ldap", "remove it: groups come from the token's `groups_claim`"),
     (FileId::Main, "lookups.headscale", "remove it"),
     (FileId::Main, "lookups.posture", "remove it"),
@@ -44,7 +43,7 @@ mod tests {
         for (file, path, refused) in [
             (FileId::Main, "lookups.ldap", true),
             (FileId::Main, "routes[12].profile", true),
-            (FileId::Main, "trust_domains.devices.own_ca", true),
+            (FileId::Main, "trust_domains.devices.own_ca", false),
             (FileId::Main, "routes[0].upstream.standby", true),
             (FileId::Main, "routes[0].upstream", false),
             (FileId::Policy, "table[0].require[1].any[0].posture", true),

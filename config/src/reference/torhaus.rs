@@ -47,12 +47,40 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key("trust_domains", "names", "`{}`", "authorities by name"),
             key("trust_domains.*", "mapping", "", "one authority"),
-            key("trust_domains.*.ca_file", "file", "required", "PEM: the certificates of those who may sign"),
+            key("trust_domains.*.ca_file", "file", "required without `own_ca`", "PEM: the certificates of those who may sign"),
             key("trust_domains.*.crl_file", "file", "", "PEM: revoked certificates; once it is out of date all are refused"),
             key("trust_domains.*.proves", "tier", "none", "the tier that a certificate proves for a service; services cannot step up"),
             key("trust_domains.*.spiffe_trust_domains", "list of names", "any, if it is the only authority; else `[]`", "the trust domains of the services it may name: `[example.test]` for `spiffe://example.test/backup`")
                 .because("otherwise the authority of a partner could sign a certificate of your own backup service; required with several authorities and a policy that names services"),
-            key("trust_domains.*.own_ca", "true/false", "", "certificates issued by torhaus itself"),
+            key("trust_domains.*.own_ca", "true/false", "`false`", "certificates issued by torhaus itself, as `ca` says; what it revokes is refused on the next request"),
+        ],
+    },
+    Section {
+        title: "`ca`: certificates that torhaus issues itself",
+        text: "For the trust domain with `own_ca: true`. Root and issuing authority are made at the first start; their keys \
+               are kept in the database, sealed (AES-256-GCM-SIV). The portal publishes `/ca/root.pem` and the revocation \
+               lists, also on a listener with `redirect_to_https`. `torhaus ca` and `torhaus cert` are the commands. A change of \
+               `key_file`, `key_env` or `revocations_file` counts from the next start.",
+        keys: &[
+            key("ca", "mapping", "", "the authority; each key of it has a default"),
+            key("ca.name", "text", "`branding.organisation`", "stands in the names of new authorities"),
+            key("ca.permitted_dns", "list of names", "`[]`: any", "new authorities certify only these DNS names and what is below them, and no addresses (RFC 5280 section 4.2.1.10)")
+                .because("whoever trusts the root then risks nothing else; it does not change authorities that exist"),
+            key("ca.crl_url", "URL", "`/ca` of the portal's host", "where others fetch revocation lists; `/ISSUER.crl` is added. Over http where a listener has `redirect_to_https`")
+                .because("a verifier that fetched the list over https would need a list to believe the server"),
+            key("ca.key_file", "file", "`keys/seal.key` in `state_dir`", "a secret of at least 32 characters; the authorities' keys are sealed under it")
+                .because("a copy of the state folder alone then signs nothing"),
+            key("ca.key_env", "name", "", "the environment variable that holds this secret instead"),
+            key("ca.offline_root", "true/false", "`false`", "the root's key is elsewhere: nothing is made, and `torhaus ca import` brings an issuing authority")
+                .because("until then nothing is issued and no certificate of the trust domain is believed"),
+            key("ca.revocations_file", "file", "`ca/revocations.jsonl` in `state_dir`", "a second place where every revocation is written, merged at every start")
+                .because("put it outside of what you back up and restore as one, and a restored state revives no certificate"),
+            key("ca.lifetimes", "mapping", "", "how long certificates live"),
+            key("ca.lifetimes.user", "duration", "`12h`", "of people: `5m` to `72h`").because("a working day"),
+            key("ca.lifetimes.device", "duration", "`24h`", "of devices: `5m` to `7d`").because("renewal is unattended"),
+            key("ca.lifetimes.service", "duration", "`24h`", "of services: `5m` to `7d`").because("renewal is unattended"),
+            key("ca.lifetimes.server", "duration", "`30d`", "of servers: `5m` to `90d`")
+                .because("browsers keep connections for long, and servers are restarted to read a new one"),
         ],
     },
     Section {

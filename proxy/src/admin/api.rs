@@ -1,4 +1,5 @@
 //! What can be asked over the socket, and what the server must answer. Never shows a token.
+use super::certificates::{self, Certificates};
 use crate::login::session::{Session, SessionId, Unavailable, Which};
 use crate::metrics::CONTENT_TYPE;
 use async_trait::async_trait;
@@ -39,6 +40,10 @@ pub trait Control: Send + Sync {
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable>;
     /// Loads the configuration again: whole, or not at all.
     async fn reload(&self, by: Caller) -> Result<Reloaded, ReloadFailed>;
+    /// The authority, where there is one.
+    fn authority(&self) -> Option<&dyn Certificates> {
+        None
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +175,7 @@ pub(super) fn everything(control: Shared) -> Router {
         .route("/sessions", get(sessions))
         .route("/sessions/revoke", post(revoke))
         .with_state(Arc::clone(&control))
+        .merge(certificates::routes(Arc::clone(&control)))
         .merge(health(control))
 }
 

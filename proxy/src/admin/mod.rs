@@ -1,10 +1,12 @@
 //! How an operator talks to the running process: HTTP over a unix socket that only its owner may open. On a loopback
 //! address, if one is configured, only health and metrics are served.
 mod api;
+mod certificates;
 mod client;
 mod socket;
 
 pub use api::{Caller, Control, ListenerStatus, ReloadFailed, Reloaded, Selector, SessionLine, Status};
+pub use certificates::{CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 pub use client::{Client, ClientError};
 pub use socket::{BindError, Socket};
 

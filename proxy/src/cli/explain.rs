@@ -3,7 +3,7 @@
 use super::out::Out;
 use super::{Answer, Failure, Output, load};
 use crate::clock;
-use crate::edge::trust::{TrustDomains, VerifiedCertificate};
+use crate::edge::trust::{OwnAuthorities, TrustDomains, VerifiedCertificate};
 use crate::lookup::places::Places;
 use crate::path;
 use crate::route::Routes;
@@ -20,7 +20,7 @@ use torhaus_authz::{
     Country, Explanation, Fact, Facts, Groups, Identity, Language, Name, Proof, Reason, Service, SpiffeId, Timestamp,
     User, VerdictKind, Why,
 };
-use torhaus_config::{Config, ListenerKind, Provider};
+use torhaus_config::{Config, ListenerKind, Provider, Signers};
 use url::Url;
 
 #[derive(Debug, clap::Args)]
@@ -195,7 +195,16 @@ fn presented(
         // The host does not ask for certificates, so a client never sends one.
         return Ok(Ok(Some(None)));
     }
-    let trust = TrustDomains::load(&config.trust_domains).map_err(|e| Failure::Failed(e.to_string()))?;
+    let is_own = |name: &Name| config.trust_domains.get(&**name).is_some_and(|domain| domain.signers == Signers::Own);
+    if target.domains.iter().any(is_own) {
+        return Err(Failure::Failed(
+            "certificates of a trust domain with `own_ca` are known to the running process only; \
+             leave out --certificate, and read its answer in the audit log"
+                .to_owned(),
+        ));
+    }
+    let trust = TrustDomains::load(&config.trust_domains, &OwnAuthorities::default())
+        .map_err(|e| Failure::Failed(e.to_string()))?;
     Ok(match trust.judge_anew(&target.domains, &chain, &sha256, now) {
         Ok(found) => Ok(Some(Some(found))),
         Err(refusal) => {

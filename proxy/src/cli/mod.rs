@@ -1,6 +1,8 @@
 //! The command line: `torhaus <noun> <verb>`. Reads what was typed, asks, prints. Exit codes: 0 yes, 1 the answer is
 //! no (errors found, access refused, a broken chain), 2 usage, 3 the process cannot be reached.
 mod audit;
+mod ca;
+mod cert;
 mod check;
 mod explain;
 mod out;
@@ -43,6 +45,12 @@ enum Command {
     /// See and end sessions of the running process.
     #[command(subcommand)]
     Session(session::Verb),
+    /// The authority of the running process: its certificates, its rotation.
+    #[command(subcommand)]
+    Ca(ca::Verb),
+    /// See, issue and revoke certificates of the running process.
+    #[command(subcommand)]
+    Cert(cert::Verb),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -138,6 +146,8 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Policy(verb) => policy::policy(verb, out),
         Command::Audit(verb) => audit::audit(verb, out),
         Command::Session(verb) => session::session(verb, out),
+        Command::Ca(verb) => ca::ca(verb, out),
+        Command::Cert(verb) => cert::cert(verb, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Certificate, Name, Reason, SpiffeId, Timestamp};
-use torhaus_config::Vouches;
+use torhaus_certs::{RevokedSet, Serial, SerialKey};
+use torhaus_config::{Signers, Vouches};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -80,6 +81,31 @@ pub struct VerifiedCertificate {
     pub emails: Vec<String>,
     /// The moment at which the judgement has to be made again: the first end of a certificate of the chain or of a CRL.
     pub good_until: Timestamp,
+    /// How our own authority revokes it; none for a certificate of somebody else's.
+    pub revocable: Option<Revocable>,
+}
+
+/// A certificate of our own, and the set in which it will stand once it is revoked.
+#[derive(Clone, Debug)]
+pub struct Revocable {
+    serial: SerialKey,
+    revoked: Arc<RevokedSet>,
+}
+
+impl VerifiedCertificate {
+    /// Whether our own authority has revoked it since it was judged.
+    pub fn is_revoked(&self) -> bool {
+        self.revocable.as_ref().is_some_and(|own| own.revoked.contains(&own.serial))
+    }
+}
+
+/// Our own authorities, for the trust domain that says `own_ca`. Without any, it believes nobody.
+#[derive(Clone, Debug, Default)]
+pub struct OwnAuthorities {
+    /// Issuing authorities that have not ended, those of before a rotation included. Not the root: it may have signed
+    /// authorities for other purposes.
+    pub issuing: Vec<CertificateDer<'static>>,
+    pub revoked: Arc<RevokedSet>,
 }
 
 /// Fingerprint of a leaf, and the trust domains that were asked about it.
@@ -92,7 +118,10 @@ pub struct TrustDomains {
 
 struct TrustDomain {
     name: Name,
-    verifier: Arc<dyn ClientCertVerifier>,
+    /// None: it has no authority yet.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// Where it is our own: what is revoked, known without any list.
+    revoked: Option<Arc<RevokedSet>>,
     hints: Vec<DistinguishedName>,
     proves: Option<Name>,
     vouches_for: Vouches,
@@ -103,9 +132,12 @@ struct TrustDomain {
 impl TrustDomains {
     /// # Errors
     /// 1. a file cannot be read or parsed; 2. an authority is unusable.
-    pub fn load(config: &BTreeMap<String, torhaus_config::TrustDomain>) -> Result<Self, TrustError> {
+    pub fn load(
+        config: &BTreeMap<String, torhaus_config::TrustDomain>,
+        own: &OwnAuthorities,
+    ) -> Result<Self, TrustError> {
         let load = |(_, domain): (_, &torhaus_config::TrustDomain)| {
-            TrustDomain::load(domain).map(|loaded| (loaded.name.clone(), loaded))
+            TrustDomain::load(domain, own).map(|loaded| (loaded.name.clone(), loaded))
         };
         let domains = config.iter().map(load).collect::<Result<_, _>>()?;
         Ok(Self { domains, believed: Cache::new(KEPT_JUDGEMENTS) })
@@ -127,7 +159,7 @@ impl TrustDomains {
         if let Some(kept) = self.believed.get(&key)
             && now < kept.good_until
         {
-            return Ok(kept);
+            return if kept.is_revoked() { Err(CertificateRefusal::Revoked) } else { Ok(kept) };
         }
         let judged = Arc::new(self.judge_anew(allowed, chain, sha256, now)?);
         self.believed.insert(key, judged.clone());
@@ -146,10 +178,12 @@ impl TrustDomains {
         // The refusal of the domain that knows the authority says more than "unknown authority" of the others.
         let mut refusal = CertificateRefusal::UnknownAuthority;
         for domain in allowed.iter().filter_map(|name| self.domains.get(name)) {
-            match domain.verifier.verify_client_cert(leaf, intermediates, at) {
+            let Some(verifier) = &domain.verifier else { continue };
+            match verifier.verify_client_cert(leaf, intermediates, at) {
                 Ok(_) => match describe(domain, leaf, intermediates, sha256) {
                     // The same authority may stand in another domain of the host, which may vouch for it.
                     Err(CertificateRefusal::NotVouchedFor) => refusal = CertificateRefusal::NotVouchedFor,
+                    Ok(found) if found.is_revoked() => return Err(CertificateRefusal::Revoked),
                     judged => return judged,
                 },
                 Err(error) => {
@@ -168,6 +202,16 @@ impl TrustDomains {
         allowed.iter().filter_map(|name| self.domains.get(name)).flat_map(|domain| domain.hints.clone()).collect()
     }
 
+    /// Whether our own authority has revoked it since it was presented.
+    pub fn is_revoked(&self, certificate: &Certificate) -> bool {
+        let Some(revoked) = self.domains.get(&*certificate.trust_domain).and_then(|domain| domain.revoked.as_ref())
+        else {
+            return false;
+        };
+        let serial = Serial::parse(&certificate.serial).and_then(|serial| SerialKey::of(serial.as_bytes()));
+        serial.is_none_or(|serial| revoked.contains(&serial))
+    }
+
     /// The tier that a certificate of this domain proves for a service.
     pub fn proves(&self, domain: &str) -> Option<&Name> {
         self.domains.get(domain)?.proves.as_ref()
@@ -175,10 +219,25 @@ impl TrustDomains {
 }
 
 impl TrustDomain {
-    fn load(config: &torhaus_config::TrustDomain) -> Result<Self, TrustError> {
+    fn load(config: &torhaus_config::TrustDomain, own: &OwnAuthorities) -> Result<Self, TrustError> {
         let fail = |why: String| TrustError::Domain { domain: config.name.clone(), why };
+        let (authorities, revoked) = match &config.signers {
+            Signers::File(file) => (read_pem::<CertificateDer<'static>>(file)?, None),
+            Signers::Own => (own.issuing.clone(), Some(own.revoked.clone())),
+        };
+        if authorities.is_empty() {
+            return Ok(Self {
+                name: config.name.clone(),
+                verifier: None,
+                revoked,
+                hints: Vec::new(),
+                proves: config.proves.clone(),
+                vouches_for: config.vouches_for.clone(),
+                crl_until: None,
+            });
+        }
         let mut roots = RootCertStore::empty();
-        for certificate in read_pem::<CertificateDer<'static>>(&config.ca_file)? {
+        for certificate in authorities {
             roots.add(certificate).map_err(|e| fail(e.to_string()))?;
         }
         let roots = Arc::new(roots);
@@ -194,7 +253,8 @@ impl TrustDomain {
         let hints = verifier.root_hint_subjects().to_vec();
         Ok(Self {
             name: config.name.clone(),
-            verifier,
+            verifier: Some(verifier),
+            revoked,
             hints,
             proves: config.proves.clone(),
             vouches_for: config.vouches_for.clone(),
@@ -252,7 +312,21 @@ fn describe(
         not_after,
         user,
     });
-    Ok(VerifiedCertificate { certificate, spiffe, emails: names.iter().filter_map(email).collect(), good_until })
+    let revocable = match &domain.revoked {
+        // A number too long to be ours is nobody's that we could revoke.
+        Some(revoked) => Some(Revocable {
+            serial: SerialKey::of(parsed.raw_serial()).ok_or(CertificateRefusal::Invalid)?,
+            revoked: revoked.clone(),
+        }),
+        None => None,
+    };
+    Ok(VerifiedCertificate {
+        certificate,
+        spiffe,
+        emails: names.iter().filter_map(email).collect(),
+        good_until,
+        revocable,
+    })
 }
 
 fn refusal_of(error: &rustls::Error) -> CertificateRefusal {
@@ -316,10 +390,19 @@ mod tests {
             let ca_file = folder.path().join(name);
             fs::write(&ca_file, authority.root_pem()).unwrap();
             let name: Name = name.into();
-            (name.to_string(), torhaus_config::TrustDomain { name, ca_file, crl_file: None, proves: None, vouches_for })
+            (
+                name.to_string(),
+                torhaus_config::TrustDomain {
+                    name,
+                    signers: Signers::File(ca_file),
+                    crl_file: None,
+                    proves: None,
+                    vouches_for,
+                },
+            )
         };
         let domains = [domain("ours", &ours, ours_for), domain("partner", &partner, partner_for)];
-        let trust = TrustDomains::load(&domains.into_iter().collect()).unwrap();
+        let trust = TrustDomains::load(&domains.into_iter().collect(), &OwnAuthorities::default()).unwrap();
         Two { _folder: folder, ours, partner, trust }
     }
 

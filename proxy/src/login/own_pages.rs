@@ -1,5 +1,6 @@
 //! Our own paths: all of the portal's host, and `/.torhaus/` on every application's host. Other systems are configured
 //! with these addresses, so they are fixed.
+use crate::ca::own_domain;
 use crate::gate::Gate;
 use crate::login::{handover, logout, sign_in};
 use crate::portal::{home, pages, session_list};
@@ -30,10 +31,14 @@ fn is_own(snapshot: &Snapshot, host: &str, path: &str) -> bool {
     snapshot.is_portal(host) || path.starts_with(OWN_PREFIX) || path == "/.torhaus"
 }
 
-/// The plain listener: everything is sent to https, and devices that look for a captive portal get their 204.
-pub fn plain(snapshot: &Snapshot, request: &Request<'_>) -> Response {
+/// The plain listener: everything is sent to https, but for revocation lists, and devices that look for a captive portal
+/// get their 204.
+pub fn plain(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Response {
     if request.path == "/generate_204" {
         return Response::empty(StatusCode::NO_CONTENT);
+    }
+    if let Some(answer) = published(gate, snapshot, request) {
+        return answer;
     }
     let known = snapshot.is_portal(request.host) || snapshot.routes.knows(request.host);
     if !known {
@@ -49,6 +54,22 @@ pub fn plain(snapshot: &Snapshot, request: &Request<'_>) -> Response {
     response
 }
 
+/// The root's certificate and the revocation lists, for everybody: they are signed, and say nothing about people.
+fn published(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Option<Response> {
+    let name = request.path.strip_prefix("/ca/").filter(|_| snapshot.is_portal(request.host))?;
+    own_domain(&snapshot.config)?;
+    if !matches!(*request.method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    if name == "root.pem" {
+        // RFC 8555 section 9.1 registers this type for PEM certificates.
+        return Some(Response::bytes(StatusCode::OK, "application/pem-certificate-chain", gate.ca.root_pem()?.into()));
+    }
+    let list = gate.ca.list(name.strip_suffix(".crl")?)?;
+    // RFC 2585 section 3: a list is DER.
+    Some(Response::bytes(StatusCode::OK, "application/pkix-crl", list.der))
+}
+
 /// Answers a request for one of our own pages.
 pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Response {
     let answered = if snapshot.is_portal(request.host) {
@@ -62,6 +83,9 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now
 async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
     let get = matches!(*request.method, Method::GET | Method::HEAD);
     let post = *request.method == Method::POST;
+    if let Some(answer) = published(gate, snapshot, request) {
+        return Ok(answer);
+    }
     match request.path {
         "/" if get => match sign_in::browser_session(gate, request, now).await? {
             Some(live) => Ok(home::page(snapshot, request, &live, now)),

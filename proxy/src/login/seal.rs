@@ -2,6 +2,7 @@
 //! AES-256-GCM-SIV (RFC 8452): a repeated nonce, as after a restored virtual machine, tells no more than that two
 //! texts are equal.
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use rand::TryRng as _;
 use std::fmt;
@@ -66,6 +67,18 @@ impl SealKey {
             }
             other => other,
         }
+    }
+
+    /// A key derived from a secret text (HKDF-SHA256, RFC 5869). The text must hold as much randomness as a key.
+    ///
+    /// # Errors
+    /// None in practice: a key of this size can always be derived.
+    pub fn derived(secret: &str) -> Result<Self, SealKeyError> {
+        let salt = Salt::new(HKDF_SHA256, b"torhaus sealing key 1");
+        let mut bytes = Zeroizing::new([0u8; KEY_BYTES]);
+        let expanded = salt.extract(secret.as_bytes());
+        let filled = expanded.expand(&[b"AES-256-GCM-SIV"], HKDF_SHA256).and_then(|okm| okm.fill(&mut *bytes));
+        filled.ok().and_then(|()| Self::from_bytes(&*bytes)).ok_or(SealKeyError::NoRandomness)
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {

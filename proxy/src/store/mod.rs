@@ -1,11 +1,14 @@
 //! Where state is kept. Each consumer declares the trait it needs (`login::session::SessionStore`); here they are
 //! implemented. SQL stands nowhere else.
+mod ledger;
 mod row;
 mod seal;
 mod sqlite;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod ledger_contract;
 
 pub use seal::Seal;
 pub use sqlite::{OpenError, SqliteStore};

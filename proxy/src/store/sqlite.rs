@@ -93,6 +93,14 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
+    pub(super) fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+
+    pub(super) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
     async fn begin(&self) -> Result<Transaction<'_, Sqlite>, Unavailable> {
         self.writer.begin().await.map_err(unavailable)
     }
@@ -378,7 +386,10 @@ fn migrations() -> Migrator {
     let step = |version, name: &'static str, sql: &'static str| {
         Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(vec![step(1, "sessions", include_str!("migrations/sqlite/0001_sessions.sql"))])
+    Migrator::with_migrations(vec![
+        step(1, "sessions", include_str!("migrations/sqlite/0001_sessions.sql")),
+        step(2, "ledger", include_str!("migrations/sqlite/0002_ledger.sql")),
+    ])
 }
 
 /// SQLite creates its `-wal` and `-shm` files with the mode of the database file, so making that private suffices.

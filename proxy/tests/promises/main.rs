@@ -16,6 +16,8 @@ mod harness;
 mod headers;
 mod login;
 mod names;
+mod own_ca;
+mod own_ca_books;
 mod paths;
 mod record;
 mod reload;

@@ -62,6 +62,7 @@ pub struct World {
     gate: Process,
     pub folder: TempDir,
     status: Status,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// Ends with the test.
@@ -93,10 +94,17 @@ impl Setup {
         let Self { config, policy, environment, folder, pki, idp, echo } = self;
         replace(&folder.path().join("torhaus.yaml"), &config);
         replace(&folder.path().join("policy.yaml"), &policy);
+        let (gate, status) = Process::start(&folder, &environment).await;
+        World { pki, idp, echo, gate, folder, status, environment }
+    }
+}
+
+impl Process {
+    async fn start(folder: &TempDir, environment: &[(&'static str, String)]) -> (Self, Status) {
         let gate = Command::new(binary())
             .args(["run", "--config"])
             .arg(folder.path().join("torhaus.yaml"))
-            .envs(environment)
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(File::create(folder.path().join("stdout.log")).unwrap())
             .stderr(File::create(folder.path().join("stderr.log")).unwrap())
@@ -113,13 +121,25 @@ impl Setup {
             status.as_ref().is_some_and(|status| status.listeners.len() == 3)
         })
         .await;
-        World { pki, idp, echo, gate, folder, status: status.unwrap() }
+        (gate, status.unwrap())
     }
 }
 
 impl World {
     pub async fn start() -> Self {
         Setup::new().await.start().await
+    }
+
+    /// Ends the gate as a power failure would: SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.gate.0.kill();
+        let _ = self.gate.0.wait();
+    }
+
+    /// Starts it again, on the folder as it lies there. Ports are new.
+    pub async fn restart(&mut self) {
+        self.kill();
+        (self.gate, self.status) = Process::start(&self.folder, &self.environment).await;
     }
 
     pub fn pid(&self) -> u32 {
