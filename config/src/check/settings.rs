@@ -27,6 +27,9 @@ pub(crate) mod default {
     pub(crate) const DRAIN: Duration = Duration::from_secs(30);
     pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+    pub(crate) const ENROLMENT: Duration = Duration::from_secs(90 * 24 * 3600);
+    pub(crate) const ACME_REQUESTS: u32 = 60;
+    pub(crate) const ACME_FAILED: u32 = 20;
     pub(crate) const ORGANISATION: &str = "Torhaus";
 }
 

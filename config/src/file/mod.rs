@@ -3,6 +3,7 @@
 //! The only `Deserialize` of the configuration. `At<T>` is required, `Option<At<T>>`, `List<T>` and `Keyed<T>` are
 //! optional; defaults stand in `check`, so that the mirror says what was typed and nothing else. Every key stands in
 //! `reference.rs` too, which a test compares.
+pub(crate) mod acme;
 pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod lookups;
@@ -27,6 +28,7 @@ pub(crate) struct Torhaus {
     pub trusted_proxies: List<String>,
     pub trust_domains: Keyed<TrustDomain>,
     pub ca: Option<At<Ca>>,
+    pub acme: Option<At<acme::Acme>>,
     pub identity: At<identity::Identity>,
     pub lookups: Option<At<lookups::Lookups>>,
     pub routes: List<route::Route>,
