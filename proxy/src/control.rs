@@ -1,5 +1,5 @@
 //! What an operator may ask of the running process, and how it answers.
-use crate::admin::{Caller, Certificates, Control, ListenerStatus, ReloadFailed, Reloaded, Status};
+use crate::admin::{Caller, Certificates, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Status};
 use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
@@ -77,6 +77,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     fn authority(&self) -> Option<&dyn Certificates> {
+        Some(self)
+    }
+
+    fn enrolment(&self) -> Option<&dyn Enrolments> {
         Some(self)
     }
 

@@ -1,4 +1,5 @@
 //! The composition root: builds everything once, keeps it running, and owns the order of shutting down.
+use crate::acme::Acme;
 use crate::admin::{self, Control};
 use crate::assertion::{AssertionKeyError, Assertions};
 use crate::audit::access::{AccessLog, Target};
@@ -44,6 +45,8 @@ const REPORT_REFUSALS: Duration = Duration::from_secs(60);
 const RENEW_SESSIONS: Duration = Duration::from_secs(30);
 /// How often revocation lists are looked at; they live for a day.
 const RENEW_LISTS: Duration = Duration::from_secs(30);
+/// How often the ACME server forgets what is past; nothing of it is asked about by then.
+const SWEEP_ACME: Duration = Duration::from_secs(300);
 /// Idle connections to applications kept, over all of them.
 const UPSTREAM_POOL: usize = 1024;
 
@@ -87,6 +90,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let store = Arc::new(open_store(&config).await?);
     let ca = OwnCa::open(&config, store.clone(), SealKey::load_or_create(&config.state_dir)?, now).await?;
     let gate = Arc::new(build_gate(config, access, store.clone(), ca)?);
+    gate.acme.belongs_to(&gate);
     let snapshot = gate.snapshot.load_full();
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
@@ -113,6 +117,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(report_refusals(gate.clone())),
         tokio::spawn(renew_sessions(gate.clone())),
         tokio::spawn(keep_lists_fresh(gate.clone())),
+        tokio::spawn(sweep_acme(gate.clone())),
     ];
 
     wait_for_stop(&gate, &reloader).await?;
@@ -183,6 +188,7 @@ fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>, ca: Ow
     metrics.reloaded(true, clock::now());
     Ok(Gate {
         snapshot: ArcSwap::from_pointee(snapshot),
+        acme: Acme::new(store.clone()),
         sessions: Sessions::new(store),
         audit,
         streams: Arc::new(Streams::default()),
@@ -270,6 +276,14 @@ async fn keep_lists_fresh(gate: Arc<Gate>) {
             tracing::error!(%error, "revocation lists could not be renewed; those before are published until they end");
         }
         gate.ca.measure(&gate.metrics, now).await;
+    }
+}
+
+async fn sweep_acme(gate: Arc<Gate>) {
+    let mut ticks = tokio::time::interval(SWEEP_ACME);
+    loop {
+        ticks.tick().await;
+        gate.acme.sweep(clock::now()).await;
     }
 }
 

@@ -3,11 +3,13 @@
 mod api;
 mod certificates;
 mod client;
+mod enrolments;
 mod socket;
 
 pub use api::{Caller, Control, ListenerStatus, ReloadFailed, Reloaded, Selector, SessionLine, Status};
 pub use certificates::{CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 pub use client::{Client, ClientError};
+pub use enrolments::{EabAnswer, EabEnd, EabOrder, Enrolments};
 pub use socket::{BindError, Socket};
 
 use axum::Router;

@@ -3,12 +3,12 @@
 use crate::ca::own_domain;
 use crate::gate::Gate;
 use crate::login::{handover, logout, sign_in};
-use crate::portal::{home, pages, session_list};
+use crate::portal::{devices, home, pages, session_list};
 use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use crate::{identify, lookup};
+use crate::{acme, identify, lookup};
 use http::{Method, StatusCode};
 use std::sync::Arc;
 use torhaus_authz::{Identity, Reason, Timestamp};
@@ -86,6 +86,9 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
     if let Some(answer) = published(gate, snapshot, request) {
         return Ok(answer);
     }
+    if acme::serves(request.path) {
+        return acme::answer(gate, request, now).await.ok_or(Reason::NoRoute);
+    }
     match request.path {
         "/" if get => match sign_in::browser_session(gate, request, now).await? {
             Some(live) => Ok(home::page(snapshot, request, &live, now)),
@@ -111,11 +114,20 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
             session_list::end(gate, request, &live, now).await
         }
+        "/devices" if get => match sign_in::browser_session(gate, request, now).await? {
+            Some(live) => devices::page(gate, snapshot, request, &live, now).await,
+            None => devices::sign_in(gate, snapshot, request, now),
+        },
+        "/devices" if post => {
+            same_origin(request)?;
+            let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
+            devices::change(gate, snapshot, request, &live, now).await
+        }
         "/.well-known/torhaus/jwks.json" if get => Ok(Response::json(StatusCode::OK, gate.told.assertions.jwks())),
         path => match path.strip_prefix("/callback/") {
             Some(provider) if get => sign_in::callback(gate, snapshot, request, provider, now).await,
             Some(_) => Err(Reason::MethodNotAllowed),
-            None if matches!(path, "/" | "/login" | "/logout" | "/signed-out" | "/sessions") => {
+            None if matches!(path, "/" | "/login" | "/logout" | "/signed-out" | "/sessions" | "/devices") => {
                 Err(Reason::MethodNotAllowed)
             }
             None => Err(Reason::NoRoute),

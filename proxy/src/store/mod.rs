@@ -1,10 +1,13 @@
 //! Where state is kept. Each consumer declares the trait it needs (`login::session::SessionStore`); here they are
 //! implemented. SQL stands nowhere else.
+mod acme;
 mod ledger;
 mod row;
 mod seal;
 mod sqlite;
 
+#[cfg(test)]
+mod acme_contract;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]

@@ -101,6 +101,10 @@ impl SqliteStore {
         &self.readers
     }
 
+    pub(super) fn seal(&self) -> &dyn Seal {
+        &*self.seal
+    }
+
     async fn begin(&self) -> Result<Transaction<'_, Sqlite>, Unavailable> {
         self.writer.begin().await.map_err(unavailable)
     }
@@ -389,6 +393,7 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         step(1, "sessions", include_str!("migrations/sqlite/0001_sessions.sql")),
         step(2, "ledger", include_str!("migrations/sqlite/0002_ledger.sql")),
+        step(10, "acme", include_str!("migrations/sqlite/0010_acme.sql")),
     ])
 }
 

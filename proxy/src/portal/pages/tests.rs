@@ -14,6 +14,7 @@ fn look(text: &str) -> Look {
         organisation: text.into(),
         contact: Some(format!("https://help.test/{text}")),
         portal: "https://auth.example.test".into(),
+        devices: true,
     }
 }
 
