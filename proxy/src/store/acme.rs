@@ -58,8 +58,9 @@ impl Store for SqliteStore {
     async fn revoke_eab(&self, kid: &str) -> Result<bool> {
         let mut tx = self.step().await?;
         let unused = self.eab_in(&mut tx, kid).await?.filter(|eab| eab.used_by.is_none() && !eab.revoked);
-        let Some(eab) = unused else { return Ok(false) };
-        self.put_eab(&mut tx, &EabKey { revoked: true, ..eab }).await?;
+        let Some(mut eab) = unused else { return Ok(false) };
+        eab.revoked = true;
+        self.put_eab(&mut tx, &eab).await?;
         commit(tx).await
     }
 
@@ -85,8 +86,9 @@ impl Store for SqliteStore {
             return Ok(Enrolled::KeyExists(Box::new(existing)));
         }
         let open = self.eab_in(&mut tx, kid).await?.filter(|eab| eab.is_open(now));
-        let Some(eab) = open else { return Ok(Enrolled::EabGone) };
-        self.put_eab(&mut tx, &EabKey { used_by: Some(account.id.clone()), ..eab }).await?;
+        let Some(mut eab) = open else { return Ok(Enrolled::EabGone) };
+        eab.used_by = Some(account.id.clone());
+        self.put_eab(&mut tx, &eab).await?;
         sqlx::query("INSERT INTO acme_accounts (id, thumbprint, until, record) VALUES (?, ?, ?, ?)")
             .bind(&account.id)
             .bind(&account.thumbprint)
@@ -103,10 +105,11 @@ impl Store for SqliteStore {
         let mut tx = self.step().await?;
         let Some(account) = valid_account(&mut tx, account).await? else { return Ok(false) };
         let open = self.eab_in(&mut tx, kid).await?.filter(|eab| eab.is_open(now));
-        let Some(eab) = open else { return Ok(false) };
+        let Some(mut eab) = open else { return Ok(false) };
         let account = Account { enrolment: eab.enrolment.clone(), kid: kid.to_owned(), ..account };
         put_account(&mut tx, &account).await?;
-        self.put_eab(&mut tx, &EabKey { used_by: Some(account.id), ..eab }).await?;
+        eab.used_by = Some(account.id);
+        self.put_eab(&mut tx, &eab).await?;
         commit(tx).await
     }
 
