@@ -24,9 +24,11 @@ bench-build:
 	cargo build --locked --release -p torhaus -p torhaus-loadtest --bins
 	cargo build --locked --release -p torhaus --example bare-edge
 	cargo bench --locked -p torhaus-authz --bench decide --no-run
+	cargo bench --locked -p torhaus-certs --bench ca --no-run
 
 bench-quick: bench-build
 	$(TARGET)/release/torhaus-loadtest bench quick --torhaus-arg=--access-log=off
 
 bench: bench-build
 	$(TARGET)/release/torhaus-loadtest bench full --torhaus-arg=--access-log=off
+	cargo bench --locked -p torhaus-certs --bench ca

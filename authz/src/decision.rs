@@ -23,6 +23,9 @@ pub struct Decision {
     pub condition: Option<Name>,
     /// The row says `record: every`.
     pub record_every: bool,
+    /// The person may be known here from now on: allowed by a row that asks for new places, or for more than the
+    /// lowest tier. What is proven by a password alone makes no place a known one.
+    pub learns_place: bool,
     /// Version of the policy that decided.
     pub policy: Name,
     pub trace: Trace,

@@ -1,7 +1,9 @@
 //! What a policy file says, before it is checked. `config` fills these from YAML; [`crate::Policy::build`] checks
 //! names, duplicates and contradictions and reports ALL problems, each with the line it stands on.
+use crate::condition::{NewPlace, PostureAsk};
 use crate::continent::Continent;
 use crate::facts::Country;
+use crate::posture::SourceTrust;
 use crate::time::Timestamp;
 use crate::window::Window;
 use ipnet::IpNet;
@@ -122,6 +124,10 @@ pub enum Condition {
         newer_than: Duration,
     },
     Time(Window),
+    Device(DeviceDraft),
+    Posture(PostureDraft),
+    /// The person never came from here before. Depends on the person.
+    NewPlace(NewPlace),
     /// One of these methods, as HTTP writes them.
     Methods(Vec<Located<String>>),
     /// The path is one of these or below one of them: `/admin` is `/admin` and `/admin/x`, never `/administration`.
@@ -129,6 +135,29 @@ pub enum Condition {
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Not(Box<Condition>),
+}
+
+/// One question about the device of the connection. `Own` depends on the person.
+#[derive(Clone, Debug)]
+pub enum DeviceDraft {
+    /// It is in a list of devices, or in none.
+    Known(bool),
+    Managed(bool),
+    /// It belongs to the person who asks.
+    Own,
+    Owners(Vec<Located<String>>),
+    /// One of these.
+    Tags(Vec<Located<String>>),
+}
+
+/// What must hold of the state of the device, all of it.
+#[derive(Clone, Debug)]
+pub struct PostureDraft {
+    pub asks: Vec<PostureAsk>,
+    /// An older report is as good as none.
+    pub max_report_age: Duration,
+    /// Who must have reported it, at least.
+    pub source: SourceTrust,
 }
 
 /// A named network with what it stands for.

@@ -1,11 +1,13 @@
 //! Everything a rule may look at, `now` included; each fact is known, or unknown for a reason.
+use crate::device::Device;
 use crate::groups::Groups;
 use crate::identity::{Identity, Name};
+use crate::posture::Posture;
 use crate::time::Timestamp;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fact<T> {
     Known(T),
     Unknown(Why),
@@ -48,6 +50,10 @@ pub enum Why {
     Stale,
     /// The source answered and does not know (an address in no country).
     NotFound,
+    /// Several answers fit, and they are not one (two devices of one serial number).
+    Ambiguous,
+    /// Who said it is not believed in this (a device about itself).
+    Untrusted,
 }
 
 impl Why {
@@ -59,6 +65,8 @@ impl Why {
             Self::SourceDown => "its source could not be asked",
             Self::Stale => "the last answer is too old",
             Self::NotFound => "its source does not know",
+            Self::Ambiguous => "its sources know several, and cannot tell which",
+            Self::Untrusted => "who reported it does not count here",
         }
     }
 }
@@ -82,6 +90,26 @@ pub struct Facts<'a> {
     /// The verified client certificate of the connection; `Known(None)` when none was presented.
     pub certificate: Fact<Option<Arc<Certificate>>>,
     pub country: Fact<Country>,
+    /// The device that the connection is bound to; `Known(None)` when it is in no list.
+    pub device: Fact<Option<Arc<Device>>>,
+    /// The state of that device.
+    pub posture: Fact<Arc<Posture>>,
+    pub seen: Seen,
+}
+
+/// Whether the person came from here before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Seen {
+    /// From this country.
+    pub country: Fact<bool>,
+    /// From this network: the /24 of an IPv4 address, the /48 of an IPv6 address.
+    pub network: Fact<bool>,
+}
+
+impl Seen {
+    pub fn unknown(why: Why) -> Self {
+        Self { country: Fact::Unknown(why), network: Fact::Unknown(why) }
+    }
 }
 
 impl<'a> Facts<'a> {
@@ -100,6 +128,9 @@ impl<'a> Facts<'a> {
             proofs: Arc::default(),
             certificate: Fact::Unknown(Why::NotGiven),
             country: Fact::Unknown(Why::NotGiven),
+            device: Fact::Unknown(Why::NotGiven),
+            posture: Fact::Unknown(Why::NotGiven),
+            seen: Seen::unknown(Why::NotGiven),
         }
     }
 
@@ -118,6 +149,9 @@ impl<'a> Facts<'a> {
             proofs,
             certificate,
             country,
+            device,
+            posture,
+            seen,
         } = self.clone();
         Facts {
             now,
@@ -131,6 +165,9 @@ impl<'a> Facts<'a> {
             proofs,
             certificate,
             country,
+            device,
+            posture,
+            seen,
         }
     }
 }

@@ -38,6 +38,9 @@ pub fn fingerprint(facts: &Facts<'_>, decision: &Decision, state: &impl BuildHas
     fact(&facts.country, hash);
     fact(&facts.groups.as_ref().map(|groups| groups.reference()), hash);
     fact(&facts.certificate.as_ref().map(|found| found.as_ref().map(|c| &c.sha256)), hash);
+    fact(&facts.device.as_ref().map(Option::as_deref), hash);
+    fact(&facts.posture.as_ref().map(|posture| posture.values()), hash);
+    facts.seen.hash(hash);
     // A service proves its tier anew with every connection: when is no news. A person's proof has a moment of its own.
     let is_service = matches!(facts.identity, Identity::Service(_));
     let proof = |proof: &Proof| {

@@ -12,6 +12,7 @@ mod check;
 mod condition;
 mod continent;
 mod decision;
+mod device;
 mod draft;
 mod exception;
 mod explain;
@@ -22,6 +23,7 @@ mod identity;
 mod intern;
 mod matrix;
 mod policy;
+mod posture;
 mod problems;
 mod reason;
 mod record;
@@ -38,30 +40,34 @@ mod window;
 mod zone;
 
 pub use chain::{Broken, BrokenAt, Chain, Line, LineHash, MAX_VALUE_BYTES, Record, Summary, verify};
-pub use condition::Holds;
+pub use condition::{Holds, NewPlace, PostureAsk};
 pub use continent::Continent;
 pub use decision::{Decision, Permit, RowRef, Verdict, VerdictKind};
+pub use device::{Device, serial};
 pub use draft::{
-    CellDraft, Condition, ExceptionDraft, GuardDraft, Located, NetworkDraft, PolicyDraft, Problem, RaiseDraft,
-    RowDraft, TierDraft, ZoneDraft,
+    CellDraft, Condition, DeviceDraft, ExceptionDraft, GuardDraft, Located, NetworkDraft, PolicyDraft, PostureDraft,
+    Problem, RaiseDraft, RowDraft, TierDraft, ZoneDraft,
 };
 pub use exception::Exception;
 pub use explain::{Answer, ExplainedStep, Explanation, explain};
-pub use facts::{Certificate, Country, Fact, Facts, Proof, Why};
+pub use facts::{Certificate, Country, Fact, Facts, Proof, Seen, Why};
 pub use fingerprint::{MethodClass, fingerprint};
 pub use groups::{Groups, GroupsRef};
 pub use identity::{Identity, Name, Service, User};
 pub use matrix::{Matrix, MatrixCell, MatrixRow, MatrixSubject};
 pub use policy::Policy;
+pub use posture::{Edr, Os, OsFamily, OsVersion, Posture, Report, SourceTrust};
 pub use reason::{Language, Reason, Words};
-pub use record::{CertificateNote, Entry, Kind, ProofNote, Who};
+pub use record::{CertificateNote, DeviceNote, Entry, Kind, ProofNote, Who};
 pub use row::Row;
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
-pub use suite::{Difference, Suite, TestCertificate, TestDraft, TestResult, TestSubject, UntouchedRow};
+pub use suite::{
+    Difference, Suite, TestCertificate, TestDevice, TestDraft, TestPosture, TestResult, TestSubject, UntouchedRow,
+};
 pub use table::{Table, TableCondition, TableException, TableRow, TableTier};
 pub use tier::Tier;
 pub use time::Timestamp;
 pub use trace::Trace;
 pub use warnings::{EXPIRES_SOON, LONGEST_EXCEPTION};
-pub use window::{DAYS, InvalidWindow, Window};
+pub use window::{Clock, DAYS, InvalidWindow, Window};
 pub use zone::EXTERNAL;

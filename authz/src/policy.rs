@@ -227,6 +227,7 @@ impl<'a> Case<'a> {
 
     fn close(self, verdict: Verdict, reason: Reason) -> Decision {
         let request_class = self.request_class();
+        let learns_place = matches!(verdict, Verdict::Allow(_)) && self.learns_place();
         Decision {
             verdict,
             reason,
@@ -236,10 +237,17 @@ impl<'a> Case<'a> {
             tier: self.tier,
             condition: self.condition,
             record_every: self.row.is_some_and(|row| row.record_every),
+            learns_place,
             policy: self.policy.version.clone(),
             request_class,
             trace: self.trace,
         }
+    }
+
+    fn learns_place(&self) -> bool {
+        let lowest = || self.tier.as_deref() == self.policy.ladder.at(0).map(|tier| &*tier.name);
+        let proven = self.tier.is_some() && (self.row.is_some_and(|row| row.asks_new_place) || !lowest());
+        proven && matches!(self.facts.identity, Identity::User(_))
     }
 
     /// Tells two requests apart that the row's conditions on method and path tell apart, also where the verdict is the

@@ -1,11 +1,14 @@
 //! One line of the audit log: what happened, to whom, and why. [`crate::Chain`] numbers and links the lines.
 use crate::decision::{Decision, VerdictKind};
-use crate::facts::{Country, Fact, Facts, Proof};
+use crate::device::Device;
+use crate::facts::{Country, Fact, Facts, Proof, Seen, Why};
 use crate::groups::{Groups, GroupsRef};
 use crate::identity::{Identity, Name};
+use crate::posture::Posture;
 use crate::reason::Reason;
 use crate::time::{Timestamp, rfc3339};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What a line reports. Lines of a kind that a reader does not know still verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -80,6 +83,14 @@ pub struct Entry {
     /// Absent when no client certificate was presented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Fact<CertificateNote>>,
+    /// Absent, like posture and seen places, where no source of it is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Fact<DeviceNote>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posture: Option<Fact<Arc<Posture>>>,
+    /// Whether the person came from there before; absent for those who are no persons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<Fact<GroupsRef>>,
     /// Only in lines of kind `groups`.
@@ -139,6 +150,15 @@ pub struct CertificateNote {
     pub not_after: Timestamp,
 }
 
+/// A device, or that it is in no list.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceNote {
+    InNoList,
+    #[serde(untagged)]
+    Is(Arc<Device>),
+}
+
 impl Entry {
     /// An empty one, for struct update syntax: `Entry { who, ..Entry::new(now, Kind::Logout) }`.
     pub fn new(time: Timestamp, kind: Kind) -> Self {
@@ -158,6 +178,9 @@ impl Entry {
             tier: None,
             proofs: Vec::new(),
             certificate: None,
+            device: None,
+            posture: None,
+            seen: None,
             groups: None,
             group_names: Vec::new(),
             verdict: None,
@@ -181,8 +204,8 @@ impl Entry {
             path: Some(without_query(facts.path).into()),
             zone: Some(decision.zone.clone()),
             listener: Some(facts.listener.into()),
-            address: Some(facts.address.clone()),
-            country: Some(facts.country.clone()),
+            address: Some(facts.address),
+            country: Some(facts.country),
             tier: decision.tier.clone(),
             proofs: ProofNote::of(&facts.proofs),
             certificate: match certificate {
@@ -194,6 +217,9 @@ impl Entry {
                     not_after: certificate.not_after,
                 })),
             },
+            device: configured(&facts.device).map(|device| device.map(DeviceNote::of)),
+            posture: configured(&facts.posture),
+            seen: matches!(facts.identity, Identity::User(_)).then_some(facts.seen),
             groups: match facts.identity {
                 Identity::Anonymous => None,
                 _ => Some(facts.groups.as_ref().map(|groups| groups.reference())),
@@ -214,6 +240,20 @@ impl Entry {
             group_names: groups.iter().cloned().collect(),
             ..Self::new(now, Kind::Groups)
         }
+    }
+}
+
+impl DeviceNote {
+    fn of(device: Option<Arc<Device>>) -> Self {
+        device.map_or(Self::InNoList, Self::Is)
+    }
+}
+
+/// A fact that has a source: what nobody could know does not make every line longer.
+fn configured<T: Clone>(fact: &Fact<T>) -> Option<Fact<T>> {
+    match fact {
+        Fact::Unknown(Why::NotConfigured) => None,
+        fact => Some(fact.clone()),
     }
 }
 

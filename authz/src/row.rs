@@ -37,6 +37,8 @@ pub struct Row {
     condition_lines: Box<[u32]>,
     /// Some condition looks at method or path.
     pub(crate) asks_request_line: bool,
+    /// Some condition asks whether a place is new.
+    pub(crate) asks_new_place: bool,
     /// Lowest tier first, so that the first that fits is the one that counts.
     pub(crate) exceptions: Box<[Exception]>,
 }
@@ -83,10 +85,11 @@ impl Row {
             raise: draft.raise.iter().filter_map(|raise| Raise::check(raise, known, problems)).collect(),
             condition_lines: condition_names(draft).map(|name| name.line).collect(),
             asks_request_line: false,
+            asks_new_place: false,
             exceptions: Box::default(),
         };
-        let asks_request_line = row.terms().any(Term::asks_request_line);
-        row.asks_request_line = asks_request_line;
+        let asks = |what: fn(&Term) -> bool| row.terms().any(what);
+        (row.asks_request_line, row.asks_new_place) = (asks(Term::asks_request_line), asks(Term::asks_new_place));
         check_condition_names(draft, problems);
         row.check_anyone(draft, problems);
         if draft.max_age.is_some_and(|age| age < Duration::from_secs(1)) {

@@ -1,11 +1,13 @@
 //! Policy tests: promises about the table, held against the one evaluator. A fact that a test does not give is unknown.
 use crate::condition::Term;
 use crate::decision::{Decision, VerdictKind};
+use crate::device::Device;
 use crate::draft::{Located, Problem};
 use crate::explain::{Explanation, explain};
-use crate::facts::{Certificate, Country, Fact, Facts, Proof, Why};
+use crate::facts::{Certificate, Country, Fact, Facts, Proof, Seen, Why};
 use crate::identity::{Identity, Name, Service, User};
 use crate::policy::Policy;
+use crate::posture::{Edr, Os, OsFamily, OsVersion, Posture, Report, SourceTrust};
 use crate::reason::Reason;
 use crate::spiffe::SpiffeId;
 use crate::time::Timestamp;
@@ -25,6 +27,10 @@ pub struct TestDraft {
     pub listener: Option<String>,
     pub country: Option<Country>,
     pub certificate: Option<TestCertificate>,
+    pub device: Option<TestDevice>,
+    pub posture: Option<TestPosture>,
+    /// Whether the person came from this country and this network before.
+    pub seen: Option<(bool, bool)>,
     /// Tiers, and how long ago they were proven.
     pub proven: Vec<(String, Duration)>,
     pub method: Option<String>,
@@ -54,6 +60,35 @@ pub enum TestCertificate {
     Absent,
     /// One of this trust domain.
     Of(String),
+}
+
+#[derive(Clone, Debug)]
+pub enum TestDevice {
+    /// It is in no list, which is more than not knowing.
+    InNoList,
+    Is {
+        /// `Some(None)`: it is nobody's in particular.
+        owner: Option<Option<String>>,
+        managed: Option<bool>,
+        tags: Vec<String>,
+    },
+}
+
+/// What was reported of the device; what is not given was not reported.
+#[derive(Clone, Debug)]
+pub struct TestPosture {
+    pub disk_encrypted: Option<bool>,
+    pub firewall: Option<bool>,
+    pub secure_boot: Option<bool>,
+    pub compliant: Option<bool>,
+    pub edr: Option<Edr>,
+    /// How long ago it was patched.
+    pub patched: Option<Duration>,
+    pub os: Option<OsFamily>,
+    pub os_version: Option<OsVersion>,
+    /// How long ago all of it was reported.
+    pub reported: Duration,
+    pub source: SourceTrust,
 }
 
 /// What came of all tests, in the order of the file.
@@ -180,6 +215,15 @@ impl TestDraft {
             proofs: self.proven.iter().map(proof).collect(),
             certificate,
             country: self.country.map_or(Fact::Unknown(not_given), Fact::Known),
+            device: self.device.as_ref().map_or(Fact::Unknown(not_given), |device| Fact::Known(device.fact())),
+            posture: match &self.posture {
+                Some(posture) => Fact::Known(Arc::new(posture.at(now))),
+                None => Fact::Unknown(not_given),
+            },
+            seen: match self.seen {
+                Some((country, network)) => Seen { country: Fact::Known(country), network: Fact::Known(network) },
+                None => Seen::unknown(not_given),
+            },
             ..Facts::unknown(now, &self.resource)
         }
     }
@@ -217,6 +261,59 @@ impl TestDraft {
         compare("reason", self.reason.map(Reason::as_str), found.1.as_str());
         compare("tier", self.tier.as_deref(), found.2.as_deref().unwrap_or("none"));
         all
+    }
+}
+
+impl TestDevice {
+    fn fact(&self) -> Option<Arc<Device>> {
+        let Self::Is { owner, managed, tags } = self else { return None };
+        let mut tags: Vec<Name> = tags.iter().map(|tag| tag.as_str().into()).collect();
+        tags.sort_unstable();
+        Some(Arc::new(Device {
+            owner: match owner {
+                Some(owner) => Fact::Known(owner.as_deref().map(Name::from)),
+                None => Fact::Unknown(Why::NotGiven),
+            },
+            managed: managed.map_or(Fact::Unknown(Why::NotGiven), Fact::Known),
+            tags: tags.into(),
+            ..Device::new("test".into(), "test".into())
+        }))
+    }
+}
+
+impl TestPosture {
+    /// Nothing was reported, just now.
+    pub fn unreported() -> Self {
+        Self {
+            disk_encrypted: None,
+            firewall: None,
+            secure_boot: None,
+            compliant: None,
+            edr: None,
+            patched: None,
+            os: None,
+            os_version: None,
+            reported: Duration::ZERO,
+            source: SourceTrust::SelfReported,
+        }
+    }
+
+    /// As it is a fact at that moment.
+    pub fn at(&self, now: Timestamp) -> Posture {
+        Posture {
+            disk_encrypted: self.report(self.disk_encrypted, now),
+            firewall: self.report(self.firewall, now),
+            secure_boot: self.report(self.secure_boot, now),
+            compliant: self.report(self.compliant, now),
+            edr: self.report(self.edr, now),
+            patched: self.report(self.patched.map(|ago| now.minus(ago)), now),
+            os: self.report(self.os.map(|family| Os { family, version: self.os_version.clone() }), now),
+        }
+    }
+
+    fn report<T>(&self, value: Option<T>, now: Timestamp) -> Option<Report<T>> {
+        let (source, trust, at) = ("test".into(), self.source, now.minus(self.reported));
+        Some(Report { value: value?, source, trust, at })
     }
 }
 

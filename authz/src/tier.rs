@@ -33,7 +33,7 @@ pub(crate) enum Proven {
 
 /// How far ahead of us the clock of a provider may be. A proof from further ahead would stay fresh for too long and
 /// counts as none.
-const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(60);
+pub(crate) const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(60);
 
 /// Words that a cell uses for itself.
 const RESERVED: [&str; 2] = ["deny", "anonymous"];

@@ -1,9 +1,13 @@
-//! Windows of time: some days of the week, some hours of the day, at a fixed offset from UTC.
+//! Windows of time: some days of the week, some hours of the day, by the clock of a place.
 //!
-//! No time zones: their rules change by law, several times a year, and a gate that follows an old copy of them is wrong
-//! without saying so. Whoever wants summer time moves the hours, or opens the window an hour wider.
+//! The rules of time zones come with the program, never from the machine, so that one policy means the same everywhere.
+//! They change by law a few times a year: a program older than such a law follows the old one. Whoever cannot live with
+//! that writes a fixed offset from UTC.
+use crate::identity::Name;
 use crate::time::Timestamp;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// From Monday.
 pub const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -18,7 +22,90 @@ pub struct Window {
     /// Minutes of the day. `from > to` lasts over midnight; both equal is refused.
     from: u16,
     to: u16,
-    offset_minutes: i16,
+    clock: Clock,
+}
+
+/// By which clock a window opens. Equal when it is written alike.
+#[derive(Clone, Debug)]
+pub struct Clock(Reading);
+
+#[derive(Clone, Debug)]
+enum Reading {
+    /// Minutes east of UTC.
+    Offset(i16),
+    /// With its name in the IANA database.
+    Zone(Name, TimeZone),
+}
+
+impl Clock {
+    /// A fixed number of minutes east of UTC.
+    ///
+    /// # Errors
+    /// [`InvalidWindow::Offset`].
+    pub fn offset(minutes: i16) -> Result<Self, InvalidWindow> {
+        if minutes.unsigned_abs() > 14 * 60 {
+            return Err(InvalidWindow::Offset);
+        }
+        Ok(Self(Reading::Offset(minutes)))
+    }
+
+    /// A zone of the IANA database, by its name exactly: `Europe/Berlin`.
+    pub fn zone(name: &str) -> Option<Self> {
+        let zone = TimeZoneDatabase::bundled().get(name).ok().filter(|zone| zone.iana_name() == Some(name))?;
+        Some(Self(Reading::Zone(name.into(), zone)))
+    }
+
+    /// The names of all zones, for hints.
+    pub fn zones() -> Vec<String> {
+        TimeZoneDatabase::bundled().available().map(|name| name.as_str().to_owned()).collect()
+    }
+
+    /// Seconds to add to UTC at that moment.
+    fn offset_at(&self, seconds: i64) -> i64 {
+        match &self.0 {
+            Reading::Offset(minutes) => i64::from(*minutes) * 60,
+            Reading::Zone(_, zone) => {
+                let (first, last) = (jiff::Timestamp::MIN.as_second(), jiff::Timestamp::MAX.as_second());
+                let at = jiff::Timestamp::from_second(seconds.clamp(first, last)).unwrap_or(jiff::Timestamp::MAX);
+                zone.to_offset(at).seconds().into()
+            }
+        }
+    }
+
+    /// What makes two clocks the same one.
+    fn key(&self) -> Result<i16, &str> {
+        match &self.0 {
+            Reading::Offset(minutes) => Ok(*minutes),
+            Reading::Zone(name, _) => Err(name),
+        }
+    }
+}
+
+impl PartialEq for Clock {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Clock {}
+
+impl Hash for Clock {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// "+01:00", "Europe/Berlin".
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key() {
+            Err(name) => f.write_str(name),
+            Ok(minutes) => {
+                let (sign, offset) = (if minutes < 0 { '-' } else { '+' }, minutes.unsigned_abs());
+                write!(f, "{sign}{:02}:{:02}", offset / 60, offset % 60)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +124,7 @@ impl Window {
     ///
     /// # Errors
     /// See [`InvalidWindow`].
-    pub fn new(days: [bool; 7], from: u16, to: u16, offset_minutes: i16) -> Result<Self, InvalidWindow> {
+    pub fn new(days: [bool; 7], from: u16, to: u16, clock: Clock) -> Result<Self, InvalidWindow> {
         let day = u16::try_from(MINUTES_PER_DAY).unwrap_or(u16::MAX);
         if !days.contains(&true) {
             return Err(InvalidWindow::NoDay);
@@ -48,15 +135,13 @@ impl Window {
         if from == to {
             return Err(InvalidWindow::Empty);
         }
-        if offset_minutes.unsigned_abs() > 14 * 60 {
-            return Err(InvalidWindow::Offset);
-        }
-        Ok(Self { days, from, to, offset_minutes })
+        Ok(Self { days, from, to, clock })
     }
 
     /// The first minute is inside, the last one is not.
     pub fn contains(&self, now: Timestamp) -> bool {
-        let minutes = now.seconds().div_euclid(60) + i64::from(self.offset_minutes);
+        let seconds = now.seconds();
+        let minutes = seconds.saturating_add(self.clock.offset_at(seconds)).div_euclid(60);
         let (day, minute) = (minutes.div_euclid(MINUTES_PER_DAY), minutes.rem_euclid(MINUTES_PER_DAY));
         let (from, to) = (i64::from(self.from), i64::from(self.to));
         if from < to {
@@ -85,8 +170,7 @@ impl fmt::Display for Window {
             self.to / 60,
             self.to % 60
         )?;
-        let (sign, offset) = (if self.offset_minutes < 0 { '-' } else { '+' }, self.offset_minutes.unsigned_abs());
-        write!(f, " ({sign}{:02}:{:02})", offset / 60, offset % 60)
+        write!(f, " ({})", self.clock)
     }
 }
 
@@ -100,9 +184,13 @@ mod tests {
         Timestamp::parse(text).unwrap()
     }
 
+    fn offset(minutes: i16) -> Clock {
+        Clock::offset(minutes).unwrap()
+    }
+
     #[test]
     fn a_window_has_its_first_minute_and_not_its_last() {
-        let window = Window::new(WORK, 8 * 60, 18 * 60, 60).unwrap();
+        let window = Window::new(WORK, 8 * 60, 18 * 60, offset(60)).unwrap();
         assert_eq!(window.to_string(), "mon, tue, wed, thu, fri from 08:00 to 18:00 (+01:00)");
         // 23 November 2026 is a Monday.
         for (text, inside) in [
@@ -122,7 +210,7 @@ mod tests {
     #[test]
     fn the_day_is_the_local_one_and_a_night_belongs_to_its_evening() {
         let only = |index: usize| std::array::from_fn(|day| day == index);
-        let night = Window::new(only(4), 22 * 60, 6 * 60, -300).unwrap();
+        let night = Window::new(only(4), 22 * 60, 6 * 60, offset(-300)).unwrap();
         for (text, inside) in [
             ("2026-11-27T21:59:00-05:00", false),
             ("2026-11-27T22:00:00-05:00", true),
@@ -133,20 +221,48 @@ mod tests {
         ] {
             assert_eq!(night.contains(at(text)), inside, "{text}");
         }
-        let day = Window::new(only(0), 0, 1440, 840).unwrap();
+        let day = Window::new(only(0), 0, 1440, offset(840)).unwrap();
         assert!(day.contains(at("2026-11-22T10:00:00Z")) && !day.contains(at("2026-11-23T10:00:00Z")));
     }
 
     #[test]
     fn a_window_that_is_none_is_refused() {
-        for (days, from, to, offset, why) in [
-            ([false; 7], 0, 60, 0, InvalidWindow::NoDay),
-            (WORK, 60, 60, 0, InvalidWindow::Empty),
-            (WORK, 1440, 60, 0, InvalidWindow::Hour),
-            (WORK, 0, 1441, 0, InvalidWindow::Hour),
-            (WORK, 0, 60, 841, InvalidWindow::Offset),
+        for (days, from, to, why) in [
+            ([false; 7], 0, 60, InvalidWindow::NoDay),
+            (WORK, 60, 60, InvalidWindow::Empty),
+            (WORK, 1440, 60, InvalidWindow::Hour),
+            (WORK, 0, 1441, InvalidWindow::Hour),
         ] {
-            assert_eq!(Window::new(days, from, to, offset), Err(why));
+            assert_eq!(Window::new(days, from, to, offset(0)), Err(why));
         }
+        assert_eq!(Clock::offset(841), Err(InvalidWindow::Offset));
+        assert!(Clock::offset(-840).is_ok());
+        for name in ["Europe/Bonn", "europe/berlin", "CEST", "", "+01:00"] {
+            assert_eq!(Clock::zone(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_zone_follows_its_summer_time() {
+        let window = Window::new([true; 7], 8 * 60, 18 * 60, Clock::zone("Europe/Berlin").unwrap()).unwrap();
+        assert_eq!(window.to_string(), "every day from 08:00 to 18:00 (Europe/Berlin)");
+        // Winter is +01:00, summer +02:00; in 2026 they change on 29 March and on 25 October at 01:00 UTC.
+        for (text, inside) in [
+            ("2026-01-15T06:59:59Z", false),
+            ("2026-01-15T07:00:00Z", true),
+            ("2026-07-15T05:59:59Z", false),
+            ("2026-07-15T06:00:00Z", true),
+            ("2026-03-28T06:30:00Z", false),
+            ("2026-03-29T06:30:00Z", true),
+            ("2026-10-24T16:30:00Z", false),
+            ("2026-10-25T16:30:00Z", true),
+        ] {
+            assert_eq!(window.contains(at(text)), inside, "{text}");
+        }
+        // The clock of another place is another one, even where it shows the same time.
+        assert_ne!(Clock::zone("Europe/Berlin"), Clock::zone("Europe/Paris"));
+        assert!(
+            !window.contains(Timestamp::from_millis(i64::MIN)) || !window.contains(Timestamp::from_millis(i64::MAX))
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The CA as a client meets it: what a request says counts for nothing but its key; what leaves is what the profile
 //! says. Requests are made with rcgen, certificates are read with x509-parser and verified with webpki.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside #[test] functions")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside #[test] functions")]
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType, SignatureAlgorithm,
@@ -160,7 +160,8 @@ fn a_profile_certifies_its_own_kinds_of_names_and_no_others() {
         change(&mut enrolment);
         enrolment
     };
-    let rows: [(Purpose, fn(&mut Enrolment), &str); 17] = [
+    type Row = (Purpose, fn(&mut Enrolment), &'static str);
+    let rows: [Row; 17] = [
         (Purpose::User, |_| {}, "needs the user"),
         (Purpose::User, |e| (e.user, e.spiffe) = (Some("a".into()), Some(BACKUP.into())), "only services"),
         (Purpose::Device, |e| e.addresses.push([10, 0, 0, 1].into()), "no addresses"),

@@ -29,7 +29,9 @@ pub struct Config {
     pub bearer: Vec<BearerIssuer>,
     /// Place names with a country, before any GeoIP database.
     pub named_networks: Vec<NamedNetwork>,
+    /// May be missing or broken: it is data, which others write while we run.
     pub geoip_database: Option<PathBuf>,
+    pub posture: PostureLookup,
     pub routes: Vec<Arc<Route>>,
     pub sessions: Sessions,
     pub limits: Limits,
@@ -41,6 +43,17 @@ pub struct Config {
     pub warnings: Vec<Warning>,
     /// Every file read: a change of one of them is a reason to load again.
     pub files: Vec<PathBuf>,
+}
+
+/// Where devices and their state are known from.
+#[derive(Clone, Debug)]
+pub struct PostureLookup {
+    /// Read by [`crate::inventory`]; may be missing or broken, as the database of countries may.
+    pub inventory_file: Option<PathBuf>,
+    /// Whose client certificates name our devices.
+    pub trust_domains: Vec<Arc<str>>,
+    /// How old a report may be: older ones count as none, and a list that could not be read again for so long as well.
+    pub max_age: Duration,
 }
 
 #[derive(Clone, Debug)]

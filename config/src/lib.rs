@@ -14,6 +14,7 @@ mod config;
 mod decode;
 mod file;
 mod findings;
+mod inventory;
 mod load;
 mod mask;
 mod pattern;
@@ -28,6 +29,7 @@ mod units;
 mod yaml;
 
 pub use config::*;
+pub use inventory::{InvalidInventory, Inventory, InventoryDevice, inventory};
 pub use load::{load, run_policy_tests};
 pub use reference::reference;
 pub use report::{Errors, Excerpt, Mistake};

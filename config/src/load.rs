@@ -53,7 +53,17 @@ fn check_all(path: &Path, now: Timestamp, tests: Tests) -> Result<(Config, Optio
             tree,
             checked,
             path,
-            Cx { base, now, findings: &mut findings, files, named_networks: Vec::new(), tests, suite: None },
+            Cx {
+                base,
+                now,
+                findings: &mut findings,
+                files,
+                named_networks: Vec::new(),
+                posture_max_age: check::default::POSTURE_MAX_AGE,
+                knows_devices: false,
+                tests,
+                suite: None,
+            },
         )
     });
     match config {

@@ -100,11 +100,11 @@ pub(crate) fn time_of_day(text: &str) -> Result<u16, Mistake> {
     }
 }
 
-/// `+01:00`, `-05:00`: minutes east of UTC. Names of zones are none: they do not say how late it is.
+/// `+01:00`, `-05:00`: minutes east of UTC.
 pub(crate) fn utc_offset(text: &str) -> Result<i16, Mistake> {
     let wrong = || {
         Mistake::new(format!("`{text}` is not an offset from UTC"))
-            .hint("write it in quotes, as `\"+01:00\"`; names of zones, which follow summer time, are not supported")
+            .hint("write it in quotes, as `\"+01:00\"`; a place that has summer time is a `zone: Europe/Berlin`")
     };
     let (sign, rest) = match text.split_at_checked(1) {
         Some(("+", rest)) => (1, rest),

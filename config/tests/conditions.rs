@@ -17,6 +17,14 @@ const TYPED: &str = r#"raise:
       - { name: weekend, when: { time: { days: [sat, sun], utc_offset: "-05:30" } }, to: mfa }
       - { name: with-certificate, when: { client_certificate: any }, to: mfa }
       - { name: without, when: { client_certificate: none }, to: mfa }
+      - { name: summer, when: { time: { days: [fri], from: "08:00", zone: Europe/Berlin } }, to: mfa }
+      - { name: unlisted, when: { device: { known: false } }, to: mfa }
+      - { name: not-mine, when: { not: { device: { owner: self } } }, to: mfa }
+      - { name: kiosk, when: { device: { managed: true, tags: [kiosk], owner: [dana, eva] } }, to: mfa }
+      - { name: open-disk, when: { posture: { disk_encrypted: false, firewall: true, max_report_age: 1h } }, to: mfa }
+      - { name: old, when: { not: { posture: { os: [windows], min_os_version: "10.0.22631", patched_within: 30d, source_trust: mdm } } }, to: mfa }
+      - { name: sick, when: { posture: { edr: [unhealthy, absent], secure_boot: false, compliant: false } }, to: mfa }
+      - { name: new-here, when: { any: [{ new_place: country }, { new_place: network }] }, to: mfa }
 "#;
 
 #[test]
@@ -47,6 +55,22 @@ fn every_condition_is_read_and_told_back() {
             ("weekend", "sat, sun from 00:00 to 24:00 (-05:30)"),
             ("with-certificate", "a client certificate"),
             ("without", "not a client certificate"),
+            ("summer", "fri from 08:00 to 24:00 (Europe/Berlin)"),
+            ("unlisted", "the device is in no list"),
+            ("not-mine", "not the device is the person's own"),
+            ("kiosk", "(the device is managed and the device is of `dana` and `eva` and the device has tag `kiosk`)"),
+            ("open-disk", "its disk is not encrypted and its firewall is on, reported within 1h"),
+            (
+                "old",
+                "not it was patched within 30d and its system is `windows` and its system is of version 10.0.22631 or \
+                 later, reported within 24h by `mdm` or better",
+            ),
+            (
+                "sick",
+                "its secure boot is off and its management does not call it compliant and its malware protection is \
+                 `unhealthy` and `absent`, reported within 24h",
+            ),
+            ("new-here", "(the country is new for this person or the network is new for this person)"),
         ]
     );
 }

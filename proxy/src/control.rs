@@ -45,6 +45,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             sessions_live: u64::try_from(self.gate.metrics.sessions_live.get()).unwrap_or(0),
             reload_error: last.error,
             not_ready: self.not_ready(),
+            without: self.without(),
         }
     }
 
@@ -54,6 +55,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             (self.gate.audit.is_failing(), "the audit log cannot be written"),
         ];
         causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned()).collect()
+    }
+
+    fn without(&self) -> Vec<String> {
+        self.gate.snapshot.load().lookups.problems()
     }
 
     fn metrics(&self) -> String {

@@ -86,6 +86,9 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
     };
     note.decision = recorded.decision().cloned();
+    if let Some(seen) = snapshot.lookups.seen.as_ref().filter(|_| decision.learns_place) {
+        seen.learn(&facts);
+    }
 
     match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {
         Action::Respond(response) => note.respond(cors::readable(route, request, response)),

@@ -16,6 +16,7 @@ use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
 use crate::login::session::{SessionStore as _, Which};
 use crate::login::sign_in::used_logins;
+use crate::lookup::seen::SeenPlaces;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, SnapshotError};
@@ -40,6 +41,8 @@ use torhaus_config::Config;
 const SWEEP_SESSIONS: Duration = Duration::from_secs(30);
 /// How often streams are looked through for those whose session or certificate has run out: under the 2 s promised.
 const SWEEP_STREAMS: Duration = Duration::from_secs(1);
+/// How often files of data are looked at, whether they were replaced.
+const REFRESH_LOOKUPS: Duration = Duration::from_secs(1);
 const REPORT_REFUSALS: Duration = Duration::from_secs(60);
 /// How often sessions are looked through for those whose provider is to be asked again.
 const RENEW_SESSIONS: Duration = Duration::from_secs(30);
@@ -89,7 +92,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let (access, _access_writer) = AccessLog::start(access)?;
     let store = Arc::new(open_store(&config).await?);
     let ca = OwnCa::open(&config, store.clone(), SealKey::load_or_create(&config.state_dir)?, now).await?;
-    let gate = Arc::new(build_gate(config, access, store.clone(), ca)?);
+    let gate = Arc::new(build_gate(config, access, store.clone(), ca).await?);
     gate.acme.belongs_to(&gate);
     let snapshot = gate.snapshot.load_full();
 
@@ -118,6 +121,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(renew_sessions(gate.clone())),
         tokio::spawn(keep_lists_fresh(gate.clone())),
         tokio::spawn(sweep_acme(gate.clone())),
+        tokio::spawn(refresh_lookups(gate.clone())),
     ];
 
     wait_for_stop(&gate, &reloader).await?;
@@ -178,13 +182,15 @@ async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
     Ok(store)
 }
 
-fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>, ca: OwnCa) -> Result<Gate, ServeError> {
+async fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>, ca: OwnCa) -> Result<Gate, ServeError> {
     let sealer = SealKey::load_or_create(&config.state_dir)?;
     let assertion_key = config.state_dir.join("keys").join("assertion.p8");
     let assertions = Assertions::open(&assertion_key, config.portal.url.as_str())?;
     let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
-    let snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), None)?;
+    let mut snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), None)?;
+    let seen = SeenPlaces::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
+    snapshot.lookups.seen = Some(Arc::new(seen));
     metrics.reloaded(true, clock::now());
     Ok(Gate {
         snapshot: ArcSwap::from_pointee(snapshot),
@@ -240,9 +246,29 @@ async fn sweep(gate: Arc<Gate>) {
         gate.metrics
             .sessions_live
             .set(gate.sessions.store.count().await.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
+        let seen = gate.snapshot.load().lookups.seen.clone();
+        if let Some(seen) = seen
+            && let Err(error) = seen.sweep(now).await
+        {
+            tracing::error!(%error, "old places of people could not be forgotten");
+        }
         match gate.sessions.sweep(now, idle).await {
             Ok(ended) => revoke::note_ended(&gate, &ended, "idle, or over", now).await,
             Err(error) => tracing::error!(%error, "sessions could not be swept"),
+        }
+    }
+}
+
+async fn refresh_lookups(gate: Arc<Gate>) {
+    let mut ticks = tokio::time::interval(REFRESH_LOOKUPS);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let snapshot = gate.snapshot.load_full();
+        // The disk may be slow, and a database takes a moment to check.
+        let refreshed = tokio::task::spawn_blocking(move || snapshot.lookups.refresh(clock::now())).await;
+        if let Err(error) = refreshed {
+            tracing::error!(%error, "data files could not be looked at");
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::engine::upstream::{UpstreamError, Upstreams};
 use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
-use crate::lookup::places::Places;
+use crate::lookup::Lookups;
 use crate::reload::config_hash;
 use crate::route::Routes;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Snapshot {
     pub reserved: Reserved,
     pub providers: Providers,
     pub bearer: BearerVerifier,
-    pub places: Places,
+    pub lookups: Lookups,
     pub upstreams: Upstreams,
 }
 
@@ -61,7 +61,7 @@ impl Snapshot {
             reserved: Reserved::with(config.routes.iter().flat_map(|route| header_names(route))),
             providers,
             bearer,
-            places: Places::of(&config),
+            lookups: Lookups::build(&config, before.map(|b| &b.lookups), crate::clock::now()),
             upstreams: Upstreams::build(&config.routes)?,
             config,
         })

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 /// A process that notes what it was asked.
 #[derive(Default)]
 struct Fake {
+    without: Vec<String>,
     revoked: Mutex<Vec<(Which, Caller)>>,
     broken: bool,
 }
@@ -36,6 +37,7 @@ fn status() -> Status {
         sessions_live: 1,
         reload_error: None,
         not_ready: vec![],
+        without: vec![],
     }
 }
 
@@ -47,6 +49,10 @@ impl Control for Fake {
 
     fn not_ready(&self) -> Vec<String> {
         if self.broken { vec!["the store is down".into(), "no certificate".into()] } else { vec![] }
+    }
+
+    fn without(&self) -> Vec<String> {
+        self.without.clone()
     }
 
     fn metrics(&self) -> String {

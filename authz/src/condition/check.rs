@@ -1,8 +1,9 @@
 //! From what was typed to a [`Term`]: names resolved, lists sorted, what can never hold refused.
-use super::Term;
-use crate::draft::{Condition, Located, NetworkDraft};
+use super::{DeviceAsk, PostureAsk, Term};
+use crate::draft::{Condition, DeviceDraft, Located, NetworkDraft, PostureDraft};
 use crate::facts::Country;
 use crate::identity::Name;
+use crate::posture::ReportAge;
 use crate::problems::Problems;
 use crate::spiffe::SpiffeId;
 use crate::tier::Ladder;
@@ -67,6 +68,9 @@ impl Check<'_> {
             Condition::Networks(drafts) => self.networks(drafts),
             Condition::Proof { tier, newer_than } => self.proof(tier, *newer_than),
             Condition::Time(window) => Term::Time(window.clone()),
+            Condition::Device(draft) => Term::Device(self.device(draft)),
+            Condition::Posture(draft) => self.posture(draft),
+            Condition::NewPlace(part) => Term::NewPlace(*part),
             Condition::Methods(drafts) => {
                 drafts.iter().for_each(|draft| self.method(draft));
                 Term::Methods(self.names("method", drafts))
@@ -141,6 +145,35 @@ impl Check<'_> {
         let proves = |rank: u8| self.known.ladder.iter().filter(move |tier| tier.rank >= rank);
         let tiers = found.map(|tier| proves(tier.rank).map(|tier| tier.name.clone()).collect());
         Term::Proof { tiers: tiers.unwrap_or_default(), newer_than }
+    }
+
+    fn device(&mut self, draft: &DeviceDraft) -> DeviceAsk {
+        match draft {
+            DeviceDraft::Known(known) => DeviceAsk::Known(*known),
+            DeviceDraft::Managed(managed) => DeviceAsk::Managed(*managed),
+            DeviceDraft::Own => DeviceAsk::Own,
+            DeviceDraft::Owners(names) => DeviceAsk::Owners(self.names("user", names)),
+            DeviceDraft::Tags(tags) => DeviceAsk::Tags(self.names("tag", tags)),
+        }
+    }
+
+    fn posture(&mut self, draft: &PostureDraft) -> Term {
+        self.filled(draft.asks.len());
+        if draft.max_report_age < Duration::from_secs(1) {
+            self.problem("asks for a report of less than a second ago", "write how old it may be: `24h`");
+        }
+        for ask in &draft.asks {
+            match ask {
+                PostureAsk::Edr(list) => self.filled(list.len()),
+                PostureAsk::Os(list) => self.filled(list.len()),
+                PostureAsk::PatchedWithin(within) if *within < Duration::from_secs(1) => {
+                    self.problem("asks for patches of less than a second ago", "write how old they may be: `30d`");
+                }
+                _ => {}
+            }
+        }
+        let report = ReportAge { max: draft.max_report_age, source: draft.source };
+        Term::Posture { asks: draft.asks.as_slice().into(), report }
     }
 
     /// RFC 9110 section 9.1: methods are case-sensitive, and those in use are upper case.

@@ -1,6 +1,7 @@
 //! A condition in words: "the country is not `DE`".
-use super::Term;
+use super::{NewPlace, Term};
 use crate::facts::Country;
+use crate::posture::SourceTrust;
 use crate::problems::listed;
 use crate::spiffe::SpiffeId;
 use crate::time::short;
@@ -32,6 +33,17 @@ impl Term {
                 format!("`{tier}` proven within {}", short(*newer_than))
             }
             Self::Time(window) => window.to_string(),
+            Self::Device(ask) => ask.to_string(),
+            Self::Posture { asks, report } => {
+                let asks: Vec<String> = asks.iter().map(ToString::to_string).collect();
+                let by = match report.source {
+                    SourceTrust::SelfReported => String::new(),
+                    least => format!(" by `{}` or better", least.as_str()),
+                };
+                format!("{}, reported within {}{by}", asks.join(" and "), short(report.max))
+            }
+            Self::NewPlace(NewPlace::Country) => "the country is new for this person".to_owned(),
+            Self::NewPlace(NewPlace::Network) => "the network is new for this person".to_owned(),
             Self::Methods(names) => format!("method {}", listed(names)),
             Self::Paths(prefixes) => format!("path below {}", listed(prefixes)),
             Self::All(terms) => inner(terms, " and "),

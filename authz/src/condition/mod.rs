@@ -1,10 +1,12 @@
 //! What a rule may ask of the facts: one enum, one `holds`.
 mod check;
 mod describe;
+mod device;
 
 use crate::continent::Continent;
 use crate::facts::{Country, Fact, Facts, Why};
 use crate::identity::{Identity, Name};
+use crate::posture::ReportAge;
 use crate::spiffe::SpiffeId;
 use crate::tier::newest;
 use crate::window::Window;
@@ -13,6 +15,8 @@ use ipnet::IpNet;
 use std::time::Duration;
 
 pub(crate) use check::Known;
+pub(crate) use device::DeviceAsk;
+pub use device::PostureAsk;
 
 /// Whether a condition holds. Allow needs `Yes`; deny and raise fire on `Yes` and on `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,14 @@ pub enum Holds {
     Unknown(Why),
     /// It depends on the person, and nobody is identified yet.
     Pending,
+}
+
+/// Which part of a place must be new for the person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NewPlace {
+    Country,
+    /// The /24 of an IPv4 address, the /48 of an IPv6 address.
+    Network,
 }
 
 /// A checked [`Condition`](crate::Condition). Lists are sorted, names resolved.
@@ -46,6 +58,13 @@ pub(crate) enum Term {
         newer_than: Duration,
     },
     Time(Window),
+    Device(DeviceAsk),
+    /// All of these.
+    Posture {
+        asks: Box<[PostureAsk]>,
+        report: ReportAge,
+    },
+    NewPlace(NewPlace),
     Methods(Box<[Name]>),
     /// Without a slash at the end; empty for `/`.
     Paths(Box<[Name]>),
@@ -99,6 +118,15 @@ impl Term {
                 }
             },
             Self::Time(window) => window.contains(facts.now).into(),
+            Self::Device(ask) => ask.holds(facts),
+            Self::Posture { asks, report } => match &facts.posture {
+                Fact::Unknown(why) => Holds::Unknown(*why),
+                Fact::Known(posture) => Holds::all(asks.iter().map(|ask| ask.holds(posture, *report, facts.now))),
+            },
+            // Whom it is new for is known when somebody has signed in.
+            Self::NewPlace(_) if facts.identity == Identity::Anonymous => Holds::Pending,
+            Self::NewPlace(NewPlace::Country) => facts.seen.country.map(|seen| !seen).into(),
+            Self::NewPlace(NewPlace::Network) => facts.seen.network.map(|seen| !seen).into(),
             // Facts without a request, as policy tests may give them, have neither method nor path.
             Self::Methods(_) if facts.method.is_empty() => Holds::Unknown(Why::NotGiven),
             Self::Methods(methods) => methods.iter().any(|method| **method == *facts.method).into(),
@@ -113,7 +141,8 @@ impl Term {
     /// Whether the answer can change when somebody signs in.
     pub(crate) fn asks_person(&self) -> bool {
         match self {
-            Self::Groups(_) | Self::Users(_) | Self::Services(_) | Self::Proof { .. } => true,
+            Self::Groups(_) | Self::Users(_) | Self::Services(_) | Self::Proof { .. } | Self::NewPlace(_) => true,
+            Self::Device(ask) => ask.asks_person(),
             Self::All(terms) | Self::Any(terms) => terms.iter().any(Self::asks_person),
             Self::Not(term) => term.asks_person(),
             Self::ClientCertificate(_)
@@ -124,6 +153,7 @@ impl Term {
             | Self::ContinentIn(_)
             | Self::Networks { .. }
             | Self::Time(_)
+            | Self::Posture { .. }
             | Self::Methods(_)
             | Self::Paths(_) => false,
         }
@@ -135,6 +165,16 @@ impl Term {
             Self::Time(_) => true,
             Self::All(terms) | Self::Any(terms) => terms.iter().any(Self::asks_time),
             Self::Not(term) => term.asks_time(),
+            _ => false,
+        }
+    }
+
+    /// Whether it asks if a place is new.
+    pub(crate) fn asks_new_place(&self) -> bool {
+        match self {
+            Self::NewPlace(_) => true,
+            Self::All(terms) | Self::Any(terms) => terms.iter().any(Self::asks_new_place),
+            Self::Not(term) => term.asks_new_place(),
             _ => false,
         }
     }
@@ -181,6 +221,15 @@ impl Holds {
 impl From<bool> for Holds {
     fn from(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::No }
+    }
+}
+
+impl From<Fact<bool>> for Holds {
+    fn from(answer: Fact<bool>) -> Self {
+        match answer {
+            Fact::Known(yes) => yes.into(),
+            Fact::Unknown(why) => Self::Unknown(why),
+        }
     }
 }
 

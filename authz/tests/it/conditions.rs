@@ -128,7 +128,8 @@ fn a_proof_may_be_asked_to_be_newer_than_its_tier_does() {
 #[test]
 fn a_window_of_time_is_known_at_any_time() {
     // A Wednesday, 12:00 UTC.
-    let at_noon = |days, from, to, offset| Condition::Time(Window::new(days, from, to, offset).unwrap());
+    let at_noon =
+        |days, from, to, offset| Condition::Time(Window::new(days, from, to, Clock::offset(offset).unwrap()).unwrap());
     let wednesday = [false, false, true, false, false, false, false];
     for (condition, expected) in [
         (at_noon([true; 7], 8 * 60, 18 * 60, 0), "yes"),
@@ -192,7 +193,7 @@ fn a_row_open_to_anyone_may_ask_for_everything_but_a_person() {
 
 #[test]
 fn a_time_window_makes_a_test_say_when_it_is() {
-    let night = Window::new([true; 7], 22 * 60, 6 * 60, 0).unwrap();
+    let night = Window::new([true; 7], 22 * 60, 6 * 60, Clock::offset(0).unwrap()).unwrap();
     let policy = m6_with("wiki", |row| row.deny = vec![guard(21, "night", Condition::Time(night.clone()))]);
     let test = TestDraft {
         name: at(40, "days only"),
@@ -203,6 +204,9 @@ fn a_time_window_makes_a_test_say_when_it_is() {
         listener: None,
         country: None,
         certificate: None,
+        device: None,
+        posture: None,
+        seen: None,
         proven: vec![("standard".to_owned(), hours(0))],
         method: None,
         path: None,

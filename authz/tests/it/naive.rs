@@ -178,7 +178,12 @@ fn holds(condition: &Condition, facts: &Facts<'_>, zone: &str) -> Answer {
             };
             yes(prefixes.iter().any(|prefix| segments(facts.path).starts_with(&segments(&prefix.value))))
         }
-        Condition::Groups(_) | Condition::Users(_) | Condition::Services(_) | Condition::Proof { .. }
+        Condition::Groups(_)
+        | Condition::Users(_)
+        | Condition::Services(_)
+        | Condition::Proof { .. }
+        | Condition::NewPlace(_)
+        | Condition::Device(DeviceDraft::Own)
             if facts.identity == Identity::Anonymous =>
         {
             Answer::Pending
@@ -204,6 +209,27 @@ fn holds(condition: &Condition, facts: &Facts<'_>, zone: &str) -> Answer {
                 rank(&proof.tier).is_some_and(|own| Some(own) >= rank(&tier.value)) && young
             }))
         }
+        Condition::NewPlace(part) => {
+            let seen = match part {
+                NewPlace::Country => facts.seen.country,
+                NewPlace::Network => facts.seen.network,
+            };
+            match seen {
+                Fact::Known(seen) => yes(!seen),
+                Fact::Unknown(_) => Answer::Unknown,
+            }
+        }
+        Condition::Device(ask) => match &facts.device {
+            Fact::Unknown(_) => Answer::Unknown,
+            Fact::Known(device) => of_device(ask, device.as_deref(), &facts.identity),
+        },
+        Condition::Posture(draft) => match &facts.posture {
+            Fact::Unknown(_) => Answer::Unknown,
+            Fact::Known(posture) => {
+                let answers: Vec<Answer> = draft.asks.iter().map(|ask| of_posture(ask, draft, posture)).collect();
+                first_of(&answers, &[Answer::No, Answer::Unknown], Answer::Yes)
+            }
+        },
         Condition::Zones(names) => has(names, zone),
         Condition::CountryIn(list) => of_country(list, true),
         Condition::CountryNotIn(list) => of_country(list, false),
@@ -214,6 +240,60 @@ fn holds(condition: &Condition, facts: &Facts<'_>, zone: &str) -> Answer {
         },
         Condition::All(list) => first_of(&parts(list), &[Answer::No, Answer::Pending, Answer::Unknown], Answer::Yes),
         Condition::Any(list) => first_of(&parts(list), &[Answer::Yes, Answer::Pending, Answer::Unknown], Answer::No),
+    }
+}
+
+fn of_device(ask: &DeviceDraft, device: Option<&Device>, identity: &Identity) -> Answer {
+    let yes = |is: bool| if is { Answer::Yes } else { Answer::No };
+    let Some(device) = device else {
+        return yes(matches!(ask, DeviceDraft::Known(false) | DeviceDraft::Managed(false)));
+    };
+    let owner_is = |is: &dyn Fn(&str) -> bool| match &device.owner {
+        Fact::Unknown(_) => Answer::Unknown,
+        Fact::Known(owner) => yes(owner.as_ref().is_some_and(|name| is(name))),
+    };
+    match ask {
+        DeviceDraft::Known(known) => yes(*known),
+        DeviceDraft::Managed(wanted) => match device.managed {
+            Fact::Unknown(_) => Answer::Unknown,
+            Fact::Known(managed) => yes(managed == *wanted),
+        },
+        DeviceDraft::Own => owner_is(&|name| matches!(identity, Identity::User(user) if *user.name == *name)),
+        DeviceDraft::Owners(names) => owner_is(&|name| names.iter().any(|own| own.value == name)),
+        DeviceDraft::Tags(tags) => yes(tags.iter().any(|tag| device.tags.iter().any(|own| **own == *tag.value))),
+    }
+}
+
+fn of_posture(ask: &PostureAsk, draft: &PostureDraft, posture: &Posture) -> Answer {
+    fn of<T>(report: &Option<Report<T>>, draft: &PostureDraft, holds: impl Fn(&T) -> Option<bool>) -> Answer {
+        let Some(report) = report else { return Answer::Unknown };
+        let age = NOW.millis() - report.at.millis();
+        if age < -60_000
+            || age > i64::try_from(draft.max_report_age.as_millis()).unwrap()
+            || report.trust < draft.source
+        {
+            return Answer::Unknown;
+        }
+        match holds(&report.value) {
+            None => Answer::Unknown,
+            Some(true) => Answer::Yes,
+            Some(false) => Answer::No,
+        }
+    }
+    match ask {
+        PostureAsk::DiskEncrypted(wanted) => of(&posture.disk_encrypted, draft, |found| Some(found == wanted)),
+        PostureAsk::Firewall(wanted) => of(&posture.firewall, draft, |found| Some(found == wanted)),
+        PostureAsk::SecureBoot(wanted) => of(&posture.secure_boot, draft, |found| Some(found == wanted)),
+        PostureAsk::Compliant(wanted) => of(&posture.compliant, draft, |found| Some(found == wanted)),
+        PostureAsk::Edr(states) => of(&posture.edr, draft, |found| Some(states.contains(found))),
+        PostureAsk::PatchedWithin(within) => {
+            let least = NOW.millis() - i64::try_from(within.as_millis()).unwrap();
+            of(&posture.patched, draft, |at| Some(at.millis() >= least))
+        }
+        PostureAsk::Os(families) => of(&posture.os, draft, |os| Some(families.contains(&os.family))),
+        PostureAsk::OsVersionAtLeast(least) => {
+            of(&posture.os, draft, |os| os.version.as_ref().map(|version| version >= least))
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! What a rule asks, from its keys: several keys of one condition must all hold.
-use super::Cx;
 use super::policy::located;
 use super::settings::country;
 use super::suite::NO_CERTIFICATE;
+use super::{Cx, device};
 use crate::at::At;
 use crate::file::policy as typed;
 use crate::place::Place;
 use crate::units::{self, Mistake};
-use torhaus_authz::{Condition, Continent, DAYS, InvalidWindow, Located, NetworkDraft, Window};
+use torhaus_authz::{Clock, Condition, Continent, DAYS, InvalidWindow, Located, NetworkDraft, Window};
 
 /// What a condition says of a certificate of whatever trust domain.
 pub(crate) const ANY_CERTIFICATE: &str = "any";
@@ -44,6 +44,17 @@ pub(crate) fn condition(typed: &typed::Condition, place: &Place, cx: &mut Cx<'_>
     }
     if let Some(at) = &typed.time {
         parts.push(at.get().and_then(|time| window(time, &at.place, cx)).map(Condition::Time));
+    }
+    if let Some(at) = &typed.device {
+        parts.push(at.get().and_then(|typed| device::device(typed, &at.place, cx)));
+        cx.asks_device(&at.place);
+    }
+    if let Some(at) = &typed.posture {
+        parts.push(at.get().and_then(|typed| device::posture(typed, &at.place, cx)));
+        cx.asks_device(&at.place);
+    }
+    if let Some(at) = &typed.new_place {
+        parts.push(cx.parse(at, device::new_place).map(Condition::NewPlace));
     }
     let names: [(_, OfNames); 6] = [
         (&typed.groups, Condition::Groups),
@@ -138,18 +149,49 @@ fn window(typed: &typed::Time, place: &Place, cx: &mut Cx<'_>) -> Option<Window>
     };
     let from = cx.parse_or(typed.from.as_ref(), 0, units::time_of_day);
     let to = cx.parse_or(typed.to.as_ref(), 24 * 60, units::time_of_day);
-    let offset = cx.parse(&typed.utc_offset, units::utc_offset);
-    let made = Window::new(days?, from?, to?, offset?);
+    let clock = clock(typed, place, cx);
+    let made = Window::new(days?, from?, to?, clock?);
     made.map_err(|why| {
         let (message, hint) = match why {
             InvalidWindow::Empty => ("begins and ends at the same minute", "leave both out for the whole day"),
             InvalidWindow::Hour => ("begins at 24:00", "write `00:00` of the next day"),
-            InvalidWindow::Offset => ("is further from UTC than any place on earth", "write an offset up to `+14:00`"),
+            InvalidWindow::Offset => (TOO_FAR.0, TOO_FAR.1),
             InvalidWindow::NoDay => ("is on no day", "name at least one of `days`, or leave it out"),
         };
         cx.error(place, format!("this window of time {message}"), hint);
     })
     .ok()
+}
+
+const TOO_FAR: (&str, &str) = ("is further from UTC than any place on earth", "write an offset up to `+14:00`");
+
+fn clock(typed: &typed::Time, place: &Place, cx: &mut Cx<'_>) -> Option<Clock> {
+    match (&typed.zone, &typed.utc_offset) {
+        (Some(at), None) => cx.parse(at, |name| {
+            Clock::zone(name).ok_or_else(|| {
+                let zones = Clock::zones();
+                let near = crate::suggest::nearest(name, zones.iter().map(String::as_str));
+                let hint = near.map_or_else(
+                    || "write its name in the IANA database: `Europe/Berlin`".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                Mistake::new(format!("`{name}` is not a time zone")).hint(hint)
+            })
+        }),
+        (None, Some(at)) => cx.parse(at, |text| {
+            let (message, hint) = TOO_FAR;
+            Clock::offset(units::utc_offset(text)?)
+                .map_err(|_| Mistake::new(format!("this window of time {message}")).hint(hint))
+        }),
+        (Some(_), Some(at)) => {
+            cx.error(&at.place, "a window of time has a `zone` or a `utc_offset`, not both", "remove one of them");
+            None
+        }
+        (None, None) => {
+            cx.error(place, "this window does not say by which clock", "add `zone: Europe/Berlin`");
+            None
+        }
+    }
 }
 
 /// From Monday.
@@ -162,7 +204,7 @@ fn day(text: &str) -> Result<usize, Mistake> {
 }
 
 /// An empty list in a condition is a slip: it holds always or never.
-fn filled<'a, T>(at: &'a At<Vec<T>>, cx: &mut Cx<'_>) -> Option<&'a [T]> {
+pub(crate) fn filled<'a, T>(at: &'a At<Vec<T>>, cx: &mut Cx<'_>) -> Option<&'a [T]> {
     let items = at.get()?;
     if items.is_empty() {
         cx.error(&at.place, "this list is empty", "name at least one, or remove the condition");

@@ -6,10 +6,12 @@ mod certificate;
 mod client_auth;
 mod condition;
 mod cross;
+mod device;
 mod headers;
 mod host;
 mod identity;
 mod listeners;
+mod lookups;
 mod paths;
 mod policy;
 mod route;
@@ -27,6 +29,7 @@ use crate::place::Place;
 use crate::units::Mistake;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use torhaus_authz::{Suite, Timestamp};
 
 pub(crate) use paths::resolve;
@@ -42,6 +45,10 @@ pub(crate) struct Cx<'a> {
     pub files: BTreeSet<PathBuf>,
     /// What `networks` of a condition may name.
     pub named_networks: Vec<NamedNetwork>,
+    /// How old a report about a device may be where a condition does not say.
+    pub posture_max_age: Duration,
+    /// Some source of devices is configured.
+    pub knows_devices: bool,
     pub tests: Tests,
     /// What came of the policy's tests, if they could be run.
     pub suite: Option<Suite>,
@@ -63,6 +70,14 @@ impl Cx<'_> {
 
     pub fn warning(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
         self.findings.warning(place, Mistake::new(message).hint(hint));
+    }
+
+    /// A condition asks of a device what nobody could answer.
+    pub fn asks_device(&mut self, place: &Place) {
+        if !self.knows_devices {
+            let hint = "name one: `lookups: { posture: { inventory_file: devices.yaml } }` in torhaus.yaml";
+            self.warning(place, "no source of devices is configured, so the answer is always unknown", hint);
+        }
     }
 
     /// Something at this place, or inside of it, was reported: what follows from it is no second mistake.
@@ -115,8 +130,11 @@ pub(crate) fn check(
     let trust_domains = trust::check(&tree.trust_domains, &mut cx);
     let providers = identity::providers(&tree.identity, &mut cx);
     let bearer = identity::bearer(&tree.identity, providers.as_deref().unwrap_or_default(), &mut cx);
-    let geoip = settings::geoip(tree.lookups.as_ref(), &mut cx);
+    let geoip = lookups::geoip(tree.lookups.as_ref(), &mut cx);
     cx.named_networks.clone_from(&geoip.named_networks);
+    let posture = lookups::posture(tree.lookups.as_ref(), &trust_domains, &mut cx);
+    cx.posture_max_age = posture.as_ref().map_or(default::POSTURE_MAX_AGE, |posture| posture.max_age);
+    cx.knows_devices = tree.lookups.as_ref().and_then(At::get).is_some_and(|lookups| lookups.posture.is_some());
     let routes = routes::check(tree, &listeners, portal.as_ref(), &trust_domains, &mut cx);
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
@@ -143,6 +161,7 @@ pub(crate) fn check(
         bearer: bearer?,
         named_networks: geoip.named_networks,
         geoip_database: geoip.database,
+        posture: posture?,
         routes,
         sessions: sessions?,
         limits: limits?,

@@ -2,7 +2,7 @@
 use super::listeners::{Listeners, address};
 use super::{Cx, host, resolve};
 use crate::at::{At, List};
-use crate::config::{Branding, HostPattern, Limits, NamedNetwork, Portal, Sessions};
+use crate::config::{Branding, HostPattern, Limits, Portal, Sessions};
 use crate::file;
 use crate::units::{self, Mistake};
 use ipnet::IpNet;
@@ -27,6 +27,7 @@ pub(crate) mod default {
     pub(crate) const DRAIN: Duration = Duration::from_secs(30);
     pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+    pub(crate) const POSTURE_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
     pub(crate) const ENROLMENT: Duration = Duration::from_secs(90 * 24 * 3600);
     pub(crate) const ACME_REQUESTS: u32 = 60;
     pub(crate) const ACME_FAILED: u32 = 20;
@@ -135,29 +136,6 @@ pub(crate) fn country(text: &str) -> Result<Country, Mistake> {
             None => mistake.hint("write the two letters of ISO 3166-1: `DE`, `FR`, `NO`"),
         }
     })
-}
-
-#[derive(Default)]
-pub(crate) struct Geoip {
-    pub named_networks: Vec<NamedNetwork>,
-    pub database: Option<PathBuf>,
-}
-
-pub(crate) fn geoip(lookups: Option<&At<file::lookups::Lookups>>, cx: &mut Cx<'_>) -> Geoip {
-    let mut found = Geoip::default();
-    let geoip = lookups.and_then(At::get).and_then(|lookups| lookups.geoip.as_ref()).and_then(At::get);
-    let Some(geoip) = geoip else { return found };
-    found.database = geoip.database_file.as_ref().and_then(|at| cx.read(at, "geoip database")).map(|(path, _)| path);
-    for (name, place, at) in geoip.named_networks.iter() {
-        let Some(named) = at.get() else { continue };
-        if named.networks.items.is_empty() && named.networks.whole {
-            cx.error(place, format!("`{name}` has no networks"), "add `networks: [10.0.0.0/8]`, or remove it");
-        }
-        let networks = named.networks.items.iter().filter_map(|item| cx.parse(item, network)).collect();
-        let country = named.country.as_ref().and_then(|at| cx.parse(at, country));
-        found.named_networks.push(NamedNetwork { name: name.into(), networks, country });
-    }
-    found
 }
 
 pub(crate) fn sessions(at: Option<&At<file::Sessions>>, cx: &mut Cx<'_>) -> Option<Sessions> {

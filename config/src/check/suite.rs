@@ -2,7 +2,7 @@
 use super::listeners::once;
 use super::policy::place_of;
 use super::settings::country;
-use super::{Cx, Tests};
+use super::{Cx, Tests, device};
 use crate::at::{At, Keyed, List};
 use crate::file;
 use crate::file::policy::{Expect, Proven, Test};
@@ -91,6 +91,9 @@ fn draft(test: &Test, tree: &file::Torhaus, cx: &mut Cx<'_>) -> Option<TestDraft
     let now: Option<Option<Timestamp>> = test.now.as_ref().map(|at| cx.parse(at, units::timestamp));
     let reason = test.reason.as_ref().map(|at| cx.parse(at, reason));
     let path = test.path.as_ref().map(|at| cx.parse(at, path));
+    let device = test.device.as_ref().map(|at| at.get().and_then(|typed| device::tested_device(typed, cx)));
+    let posture = test.posture.as_ref().map(|at| at.get().and_then(|typed| device::tested_posture(typed, cx)));
+    let seen = test.new_place.as_ref().map(|at| cx.parse(at, device::tested_place));
     let who = subject(test, tree, cx);
     let proven = test.proven.as_ref().map_or_else(|| Some(Vec::new()), |at| proven(at.get()?, cx));
     let text = |at: &Option<At<String>>| at.as_ref().and_then(At::text).map(str::to_owned);
@@ -108,6 +111,9 @@ fn draft(test: &Test, tree: &file::Torhaus, cx: &mut Cx<'_>) -> Option<TestDraft
         listener: text(&test.listener),
         country: flat(country)?,
         certificate,
+        device: flat(device)?,
+        posture: flat(posture)?,
+        seen: flat(seen)?,
         proven: proven?,
         method: text(&test.method),
         path: flat(path)?,

@@ -97,6 +97,7 @@ impl<'a> Decoder<'a> {
                             mistake.hint("put it in brackets: `[ … ]`")
                         }
                         (SOME_TEXT, Kind::List(_)) => mistake.hint("write one value, without brackets"),
+                        (YES_OR_NO, _) => mistake.hint("write `true` or `false`, without quotes"),
                         (A_NUMBER, _) => mistake.hint("write digits only, without quotes: `100`"),
                         (A_MAPPING, Kind::List(_)) => mistake.hint("write `{ key: value }`, without brackets or `-`"),
                         (SOME_TEXT, Kind::Bool(_)) => mistake.hint("put it in quotes if it is a name"),
@@ -117,6 +118,7 @@ impl<'a> Decoder<'a> {
 }
 
 const A_LIST: &str = "a list";
+const YES_OR_NO: &str = "`true` or `false`";
 const A_MAPPING: &str = "keys with values";
 const A_NUMBER: &str = "a whole number";
 const SOME_TEXT: &str = "a text";
@@ -147,7 +149,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.node()?.kind {
             Kind::Bool(value) => visitor.visit_bool(value),
-            _ => Err(self.expected("`true` or `false`")),
+            _ => Err(self.expected(YES_OR_NO)),
         }
     }
 

@@ -10,8 +10,17 @@ pub(crate) struct Lookups {
     #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
     pub headscale: Option<Anything>,
     pub geoip: Option<At<Geoip>>,
+    pub posture: Option<At<Posture>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Posture {
+    pub inventory_file: Option<At<String>>,
+    pub trust_domains: List<String>,
+    pub max_age: Option<At<String>>,
     #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
-    pub posture: Option<Anything>,
+    pub agent: Option<Anything>,
 }
 
 #[derive(Deserialize)]

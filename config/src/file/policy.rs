@@ -1,5 +1,5 @@
 //! `policy.yaml`: zones, tiers, the table, exceptions, tests.
-use crate::at::{Anything, At, Keyed, List};
+use crate::at::{At, Keyed, List};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -73,8 +73,9 @@ pub(crate) struct Condition {
     pub paths: Option<At<Vec<At<String>>>>,
     pub proof: Option<At<Proof>>,
     pub time: Option<At<Time>>,
-    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
-    pub posture: Option<Anything>,
+    pub device: Option<At<Device>>,
+    pub posture: Option<At<Posture>>,
+    pub new_place: Option<At<String>>,
     pub all: Option<At<Vec<At<Condition>>>>,
     pub any: Option<At<Vec<At<Condition>>>>,
     pub not: Option<Box<At<Condition>>>,
@@ -87,14 +88,48 @@ pub(crate) struct Proof {
     pub newer_than: At<String>,
 }
 
-/// `{ days: [mon, fri], from: "08:00", to: "18:00", utc_offset: "+01:00" }`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Device {
+    pub known: Option<At<bool>>,
+    pub managed: Option<At<bool>>,
+    pub owner: Option<At<Owner>>,
+    pub tags: Option<At<Vec<At<String>>>>,
+}
+
+/// `self`, a user, or several. The decoder picks by what was typed.
+#[derive(Deserialize)]
+pub(crate) enum Owner {
+    #[serde(rename = "$text")]
+    One(At<String>),
+    #[serde(rename = "$list")]
+    OneOf(List<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Posture {
+    pub disk_encrypted: Option<At<bool>>,
+    pub firewall: Option<At<bool>>,
+    pub secure_boot: Option<At<bool>>,
+    pub compliant: Option<At<bool>>,
+    pub edr: Option<At<Vec<At<String>>>>,
+    pub patched_within: Option<At<String>>,
+    pub os: Option<At<Vec<At<String>>>>,
+    pub min_os_version: Option<At<String>>,
+    pub max_report_age: Option<At<String>>,
+    pub source_trust: Option<At<String>>,
+}
+
+/// `{ days: [mon, fri], from: "08:00", to: "18:00", zone: Europe/Berlin }`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Time {
     pub days: Option<At<Vec<At<String>>>>,
     pub from: Option<At<String>>,
     pub to: Option<At<String>>,
-    pub utc_offset: At<String>,
+    pub zone: Option<At<String>>,
+    pub utc_offset: Option<At<String>>,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +174,9 @@ pub(crate) struct Test {
     pub country: Option<At<String>>,
     pub proven: Option<At<Proven>>,
     pub client_certificate: Option<At<String>>,
+    pub device: Option<At<TestDevice>>,
+    pub posture: Option<At<TestPosture>>,
+    pub new_place: Option<At<String>>,
     pub resource: At<String>,
     pub method: Option<At<String>>,
     pub path: Option<At<String>>,
@@ -146,6 +184,38 @@ pub(crate) struct Test {
     pub expect: At<Expect>,
     pub reason: Option<At<String>>,
     pub tier: Option<At<String>>,
+}
+
+/// `none`, or what is known of it. The decoder picks by what was typed.
+#[derive(Deserialize)]
+pub(crate) enum TestDevice {
+    #[serde(rename = "$text")]
+    Word(At<String>),
+    #[serde(rename = "$map")]
+    Is(KnownDevice),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KnownDevice {
+    pub owner: Option<At<String>>,
+    pub managed: Option<At<bool>>,
+    pub tags: List<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestPosture {
+    pub disk_encrypted: Option<At<bool>>,
+    pub firewall: Option<At<bool>>,
+    pub secure_boot: Option<At<bool>>,
+    pub compliant: Option<At<bool>>,
+    pub edr: Option<At<String>>,
+    pub patched: Option<At<String>>,
+    pub os: Option<At<String>>,
+    pub os_version: Option<At<String>>,
+    pub reported: Option<At<String>>,
+    pub source_trust: Option<At<String>>,
 }
 
 /// `mfa`: just now. `{ mfa: 2h, hardware: 50m }`: how long ago. The decoder picks by what was typed.

@@ -10,12 +10,10 @@ const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "listeners[].tls.acme", "remove it and name the files in `certificates`"),
     (FileId::Main, "lookups.ldap", "remove it: groups come from the token's `groups_claim`"),
     (FileId::Main, "lookups.headscale", "remove it"),
-    (FileId::Main, "lookups.posture", "remove it"),
-    (FileId::Main, "lookups.geoip.database_file", "remove it: `named_networks` say where offices are"),
+    (FileId::Main, "lookups.posture.agent", "remove it: the state of devices comes from `inventory_file`"),
     (FileId::Main, "routes[].profile", "remove it: the route works without, as any other application"),
     (FileId::Main, "routes[].upstream.primary", "write one server: `upstream: http://10.0.0.7:8080`"),
     (FileId::Main, "routes[].upstream.standby", "remove it"),
-    (FileId::Policy, "posture", "remove the condition; its row then lets in devices that nobody asked about"),
 ];
 
 /// Why the key at `path` cannot be used yet, if so.
@@ -27,10 +25,6 @@ pub(crate) fn refuse(file: FileId, path: &str) -> Option<Mistake> {
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
-    // A condition may stand at any depth (`table[3].require[0].any[1].posture`): one word matches the last key.
-    if !pattern.contains('.') {
-        return path == pattern || (pattern == "posture" && path.rsplit('.').next() == Some(pattern));
-    }
     pattern::matches(pattern, path)
 }
 
@@ -46,7 +40,8 @@ mod tests {
             (FileId::Main, "trust_domains.devices.own_ca", false),
             (FileId::Main, "routes[0].upstream.standby", true),
             (FileId::Main, "routes[0].upstream", false),
-            (FileId::Policy, "table[0].require[1].any[0].posture", true),
+            (FileId::Main, "lookups.posture.agent", true),
+            (FileId::Main, "lookups.posture", false),
             (FileId::Main, "trust_domains.posture", false),
         ] {
             assert_eq!(refuse(file, path).is_some(), refused, "{path}");

@@ -57,6 +57,7 @@ fn the_defaults_of_the_reference_are_those_of_the_code() {
         ("limits.handshake_timeout", default::HANDSHAKE_TIMEOUT),
         ("limits.idle_timeout", default::IDLE_TIMEOUT),
         ("limits.drain", default::DRAIN),
+        ("lookups.posture.max_age", default::POSTURE_MAX_AGE),
         ("routes[].connect_timeout", default::CONNECT_TIMEOUT),
         ("routes[].response_timeout", default::RESPONSE_TIMEOUT),
     ] {

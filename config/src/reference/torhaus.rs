@@ -168,14 +168,23 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         title: "`lookups`: further facts",
-        text: "",
+        text: "The database of countries and the list of devices are data that others write while Torhaus runs: each is read \
+               again within seconds of being replaced. One that is missing or broken stops nothing; its facts are unknown, \
+               and `torhaus status` says so. The form of the list of devices is shown by \
+               [examples/conditional-access/devices.yaml](../examples/conditional-access/devices.yaml).",
         keys: &[
             key("lookups", "mapping", "", "where further facts come from"),
             key("lookups.ldap", "mapping", "", "groups from a directory"),
             key("lookups.headscale", "mapping", "", "devices of the mesh"),
-            key("lookups.posture", "mapping", "", "the state of devices"),
+            key("lookups.posture", "mapping", "", "devices and their state"),
+            key("lookups.posture.inventory_file", "file", "required", "the list of devices; see above"),
+            key("lookups.posture.trust_domains", "list of names", "the only one", "whose client certificates name our devices: by common name, DNS name or serial number")
+                .because("a partner's authority could name its laptop after one of ours"),
+            key("lookups.posture.max_age", "duration", "`24h`", "how old a report may be where a condition does not say; also how long a list counts that could not be read again")
+                .because("device management hears from a laptop about every 8 hours"),
+            key("lookups.posture.agent", "true/false", "", "reports of our own agent"),
             key("lookups.geoip", "mapping", "", "countries of addresses"),
-            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format (not built yet)"),
+            key("lookups.geoip.database_file", "file", "", "a country database in MaxMind's format; read again when it is replaced; broken or missing, the country is unknown"),
             key("lookups.geoip.named_networks", "names", "`{}`", "places you know yourself; they count before the database"),
             key("lookups.geoip.named_networks.*", "mapping", "", "one place"),
             key("lookups.geoip.named_networks.*.networks", "list of networks", "required", "`[10.0.0.0/8]`"),

@@ -34,6 +34,8 @@ pub trait Control: Send + Sync {
     fn status(&self) -> Status;
     /// Empty: ready. Otherwise each reason why no traffic should come.
     fn not_ready(&self) -> Vec<String>;
+    /// Sources of facts that cannot answer, and why. Not a reason to be not ready.
+    fn without(&self) -> Vec<String>;
     /// The text of `Metrics::text`.
     fn metrics(&self) -> String;
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
@@ -70,6 +72,9 @@ pub struct Status {
     pub reload_error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_ready: Vec<String>,
+    /// Sources of facts that cannot answer: those facts are unknown, and the process is well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,7 +193,8 @@ pub(super) fn everything(control: Shared) -> Router {
 async fn ready(State(control): State<Shared>) -> Response {
     let reasons = control.not_ready();
     if reasons.is_empty() {
-        return "ready\n".into_response();
+        let without = control.without().into_iter().map(|source| format!("without {source}\n"));
+        return format!("ready\n{}", without.collect::<String>()).into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
 }

@@ -1,10 +1,12 @@
 //! `torhaus policy explain`: facts from the command line, through the gate's own routing and the gate's own `decide`.
 //! What is not given is unknown, and unknown never opens.
+mod device;
+
 use super::out::Out;
 use super::{Answer, Failure, Output, load};
 use crate::clock;
 use crate::edge::trust::{OwnAuthorities, TrustDomains, VerifiedCertificate};
-use crate::lookup::places::Places;
+use crate::lookup::Lookups;
 use crate::path;
 use crate::route::Routes;
 use rustls::pki_types::CertificateDer;
@@ -62,6 +64,8 @@ pub struct Args {
     /// The client certificate (PEM), or `none`. Judged as in a handshake.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
+    #[command(flatten)]
+    device: device::DeviceArgs,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -95,15 +99,17 @@ pub fn explain(args: &Args, out: &mut Out) -> Result<Answer, Failure> {
         Err((reason, summary)) => return refused_before(args, reason, summary, out),
     };
     let listener = listener(args, &config)?;
+    let lookups = Lookups::build(&config, None, now);
     let mut facts = Facts {
         method: &args.method,
         path: &target.path,
         listener: &listener,
-        country: country(args, &config)?,
+        country: country(args, &lookups, now)?,
         address: args.ip.map_or(Fact::Unknown(Why::NotGiven), |ip| Fact::Known(ip.to_canonical())),
         ..Facts::unknown(now, &target.resource)
     };
     identify(args, &config, presented.as_ref(), &mut facts)?;
+    device::look_up(&args.device, &lookups, presented.as_ref(), &mut facts)?;
     if let Some(found) = presented {
         facts.certificate = Fact::Known(found.map(|found| found.certificate));
     }
@@ -321,14 +327,14 @@ fn listener(args: &Args, config: &Config) -> Result<Name, Failure> {
     Ok(found.map_or_else(|| "".into(), |l| l.name.clone()))
 }
 
-fn country(args: &Args, config: &Config) -> Result<Fact<Country>, Failure> {
+fn country(args: &Args, lookups: &Lookups, now: Timestamp) -> Result<Fact<Country>, Failure> {
     if let Some(code) = &args.country {
         let parsed = Country::parse(code);
         return parsed
             .map(Fact::Known)
             .ok_or_else(|| Failure::Usage(format!("`{code}` is not a country code like `DE`")));
     }
-    Ok(args.ip.map_or(Fact::Unknown(Why::NotGiven), |ip| Places::of(config).country(ip)))
+    Ok(args.ip.map_or(Fact::Unknown(Why::NotGiven), |ip| lookups.places.country(ip, now)))
 }
 
 /// `45s`, `90m`, `2h`, `7d`.

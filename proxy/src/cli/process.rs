@@ -41,6 +41,7 @@ pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
     }
     rows.push(row("sessions", status.sessions_live.to_string()));
     rows.push(row("ready", if ready { "yes".to_owned() } else { status.not_ready.join("; ") }));
+    rows.extend(status.without.iter().map(|source| row("without", source.clone())));
     out.line(table(&rows))?;
     if let Some(error) = &status.reload_error {
         out.line(format!("\nthe last reload failed; what was loaded before runs on:\n{error}"))?;

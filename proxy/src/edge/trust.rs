@@ -26,6 +26,9 @@ const KEPT_JUDGEMENTS: u64 = 10_000;
 /// Attribute type `userid` (RFC 4519 section 2.39): how a certificate names the user it belongs to.
 const OID_USER_ID: &str = "0.9.2342.19200300.100.1.1";
 
+/// Attribute type `serialNumber` (X.520): that of the hardware.
+const OID_DEVICE_SERIAL: &str = "2.5.4.5";
+
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     #[error("{}: {why}", path.display())]
@@ -77,6 +80,9 @@ pub struct VerifiedCertificate {
     pub certificate: Arc<Certificate>,
     /// The service it names, if it is a service's.
     pub spiffe: Option<SpiffeId>,
+    /// What it calls the device that it is of: common name, DNS names, serial number of the hardware, each as
+    /// [`torhaus_authz::serial`] writes it.
+    pub device_names: Arc<[Name]>,
     /// E-mail addresses among its SANs, lower case.
     pub emails: Vec<String>,
     /// The moment at which the judgement has to be made again: the first end of a certificate of the chain or of a CRL.
@@ -320,13 +326,23 @@ fn describe(
         }),
         None => None,
     };
-    Ok(VerifiedCertificate {
-        certificate,
-        spiffe,
-        emails: names.iter().filter_map(email).collect(),
-        good_until,
-        revocable,
-    })
+    let device_names = device_names(&parsed, names);
+    let emails = names.iter().filter_map(email).collect();
+    Ok(VerifiedCertificate { certificate, spiffe, device_names, emails, good_until, revocable })
+}
+
+fn device_names(parsed: &X509Certificate<'_>, names: &[GeneralName<'_>]) -> Arc<[Name]> {
+    let subject = parsed.subject();
+    // RFC 5280 section 4.1.2.4: the serial number of a subject is that of the device.
+    let in_subject = subject
+        .iter_common_name()
+        .chain(subject.iter_attributes().filter(|attribute| attribute.attr_type().to_id_string() == OID_DEVICE_SERIAL));
+    let in_subject = in_subject.filter_map(|attribute| attribute.as_str().ok());
+    let in_names = names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(dns) => Some(*dns),
+        _ => None,
+    });
+    in_subject.chain(in_names).filter_map(torhaus_authz::serial).collect()
 }
 
 fn refusal_of(error: &rustls::Error) -> CertificateRefusal {

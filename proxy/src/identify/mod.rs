@@ -27,6 +27,8 @@ pub struct Caller {
     pub groups: Fact<Arc<Groups>>,
     pub proofs: Arc<[Proof]>,
     pub certificate: Fact<Option<Arc<Certificate>>>,
+    /// What that certificate calls its device.
+    pub device_names: Arc<[Name]>,
     /// Why the presented certificate does not count, if one was presented and does not.
     pub certificate_refusal: Option<CertificateRefusal>,
     pub session: Option<Arc<LiveSession>>,
@@ -143,6 +145,7 @@ impl Caller {
             groups: Fact::Unknown(Why::NotGiven),
             proofs: Arc::default(),
             certificate: fact,
+            device_names: certificate.map(|found| found.device_names.clone()).unwrap_or_default(),
             certificate_refusal: refusal,
             session: None,
             display_name: None,

@@ -4,6 +4,7 @@ mod acme;
 mod ledger;
 mod row;
 mod seal;
+mod seen;
 mod sqlite;
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ const READERS: u32 = 4;
 
 pub struct SqliteStore {
     /// One connection: SQLite has one writer, and waiting for it here is fair, waiting in SQLite is not.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    pub(super) writer: SqlitePool,
+    pub(super) readers: SqlitePool,
     seal: Arc<dyn Seal>,
 }
 
@@ -105,7 +105,7 @@ impl SqliteStore {
         &*self.seal
     }
 
-    async fn begin(&self) -> Result<Transaction<'_, Sqlite>, Unavailable> {
+    pub(super) async fn begin(&self) -> Result<Transaction<'_, Sqlite>, Unavailable> {
         self.writer.begin().await.map_err(unavailable)
     }
 
@@ -381,7 +381,7 @@ fn ids(rows: sqlx::Result<Vec<SqliteRow>>) -> Result<Vec<SessionId>, Unavailable
 }
 
 /// Database errors name tables and constraints, never bound values, so they may be shown.
-fn unavailable(error: sqlx::Error) -> Unavailable {
+pub(super) fn unavailable(error: sqlx::Error) -> Unavailable {
     Unavailable(error.to_string())
 }
 
@@ -392,7 +392,8 @@ fn migrations() -> Migrator {
     };
     Migrator::with_migrations(vec![
         step(1, "sessions", include_str!("migrations/sqlite/0001_sessions.sql")),
-        step(2, "ledger", include_str!("migrations/sqlite/0002_ledger.sql")),
+        step(2, "seen places", include_str!("migrations/sqlite/0002_seen_places.sql")),
+        step(3, "ledger", include_str!("migrations/sqlite/0003_ledger.sql")),
         step(10, "acme", include_str!("migrations/sqlite/0010_acme.sql")),
     ])
 }

@@ -15,6 +15,7 @@ mod explain;
 mod harness;
 mod headers;
 mod login;
+mod lookups;
 mod names;
 mod own_ca;
 mod own_ca_books;

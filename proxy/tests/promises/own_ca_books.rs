@@ -132,11 +132,10 @@ async fn kills_at_any_moment_lose_no_acknowledged_certificate_or_revocation() {
         assert!(told.issued.is_subset(&issued), "lost: {:?}", told.issued.difference(&issued));
         assert!(told.revoked.is_subset(&revoked), "revived: {:?}", told.revoked.difference(&revoked));
     }
-    let told = told.lock().unwrap();
     let issuer = world.admin().get::<Value>("/ca").await.unwrap()["authorities"][0]["id"].as_str().unwrap().to_owned();
     let (_, listed) = listed(&world, &issuer).await;
     let listed: BTreeSet<String> = listed.iter().map(ToString::to_string).collect();
-    assert!(told.revoked.is_subset(&listed));
+    assert!(told.lock().unwrap().revoked.is_subset(&listed));
     let (code, said, why) = world.torhaus(&["audit", "verify"]).await;
     assert_eq!(code, 0, "{said}{why}");
 }

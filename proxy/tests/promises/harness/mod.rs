@@ -9,6 +9,7 @@ pub mod client;
 pub mod echo;
 pub mod files;
 pub mod idp;
+pub mod mmdb;
 pub mod pki;
 pub mod raw;
 pub mod world;
