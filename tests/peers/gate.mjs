@@ -31,9 +31,10 @@ export const byAcr = {
  * @param upstream of every route, or of each by name
  * @param tiers how the provider proves them
  * @param ownCa certificates of clients are Torhaus's own
+ * @param acme the ACME server's settings, with `ownCa`
  * @param partner a second provider, so that people have a choice; nobody answers there
  */
-export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false, ownCa = false }) {
+export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false, ownCa = false, acme }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -58,6 +59,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
     limits: { drain: '1s' },
     trust_domains: { clients: ownCa ? { own_ca: true, proves: 'standard', spiffe_trust_domains: ['gate.test'] }
       : { ca_file: file('clients-ca.crt'), proves: 'standard' } },
+    ...(acme && { acme: { client_zone: 'devices.gate.test', tier: 'mfa', ...acme } }),
     identity: {
       providers: partner ? [corp, other] : [corp],
       bearer: [{ issuer: idp.issuer, ca_file: file('ca.crt'), audience: API, user_claim: 'sub', tiers: { standard: {}, mfa: { acr: [MFA] } } }],
