@@ -94,6 +94,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let ca = OwnCa::open(&config, store.clone(), SealKey::load_or_create(&config.state_dir)?, now).await?;
     let gate = Arc::new(build_gate(config, access, store.clone(), ca).await?);
     gate.acme.belongs_to(&gate);
+    gate.acme.settle(&gate).await?;
     let snapshot = gate.snapshot.load_full();
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };

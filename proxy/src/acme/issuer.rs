@@ -22,6 +22,11 @@ pub mod fact {
     pub const SPIFFE: &str = "spiffe";
 }
 
+/// Before the id of an account, in `requested_by` of the ledger.
+const ACCOUNT: &str = "ACME account ";
+/// Before the id of an account that we ended, in `revoked_by` of a revocation. Never changes: it is stored.
+pub const WITHDRAWN: &str = "torhaus, ending ACME account ";
+
 /// RFC 5280 appendix A, `ub-common-name`.
 const MOST_COMMON_NAME: usize = 64;
 
@@ -32,6 +37,13 @@ pub struct OwnIssuer {
 impl OwnIssuer {
     pub fn new(gate: Weak<Gate>) -> Self {
         Self { gate }
+    }
+
+    /// Says which account ended: the journal of revocations outlives a restored database, and so does this.
+    async fn withdrawn_by(&self, gate: &Gate, serial: &Serial) -> String {
+        let found = gate.ca.ledger().find(serial).await.ok().flatten();
+        let account = found.and_then(|found| Some(found.issued.requested_by.strip_prefix(ACCOUNT)?.to_owned()));
+        account.map_or_else(|| "torhaus".to_owned(), |account| format!("{WITHDRAWN}{account}"))
     }
 
     /// None while the process stops.
@@ -89,9 +101,9 @@ impl Issuer for OwnIssuer {
     async fn revoke(&self, serial: &Serial, reason: Reason, by: &By, now: OffsetDateTime) -> Result<bool, Unavailable> {
         let gate = self.gate().ok_or(Unavailable)?;
         let (revoked_by, why) = match by {
-            By::Account(id) => (format!("ACME account {id}"), "asked for by its client".to_owned()),
+            By::Account(id) => (format!("{ACCOUNT}{id}"), "asked for by its client".to_owned()),
             By::CertificateKey => ("the certificate's own key".to_owned(), "asked for by its client".to_owned()),
-            By::Server(why) => ("torhaus".to_owned(), why.clone()),
+            By::Server(why) => (self.withdrawn_by(&gate, serial).await, why.clone()),
         };
         let request = RevokeRequest { serials: vec![serial.clone()], reason, revoked_by, why };
         match revoke(&gate, &request, timestamp(now)).await {
@@ -125,7 +137,7 @@ fn request(wanted: &Wanted<'_>) -> Result<IssueRequest, Refused> {
         purpose,
         enrolment,
         owner: owner.clone(),
-        requested_by: format!("ACME account {}", wanted.account),
+        requested_by: format!("{ACCOUNT}{}", wanted.account),
         why: format!("order {} of `{}`", wanted.order, enrolled.label),
         life: None,
     })

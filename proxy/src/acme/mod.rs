@@ -19,7 +19,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-use crate::ca::moment;
+use crate::ca::{CaError, moment};
 use crate::gate::Gate;
 use crate::recording;
 use crate::request::Request;
@@ -29,7 +29,8 @@ use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HOST};
 use std::sync::{Arc, OnceLock, Weak};
 use torhaus_authz::{Entry, Kind, Reason, Timestamp};
-use torhaus_certs::acme::{Config, DnsName, Kind as Problem, Nonces, Parts, Rate, Rates, Server, Store, Told};
+use torhaus_certs::LedgerError;
+use torhaus_certs::acme::{AccountChange, AccountStatus, Changed, Config, DnsName, Kind as Problem, Nonces, Parts, Rate, Rates, Server, Store, Told};
 
 /// Where the server begins on the portal's host; the directory is `/acme/directory`.
 pub const PATH: &str = "/acme";
@@ -82,6 +83,22 @@ impl Acme {
         let serving = Serving { config: config.clone(), origin, server: server.clone() };
         self.serving.store(Some(Arc::new(serving)));
         Some(server)
+    }
+
+    /// Ends again what was ended since the backup that the database was restored from, if it was: the journal of
+    /// revocations knows. Call it before anybody is served.
+    ///
+    /// # Errors
+    /// The journal or the store cannot be used: a device that was revoked could come back.
+    pub async fn settle(&self, gate: &Gate) -> Result<(), CaError> {
+        for revoked_by in gate.ca.revokers().await? {
+            let Some(account) = revoked_by.strip_prefix(issuer::WITHDRAWN) else { continue };
+            let ended = self.store.change_account(account, AccountChange::End(AccountStatus::Revoked)).await;
+            if ended.map_err(|error| LedgerError::Unavailable(error.to_string()))? == Changed::Yes {
+                tracing::warn!(account, "the database did not know that this ACME account has ended; was it restored?");
+            }
+        }
+        Ok(())
     }
 
     /// Forgets what is past. Call it every few minutes.
