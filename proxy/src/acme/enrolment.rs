@@ -1,6 +1,6 @@
 //! Enrolments: one-time keys are made, listed, taken back; devices are withdrawn. People do it in the portal, operators
 //! over the socket; both come this way, and nothing happens that is not written down.
-use crate::acme::issuer::fact;
+use crate::acme::issuer::{MOST_COMMON_NAME, fact};
 use crate::audit;
 use crate::ca::{moment, timestamp};
 use crate::gate::Gate;
@@ -185,6 +185,9 @@ pub fn of_device(
     let slug = slug(label).filter(|slug| slug.len() <= MOST_LABEL);
     let slug = slug.ok_or_else(|| EnrolError::Refused("a device has a name of letters, digits and hyphens".into()))?;
     let name = format!("{slug}.{}.{}", label_of(user), config.client_zone);
+    if name.len() > MOST_COMMON_NAME {
+        return Err(EnrolError::Refused(format!("`{name}` is longer than {MOST_COMMON_NAME} characters")));
+    }
     let name = DnsName::parse(&name).map_err(|problem| EnrolError::Refused(problem.detail))?;
     let facts = [
         (fact::USER, &user.name),

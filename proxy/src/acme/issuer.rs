@@ -28,7 +28,7 @@ const ACCOUNT: &str = "ACME account ";
 pub const WITHDRAWN: &str = "torhaus, ending ACME account ";
 
 /// RFC 5280 appendix A, `ub-common-name`.
-const MOST_COMMON_NAME: usize = 64;
+pub const MOST_COMMON_NAME: usize = 64;
 
 pub struct OwnIssuer {
     gate: Weak<Gate>,
@@ -131,7 +131,11 @@ fn request(wanted: &Wanted<'_>) -> Result<IssueRequest, Refused> {
             Identifier::Ip(address) => enrolment.addresses.push(*address),
         }
     }
-    enrolment.common_name = enrolled.label.chars().take(MOST_COMMON_NAME).collect();
+    // One of the names and nothing else: certbot and lego order the common name of a certificate again.
+    let names = wanted.identifiers.iter().map(Identifier::to_string);
+    enrolment.common_name = names.into_iter().find(|name| name.len() <= MOST_COMMON_NAME).ok_or_else(|| {
+        Refused::Profile(format!("one of the names has at most {MOST_COMMON_NAME} characters, for the common name"))
+    })?;
     let (Owner::Person(owner) | Owner::Service(owner)) = &enrolled.owner;
     Ok(IssueRequest {
         purpose,

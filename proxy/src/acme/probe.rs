@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use torhaus_certs::acme::{DnsName, Identifier, MAX_PROBE_BODY_BYTES, Probe, Unseen};
 use torhaus_config::AcmeProbe;
 use url::Url;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// One look, redirects and name servers included: the client waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -224,8 +225,7 @@ impl ServerCertVerifier for Anybody {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &provider::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, leaf, signature, algorithms)
+        signed_by(leaf, message, signature)
     }
 
     fn verify_tls13_signature(
@@ -234,11 +234,26 @@ impl ServerCertVerifier for Anybody {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &provider::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, leaf, signature, algorithms)
+        signed_by(leaf, message, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider::default_provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// By the key in the certificate. rustls's own helpers read all of it first, and refuse the critical extension that a
+/// challenge's certificate has to have.
+fn signed_by(
+    leaf: &CertificateDer<'_>,
+    message: &[u8],
+    signature: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, TlsError> {
+    let bad = || TlsError::InvalidCertificate(CertificateError::BadSignature);
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| TlsError::from(CertificateError::BadEncoding))?;
+    let key = &leaf.public_key().subject_public_key.data;
+    let known = provider::default_provider().signature_verification_algorithms;
+    let fits = known.mapping.iter().filter(|(scheme, _)| *scheme == signature.scheme).flat_map(|(_, all)| all.iter());
+    let mut fits = fits.map(|algorithm| algorithm.verify_signature(key, message, signature.signature()));
+    fits.any(|verified| verified.is_ok()).then(HandshakeSignatureValid::assertion).ok_or_else(bad)
 }
