@@ -290,7 +290,11 @@ impl Metrics {
             self.certificates.clone(),
         );
         r.register("certificates_issued", "Certificates issued since start.", self.issued.clone());
-        r.register("acme_requests", "Requests of ACME clients, by what was asked and what came of it.", self.acme.clone());
+        r.register(
+            "acme_requests",
+            "Requests of ACME clients, by what was asked and what came of it.",
+            self.acme.clone(),
+        );
         r.register("certificates_revoked", "Certificates revoked since start.", self.revoked.clone());
         r.register("certificates_valid", "Issued, and neither over nor revoked.", self.issued_valid.clone());
         r.register("certificates_expiring", "Of these, how many end within an hour.", self.issued_expiring.clone());

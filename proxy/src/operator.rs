@@ -97,7 +97,9 @@ impl<E: ServerApp + Send + Sync + 'static> Certificates for Running<E> {
             let ended = enrolment::end_all_of(&self.gate, owner, &by.to_string(), now).await;
             match ended {
                 Ok(_) | Err(EnrolError::NotConfigured) => {}
-                Err(error) => return Err(CaError::Refused(format!("enrolments of `{owner}` could not be ended: {error}"))),
+                Err(error) => {
+                    return Err(CaError::Refused(format!("enrolments of `{owner}` could not be ended: {error}")));
+                }
             }
         }
         Ok(RevokedAnswer {

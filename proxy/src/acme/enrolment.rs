@@ -145,7 +145,10 @@ pub async fn end(gate: &Gate, id: &str, by: &str, now: Timestamp) -> Result<bool
         ended |= certificates > 0;
     }
     if ended {
-        let what = account.map_or_else(|| format!("one-time key {id}"), |one| format!("enrolment {} of {}", one.id, one.enrolment.owner));
+        let what = account.map_or_else(
+            || format!("one-time key {id}"),
+            |one| format!("enrolment {} of {}", one.id, one.enrolment.owner),
+        );
         let detail = format!("{what} ended by {by}; {certificates} certificates revoked");
         let entry = Entry { detail: Some(detail.into()), ..Entry::new(now, Kind::Revocation) };
         // Evidence and no condition: revoking works while the disk is full.

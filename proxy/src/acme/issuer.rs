@@ -1,13 +1,14 @@
 //! From an order to a certificate, by the one way that certificates have: ledger, audit log, metrics, the set of
 //! revoked serials and open streams are the business of `ca`.
+use crate::ca::CaError;
 use crate::ca::issue::{IssueRequest, issue};
 use crate::ca::revoke::{RevokeRequest, revoke};
-use crate::ca::{CaError, timestamp};
 use crate::gate::Gate;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use time::OffsetDateTime;
+use torhaus_authz::Timestamp;
 use torhaus_certs::acme::{By, Identifier, Issued, Issuer, Known, Owner, Refused, Unavailable, Wanted};
 use torhaus_certs::{Csr, Enrolment, Purpose, Reason, Serial};
 
@@ -73,7 +74,7 @@ impl Issuer for OwnIssuer {
         let csr = Csr::parse(wanted.csr_der).map_err(|error| Refused::Csr(error.to_string()))?;
         let request = request(wanted)?;
         let snapshot = gate.snapshot.load_full();
-        let signed = issue(&gate, &snapshot, &request, &csr, timestamp(now)).await.map_err(refused)?;
+        let signed = issue(&gate, &snapshot, &request, &csr, at(now)).await.map_err(refused)?;
         Ok(Issued {
             serial: signed.serial,
             der: signed.der,
@@ -106,7 +107,7 @@ impl Issuer for OwnIssuer {
             By::Server(why) => (self.withdrawn_by(&gate, serial).await, why.clone()),
         };
         let request = RevokeRequest { serials: vec![serial.clone()], reason, revoked_by, why };
-        match revoke(&gate, &request, timestamp(now)).await {
+        match revoke(&gate, &request, at(now)).await {
             Ok(done) => Ok(!done.new.is_empty()),
             Err(error) => {
                 tracing::error!(%serial, %error, "a revocation is in force and could not be written down");
@@ -155,4 +156,9 @@ fn refused(error: CaError) -> Refused {
             Refused::Unavailable
         }
     }
+}
+
+/// To the millisecond, as all lines of the audit log.
+fn at(now: OffsetDateTime) -> Timestamp {
+    Timestamp::from_millis(i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX))
 }

@@ -26,11 +26,14 @@ use crate::request::Request;
 use crate::response::Response;
 use arc_swap::ArcSwapOption;
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION};
 use std::sync::{Arc, OnceLock, Weak};
 use torhaus_authz::{Entry, Kind, Reason, Timestamp};
 use torhaus_certs::LedgerError;
-use torhaus_certs::acme::{AccountChange, AccountStatus, Changed, Config, DnsName, Kind as Problem, Nonces, Parts, Rate, Rates, Server, Store, Told};
+use torhaus_certs::acme::{
+    AccountChange, AccountStatus, Changed, Config, DnsName, Kind as Problem, Nonces, Parts, Rate, Rates, Server, Store,
+    Told,
+};
 
 /// Where the server begins on the portal's host; the directory is `/acme/directory`.
 pub const PATH: &str = "/acme";
@@ -164,7 +167,9 @@ pub async fn answer(gate: &Gate, request: &Request<'_>, now: Timestamp) -> Optio
         }
     };
     if let Some(told) = answered.extensions().get::<Told>() {
-        note(gate, request, told, now).await;
+        let location = answered.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let made = location.filter(|_| told.action == "new-account" && answered.status() == StatusCode::CREATED);
+        note(gate, request, told, made.and_then(|url| url.rsplit('/').next()), now).await;
     }
     let (parts, body) = answered.into_parts();
     let headers = parts.headers.iter().filter(|(name, _)| **name != CONTENT_LENGTH);
@@ -182,29 +187,31 @@ fn asked(request: &Request<'_>) -> Option<http::Request<Vec<u8>>> {
     Some(asked)
 }
 
-/// Counts it. What enrols, and what is refused to somebody who has enrolled, stands in the audit log; certificates
-/// and revocations are recorded where they are made.
-async fn note(gate: &Gate, request: &Request<'_>, told: &Told, now: Timestamp) {
+/// Counts it. What enrols, and what is refused, stands in the audit log; certificates and revocations are recorded
+/// where they are made.
+async fn note(gate: &Gate, request: &Request<'_>, told: &Told, made: Option<&str>, now: Timestamp) {
     gate.metrics.acme(told.action, told.problem.map_or("ok", Problem::name));
-    let refused = |problem: Problem| {
+    let refused = |problem: &Problem| {
         matches!(problem, Problem::Unauthorized | Problem::RejectedIdentifier | Problem::UserActionRequired)
     };
-    let account = told.account.as_deref().unwrap_or("-");
-    let entry = |detail: String| Entry {
-        detail: Some(detail.into()),
-        ..recording::of_request(request, Kind::Enrolment, now)
-    };
-    let recorded = match told.problem {
-        None if told.action == "new-account" || told.action == "key-change" => {
-            gate.audit.event(entry(format!("ACME {}: account {account}", told.action))).await.map(drop)
+    let entry =
+        |detail: String| Entry { detail: Some(detail.into()), ..recording::of_request(request, Kind::Enrolment, now) };
+    let recorded = match (told.problem.filter(refused), made) {
+        (Some(problem), _) => {
+            let (account, why) = (told.account.as_deref(), told.detail.as_deref().unwrap_or_default());
+            let account_shown = account.unwrap_or("-");
+            let detail = format!("ACME {} of account {account_shown} refused ({}): {why}", told.action, problem.name());
+            if account.is_some() && matches!(told.action, "new-order" | "finalize") {
+                // An account makes few of them: its limits see to it.
+                gate.audit.event(entry(detail)).await.map(drop)
+            } else {
+                // Counted per network: trying cannot fill the disk.
+                let address = request.connection.client.ip();
+                gate.audit.refusal(Some(address), Reason::NotAllowed, now, || entry(detail)).await.map(drop)
+            }
         }
-        Some(problem) if refused(problem) => {
-            let why = told.detail.as_deref().unwrap_or_default();
-            let detail = format!("ACME {} of account {account} refused ({}): {why}", told.action, problem.name());
-            // Counted per network: trying cannot fill the disk.
-            gate.audit.refusal(Some(request.connection.client.ip()), Reason::NotAllowed, now, || entry(detail)).await.map(drop)
-        }
-        _ => return,
+        (None, Some(account)) => gate.audit.event(entry(format!("ACME account {account} was made"))).await.map(drop),
+        (None, None) => return,
     };
     if let Err(error) = recorded {
         // Evidence and no condition: without a record no certificate leaves (`ca::issue`).

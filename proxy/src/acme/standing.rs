@@ -32,12 +32,14 @@ impl Standing for Owners {
 /// once there is one: whose account is not in use is `Refused`, and a directory that does not answer is `Unknown`.
 pub fn of(snapshot: &Snapshot, enrolment: &Enrolment) -> Answer {
     let Owner::Person(person) = &enrolment.owner else { return Answer::Good };
-    let (Some(provider), Some(issuer)) = (enrolment.facts.get(fact::PROVIDER), enrolment.facts.get(fact::ISSUER)) else {
+    let (Some(provider), Some(issuer)) = (enrolment.facts.get(fact::PROVIDER), enrolment.facts.get(fact::ISSUER))
+    else {
         // An operator's key for a person: nobody signed in.
         return Answer::Good;
     };
     // Whoever said who they are is not asked any more.
-    let known = snapshot.config.providers.iter().any(|known| *known.name == **provider && *known.issuer_text == **issuer);
+    let known =
+        snapshot.config.providers.iter().any(|known| *known.name == **provider && *known.issuer_text == **issuer);
     if known {
         return Answer::Good;
     }

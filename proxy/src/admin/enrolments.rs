@@ -112,7 +112,11 @@ async fn create(
     }
 }
 
-async fn end(State(control): State<Shared>, ConnectInfo(by): ConnectInfo<Caller>, Json(which): Json<EabEnd>) -> Response {
+async fn end(
+    State(control): State<Shared>,
+    ConnectInfo(by): ConnectInfo<Caller>,
+    Json(which): Json<EabEnd>,
+) -> Response {
     match control.enrolment() {
         Some(all) => answer(all.end_enrolments(which, by).await),
         None => answer::<()>(Err(EnrolError::NotConfigured)),

@@ -149,7 +149,8 @@ fn is_alive(state: State) -> bool {
 async fn own(gate: &Gate, live: &LiveSession, now: Timestamp) -> Result<Vec<enrolment::EnrolmentLine>, Reason> {
     let user = &live.session.user;
     let is_own = |enrolled: &torhaus_certs::acme::Enrolment| {
-        matches!(&enrolled.owner, Owner::Person(name) if **name == *user.name) && enrolment::is_of(&enrolled.facts, user)
+        matches!(&enrolled.owner, Owner::Person(name) if **name == *user.name)
+            && enrolment::is_of(&enrolled.facts, user)
     };
     let store = &gate.acme.store;
     let unavailable = |_| Reason::StoreUnavailable;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
 use instant_acme::{
-    Account, BodyWrapper, BytesResponse, Error, ExternalAccountKey, HttpClient, Identifier, NewAccount, NewOrder, Order,
-    RetryPolicy,
+    Account, AccountCredentials, BodyWrapper, BytesResponse, Error, ExternalAccountKey, HttpClient, Identifier,
+    NewAccount, NewOrder, Order, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls::pki_types::CertificateDer;
@@ -45,7 +45,13 @@ impl HttpClient for Wire {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
-            let method = if head.method == "POST" { "POST" } else if head.method == "HEAD" { "HEAD" } else { "GET" };
+            let method = if head.method == "POST" {
+                "POST"
+            } else if head.method == "HEAD" {
+                "HEAD"
+            } else {
+                "GET"
+            };
             let target = head.uri.path_and_query().unwrap().to_string();
             let mut call = Call { method, ..Call::get(head.uri.host().unwrap(), &target) };
             call.body = String::from_utf8(body.to_vec()).unwrap();
@@ -83,9 +89,19 @@ async fn mint(alice: &mut Browser<'_>, label: &str) -> Key {
 }
 
 async fn sign_up(world: &World, kid: &str, hmac: &str) -> Result<Account, Error> {
+    Ok(sign_up_to_keep(world, kid, hmac).await?.0)
+}
+
+/// With what is needed to go on after a restart of the gate, whose ports are new then.
+async fn sign_up_to_keep(world: &World, kid: &str, hmac: &str) -> Result<(Account, AccountCredentials), Error> {
     let eab = ExternalAccountKey::new(kid.to_owned(), &BASE64_URL_SAFE_NO_PAD.decode(hmac).unwrap());
     let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
-    Ok(Account::builder_with_http(wire(world)).create(&new, DIRECTORY.to_owned(), Some(&eab)).await?.0)
+    Account::builder_with_http(wire(world)).create(&new, DIRECTORY.to_owned(), Some(&eab)).await
+}
+
+async fn again(world: &World, credentials: &str) -> Account {
+    let credentials = serde_json::from_str(credentials).unwrap();
+    Account::builder_with_http(wire(world)).from_credentials(credentials).await.unwrap()
 }
 
 async fn order(account: &Account, name: &str) -> Result<Order, Error> {
@@ -135,12 +151,16 @@ async fn a_laptop_enrolled_after_a_login_opens_its_row_until_it_is_revoked_in_th
     assert!(proven.contains("mfa"), "more than a password was asked for: {proven}");
     let key = mint(&mut alice, "Laptop").await;
     assert_eq!(key.name, "laptop.alice.devices.example.test");
-    let account = sign_up(&world, &key.kid, &key.hmac).await.unwrap();
+    let (account, credentials) = sign_up_to_keep(&world, &key.kid, &key.hmac).await.unwrap();
+    let credentials = serde_json::to_string(&credentials).unwrap();
     refused(sign_up(&world, &key.kid, &key.hmac).await, "unauthorized", "external account binding");
     refused(order(&account, "laptop.dana.devices.example.test").await, "rejectedIdentifier", "not among the names");
     let laptop = finish(&mut order(&account, &key.name).await.unwrap(), &key.name).await.unwrap();
     let line = shown(&world, &laptop.serial).await;
-    assert_eq!((&line["owner"], &line["profile"], &line["names"]), (&json!("alice"), &json!("device"), &json!(["user:alice", "dns:laptop.alice.devices.example.test"])));
+    assert_eq!(
+        (&line["owner"], &line["profile"], &line["names"]),
+        (&json!("alice"), &json!("device"), &json!(["user:alice", "dns:laptop.alice.devices.example.test"]))
+    );
     drop(alice);
 
     world.kill();
@@ -180,16 +200,27 @@ async fn a_laptop_enrolled_after_a_login_opens_its_row_until_it_is_revoked_in_th
     tokio::time::timeout(PATIENCE, ends).await.expect("the socket goes on");
     let mut resumed = Connection::open(world.address(Door::Inside), "device.test", &tls).await.unwrap();
     assert!(resumed.resumed, "nothing was loaded anew, so the ticket is good");
-    let revoked = (403, "certificate_revoked".to_owned());
-    assert_eq!(resumed.send(&get).await.unwrap().outcome(), revoked);
+    // The session is good, and the machine is not; without the session, that is all there is to say.
+    assert_eq!(resumed.send(&get).await.unwrap().outcome(), (403, "requirement_missing".to_owned()));
+    let bare = Call::get("device.test", "/").with("accept", "application/json");
+    assert_eq!(resumed.send(&bare).await.unwrap().outcome(), (403, "certificate_revoked".to_owned()));
+    let mut new =
+        Connection::open(world.address(Door::Inside), "device.test", &world.tls(Some(&laptop), &["http/1.1"]))
+            .await
+            .unwrap();
+    assert_eq!(new.send(&bare).await.unwrap().outcome(), (403, "certificate_revoked".to_owned()));
     assert!(listed(&world, &issuer).await.1.contains(&laptop.serial));
     let account_of = |answer: Value| answer[0]["state"].as_str().map(str::to_owned);
     assert_eq!(account_of(world.admin().get("/enrolments").await.unwrap()).as_deref(), Some("revoked"));
+    let account = again(&world, &credentials).await;
     refused(order(&account, &key.name).await, "unauthorized", "");
     for kind in ["enrolment", "issue", "revocation"] {
         assert!(!world.recorded_with(&[("kind", kind)]).is_empty(), "{kind}");
     }
-    assert!(!world.read("stderr.log").contains(&key.hmac) && !world.audit().iter().any(|line| line.to_string().contains(&key.hmac)));
+    assert!(
+        !world.read("stderr.log").contains(&key.hmac)
+            && !world.audit().iter().any(|line| line.to_string().contains(&key.hmac))
+    );
     drop((alice, dana));
 
     world.kill();
@@ -199,6 +230,7 @@ async fn a_laptop_enrolled_after_a_login_opens_its_row_until_it_is_revoked_in_th
     assert_eq!(alice.open("https://device.test/").await.status, 403, "a restore revives no certificate");
     let answer: Value = world.admin().get("/enrolments").await.unwrap();
     assert_eq!(account_of(answer).as_deref(), Some("revoked"), "and no device");
+    refused(order(&again(&world, &credentials).await, &key.name).await, "unauthorized", "");
 }
 
 #[tokio::test]
@@ -216,7 +248,12 @@ async fn who_may_not_have_certificates_any_more_can_neither_order_nor_finalize()
     refused(order(&account, &key.name).await, "unauthorized", "not asked any more");
     let issued: Value = world.admin().get("/certificates?valid=false").await.unwrap();
     assert_eq!(issued, json!([]));
-    assert!(world.audit().iter().any(|line| line["detail"].as_str().is_some_and(|text| text.contains("refused (unauthorized)"))));
+    assert!(
+        world
+            .audit()
+            .iter()
+            .any(|line| line["detail"].as_str().is_some_and(|text| text.contains("refused (unauthorized)")))
+    );
 }
 
 #[tokio::test]
@@ -251,7 +288,10 @@ async fn an_operator_makes_one_time_keys_for_services_and_they_are_recorded() {
     assert_eq!(own_ca::tried(&world, "backup.test", &backup).await, Some((200, "allowed".to_owned())));
 
     let (_, manifest, _) = world.torhaus(&[&service[..], &["--output", "kubernetes-secret"]].concat()).await;
-    assert!(manifest.contains("kind: Secret") && manifest.contains("  secret: \"") && manifest.contains(DIRECTORY), "{manifest}");
+    assert!(
+        manifest.contains("kind: Secret") && manifest.contains("  secret: \"") && manifest.contains(DIRECTORY),
+        "{manifest}"
+    );
     for (arguments, words) in [
         (vec!["spiffe://other.test/x", "--name", "a.test"], "does not vouch for"),
         (vec!["spiffe://example.test/x"], "order nothing else"),
@@ -262,7 +302,10 @@ async fn an_operator_makes_one_time_keys_for_services_and_they_are_recorded() {
         assert!(code == 1 && why.contains(words), "{words}: {why}");
     }
     let recorded = world.recorded_with(&[("kind", "enrolment")]);
-    assert!(recorded.iter().any(|line| line["detail"].as_str().unwrap().contains("for service backup team")), "{recorded:?}");
+    assert!(
+        recorded.iter().any(|line| line["detail"].as_str().unwrap().contains("for service backup team")),
+        "{recorded:?}"
+    );
     assert!(!recorded.iter().any(|line| line.to_string().contains(&*key.hmac_key)));
 }
 

@@ -48,8 +48,12 @@ mod tests {
     #[test]
     fn a_contact_is_an_address_a_website_or_plain_words() {
         let contact = |text: &str| {
-            let look =
-                Look { organisation: "Example".into(), contact: Some(text.into()), portal: "https://a.test".into(), devices: false };
+            let look = Look {
+                organisation: "Example".into(),
+                contact: Some(text.into()),
+                portal: "https://a.test".into(),
+                devices: false,
+            };
             look.contact().map(|c| (c.text, c.link.map(|l| l.to_string())))
         };
         let mail = Some("mailto:it@example.test".to_owned());

@@ -381,7 +381,9 @@ static ENGLISH: Strings = Strings {
         lead: "Machines that hold a certificate in your name. End what you no longer use; what it has open closes within seconds.",
         new_title: |label| format!("Enrol {label}"),
         new_lead: |minutes| {
-            format!("Run one of these on the device within {minutes} minutes. The key works once and is not shown again.")
+            format!(
+                "Run one of these on the device within {minutes} minutes. The key works once and is not shown again."
+            )
         },
         renew: "Later, from a timer, without signing in:",
         other: "Another ACME client",

@@ -88,14 +88,8 @@ fn sessions(text: &str) -> Sessions {
 }
 
 fn devices(text: &str) -> Devices {
-    let device = |state| Device {
-        id: text.into(),
-        label: text.into(),
-        name: text.into(),
-        state,
-        enrolled: NOW,
-        until: NOW,
-    };
+    let device =
+        |state| Device { id: text.into(), label: text.into(), name: text.into(), state, enrolled: NOW, until: NOW };
     let new = NewKey {
         label: text.into(),
         name: text.into(),
