@@ -6,6 +6,7 @@ import { Client } from './peers/client.mjs';
 import { client, gatePorts, reason, reasonOf, startGate } from './peers/gate.mjs';
 import { API, KEY, MFA, startIdp } from './peers/idp.mjs';
 import { alice, aliceWithCode, answerForm, atForm, bob, dora, nora, signIn } from './peers/people.mjs';
+import { until } from './peers/work.mjs';
 
 let idp, application, gate;
 const MACHINE = { client_secret: 'a-secret-of-a-machine', grant_types: ['client_credentials'], redirect_uris: [], response_types: [] };
@@ -231,6 +232,29 @@ test('signing out ends the session here and at the provider', async () => {
   assert.equal(out.status, 200);
   const next = await browser.go(gate.at('notes'));
   assert.ok(atForm(next), 'the provider asks for the password again');
+});
+
+test('signing out at the provider, in another window, ends the session here and what is open under it', async () => {
+  const [browser, other] = [new Client(), new Client()];
+  await signIn(browser, gate.at('notes'), alice);
+  await signIn(other, gate.at('notes'), bob);
+  const { session } = (await browser.send(gate.at('notes', '/.torhaus/whoami'))).json();
+  const stream = await browser.open(gate.at('notes', '/stream'));
+  assert.equal(stream.status, 200);
+  // At the provider itself; Torhaus is not asked.
+  const confirm = await browser.go(`${idp.issuer}/session/end`);
+  const [, action] = /action="([^"]+)"/.exec(confirm.text);
+  const [, xsrf] = /name="xsrf" value="([^"]+)"/.exec(confirm.text);
+  await browser.go(action, { form: { xsrf, logout: 'yes' } });
+  assert.deepEqual(idp.faults.filter(({ event }) => event === 'backchannel.error'), [], 'the provider was answered 200');
+  let over = false;
+  stream.ended.then(() => { over = true; });
+  await until('the stream ends', () => over);
+  const gone = await browser.send(gate.at('notes'), { headers: JSON_ONLY });
+  assert.deepEqual([gone.status, reasonOf(gone)], [401, reason('session_expired')]);
+  assert.equal((await other.send(gate.at('notes'), { headers: JSON_ONLY })).status, 200, 'another person is not meant');
+  assert.deepEqual(gate.sessions('alice').filter((s) => s.id === session), []);
+  assert.match(gate.audit(), /signed out at the identity provider/);
 });
 
 test('somebody whose account is disabled cannot sign in', async () => {

@@ -3,10 +3,12 @@ use crate::draft::{Condition, Located, PolicyDraft, Problem, RowDraft};
 use crate::exception::Exception;
 use crate::facts::Proof;
 use crate::identity::Name;
+use crate::include::{ProjectDraft, merge};
 use crate::intern::Interner;
 use crate::policy::Policy;
 use crate::problems::Problems;
 use crate::row::Row;
+use crate::sources::{FileLine, Sources};
 use crate::tier::{Ladder, Proven, Tier};
 use crate::time::Timestamp;
 use crate::zone::Zones;
@@ -18,7 +20,18 @@ impl Policy {
     /// Every mistake of the draft, in the order of its lines: names that refer to nothing, duplicates, subjects that
     /// are none, cells and conditions that contradict each other.
     pub fn build(draft: PolicyDraft) -> Result<Self, Vec<Problem>> {
-        let mut problems = Problems::default();
+        Self::build_with(draft, Vec::new())
+    }
+
+    /// The same with project files beside the base, in ascending order of their lines.
+    ///
+    /// # Errors
+    /// As [`Policy::build`], and whatever in a project file opens more than the base does.
+    pub fn build_with(draft: PolicyDraft, projects: Vec<ProjectDraft>) -> Result<Self, Vec<Problem>> {
+        let included = projects.iter().map(|project| (project.file.as_str().into(), project.lines_before));
+        let sources = Sources::new(draft.file.as_str().into(), included);
+        let mut problems = Problems::of(sources.clone());
+        let draft = merge(draft, projects, &mut problems);
         let zones = Zones::check(&draft.zones, &mut problems);
         let ladder = Ladder::check(&draft.tiers, &mut problems);
         let mut rows: Vec<Row> = Vec::with_capacity(draft.rows.len());
@@ -43,6 +56,7 @@ impl Policy {
         Ok(Self {
             named_trust_domains: trust_domains(&draft.rows),
             file: draft.file.into(),
+            sources,
             version: draft.version.into(),
             zones,
             ladder,
@@ -54,6 +68,16 @@ impl Policy {
     /// Name of the file, for explanations.
     pub fn file(&self) -> &Name {
         &self.file
+    }
+
+    /// The file and the line in it that a line of this policy stands for.
+    pub fn place(&self, line: u32) -> FileLine {
+        self.sources.place(line)
+    }
+
+    /// The file that a line stands in, where that is not the base.
+    pub(crate) fn other_file(&self, line: u32) -> Option<Name> {
+        Some(self.place(line).file).filter(|file| *file != self.file)
     }
 
     /// Stands in every record.

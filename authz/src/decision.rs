@@ -1,4 +1,5 @@
 //! What `decide` answers: a verdict, the one reason for it, and the trace that led there.
+use crate::canary::Compared;
 use crate::identity::{Identity, Name};
 use crate::reason::Reason;
 use crate::trace::Trace;
@@ -28,6 +29,8 @@ pub struct Decision {
     pub learns_place: bool,
     /// Version of the policy that decided.
     pub policy: Name,
+    /// What the other policy said, where a candidate runs beside this one and says something else.
+    pub compared: Option<Box<Compared>>,
     pub trace: Trace,
     /// What the row's conditions on method and path came to: all that the fingerprint needs to know of either.
     pub(crate) request_class: u64,

@@ -41,6 +41,9 @@ pub struct ExplainedStep {
     /// Line of the policy file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
+    /// The file of the line, where it is another one than that of the explanation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -57,14 +60,16 @@ pub enum Answer {
 pub fn explain(policy: &Policy, facts: &Facts<'_>, decision: &Decision) -> Explanation {
     let row = policy.row(facts.resource);
     let writer = Writer { policy, facts, decision, row };
+    let place = decision.row.as_ref().map(|row| policy.place(row.line));
+    let file = place.as_ref().map_or_else(|| policy.file.clone(), |place| place.file.clone());
     Explanation {
         verdict: decision.verdict.kind(),
         reason: decision.reason,
         summary: printable(&writer.summary()),
         what_to_do: decision.reason.words(Language::English).what_to_do,
         resource: printable(facts.resource),
-        file: policy.file.clone(),
-        line: decision.row.as_ref().map(|row| row.line),
+        line: place.as_ref().map(|place| place.line),
+        file: file.clone(),
         zone: decision.zone.clone(),
         tier: decision.tier.clone(),
         condition: decision.condition.clone(),
@@ -74,7 +79,15 @@ pub fn explain(policy: &Policy, facts: &Facts<'_>, decision: &Decision) -> Expla
             .trace
             .steps()
             .map(|step| writer.step(step))
-            .map(|step| ExplainedStep { text: printable(&step.text), ..step })
+            .map(|step| {
+                let place = step.line.map(|line| policy.place(line));
+                ExplainedStep {
+                    text: printable(&step.text),
+                    line: place.as_ref().map(|place| place.line),
+                    file: place.map(|place| place.file).filter(|own| *own != file),
+                    ..step
+                }
+            })
             .collect(),
     }
 }
@@ -85,7 +98,7 @@ impl fmt::Display for Explanation {
         for step in &self.steps {
             write!(f, "  {}. {:<8} {}", step.step, step.answer.as_str(), step.text)?;
             match step.line {
-                Some(line) => writeln!(f, " ({}:{line})", self.file)?,
+                Some(line) => writeln!(f, " ({}:{line})", step.file.as_ref().unwrap_or(&self.file))?,
                 None => writeln!(f)?,
             }
         }
@@ -135,7 +148,7 @@ impl Writer<'_> {
     fn summary(&self) -> String {
         let (zone, place, who) = (&self.decision.zone, self.place(), self.who());
         let row = match &self.decision.row {
-            Some(row) => format!("row `{}` ({}:{})", row.resource, self.policy.file, row.line),
+            Some(row) => format!("row `{}` ({})", row.resource, self.policy.place(row.line)),
             None => format!("resource `{}`", self.facts.resource),
         };
         let by = match &self.decision.exception {
@@ -179,8 +192,13 @@ impl Writer<'_> {
     }
 
     fn step(&self, step: Step) -> ExplainedStep {
-        let done =
-            |step: u8, answer: Answer, text: String, line: Option<u32>| ExplainedStep { step, answer, text, line };
+        let done = |step: u8, answer: Answer, text: String, line: Option<u32>| ExplainedStep {
+            step,
+            answer,
+            text,
+            line,
+            file: None,
+        };
         let resource = self.facts.resource;
         match step {
             Step::Place { zone, because } => {
@@ -251,7 +269,7 @@ impl Writer<'_> {
         let text = guard.map_or_else(String::new, |(guard, _)| {
             format!("{kind} `{}`: {}{}", guard.name, guard.term.describe(), self.why(holds))
         });
-        ExplainedStep { step, answer: holds.into(), text, line: guard.and_then(|(_, line)| line) }
+        ExplainedStep { step, answer: holds.into(), text, line: guard.and_then(|(_, line)| line), file: None }
     }
 
     fn why(&self, holds: Holds) -> String {

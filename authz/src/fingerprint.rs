@@ -56,7 +56,7 @@ pub fn fingerprint(facts: &Facts<'_>, decision: &Decision, state: &impl BuildHas
         Verdict::StepUp { tier, max_age } => (2u8, tier, max_age).hash(hash),
         Verdict::Deny => 3u8.hash(hash),
     }
-    (decision.reason, &decision.condition, &decision.exception, &decision.policy).hash(hash);
+    (decision.reason, &decision.condition, &decision.exception, &decision.policy, &decision.compared).hash(hash);
     hash.finish()
 }
 

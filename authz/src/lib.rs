@@ -7,6 +7,7 @@
 //! ```
 //!
 //! No I/O, no async, no clock: `now` is a fact like any other, so deciding cannot fail. Begin with `policy.rs`.
+mod canary;
 mod chain;
 mod check;
 mod condition;
@@ -20,14 +21,20 @@ mod facts;
 mod fingerprint;
 mod groups;
 mod identity;
+mod include;
 mod intern;
 mod matrix;
 mod policy;
 mod posture;
 mod problems;
+mod rbac;
 mod reason;
+mod recall;
 mod record;
+mod replay;
+mod review;
 mod row;
+mod sources;
 mod spiffe;
 mod subject;
 mod suite;
@@ -39,6 +46,7 @@ mod warnings;
 mod window;
 mod zone;
 
+pub use canary::{Candidate, CandidateMode, Compared, Role};
 pub use chain::{Broken, BrokenAt, Chain, Line, LineHash, MAX_VALUE_BYTES, Record, Summary, verify};
 pub use condition::{Holds, NewPlace, PostureAsk};
 pub use continent::Continent;
@@ -54,12 +62,16 @@ pub use facts::{Certificate, Country, Fact, Facts, Proof, Seen, Why};
 pub use fingerprint::{MethodClass, fingerprint};
 pub use groups::{Groups, GroupsRef};
 pub use identity::{Identity, Name, Service, User};
+pub use include::ProjectDraft;
 pub use matrix::{Matrix, MatrixCell, MatrixRow, MatrixSubject};
 pub use policy::Policy;
 pub use posture::{Edr, Os, OsFamily, OsVersion, Posture, Report, SourceTrust};
 pub use reason::{Language, Reason, Words};
 pub use record::{CertificateNote, DeviceNote, Entry, Kind, ProofNote, Who};
+pub use replay::{Change, Effect, EffectReport, Replay, ReplayReport};
+pub use review::{Review, ReviewFinding, Usage};
 pub use row::Row;
+pub use sources::FileLine;
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
 pub use suite::{
     Difference, Suite, TestCertificate, TestDevice, TestDraft, TestPosture, TestResult, TestSubject, UntouchedRow,

@@ -29,6 +29,9 @@ pub struct MatrixSubject {
 pub struct MatrixRow {
     pub resource: Name,
     pub line: u32,
+    /// The file of the line, where it is not the base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
     pub sensitivity: Option<String>,
     /// One for each of `Matrix::zones`.
     pub cells: Vec<MatrixCell>,
@@ -87,7 +90,8 @@ impl Policy {
         let raises = row.raise.iter().map(|raise| format!("{} to {}", raise.guard.name, raise.to.name));
         Some(MatrixRow {
             resource: row.resource.clone(),
-            line: row.line,
+            line: self.place(row.line).line,
+            file: self.other_file(row.line),
             sensitivity: row.sensitivity.clone(),
             cells,
             conditions: conditions.chain(raises).collect(),

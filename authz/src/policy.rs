@@ -7,6 +7,7 @@ use crate::facts::Facts;
 use crate::identity::{Identity, Name};
 use crate::reason::Reason;
 use crate::row::{Cell, Guard, Row};
+use crate::sources::Sources;
 use crate::tier::{Ladder, Proven, Tier};
 use crate::trace::{Step, Trace};
 use crate::zone::{ZoneId, Zones};
@@ -16,7 +17,9 @@ use std::sync::Arc;
 /// A policy without mistakes. Made by [`Policy::build`]; never changed.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// Name of the base's file.
     pub(crate) file: Name,
+    pub(crate) sources: Sources,
     pub(crate) version: Name,
     pub(crate) zones: Zones,
     pub(crate) ladder: Ladder,
@@ -240,6 +243,7 @@ impl<'a> Case<'a> {
             learns_place,
             policy: self.policy.version.clone(),
             request_class,
+            compared: None,
             trace: self.trace,
         }
     }

@@ -1,15 +1,28 @@
 //! Collects every mistake of a policy file, so that a person fixes them in one go.
 use crate::draft::{Located, Problem};
+use crate::sources::Sources;
 
 /// Longest name of a resource, zone, tier, exception, condition, group or user.
 pub(crate) const MAX_NAME: usize = 256;
 
-#[derive(Default)]
-pub(crate) struct Problems(Vec<Problem>);
+pub(crate) struct Problems {
+    found: Vec<Problem>,
+    sources: Sources,
+}
 
 impl Problems {
+    /// `sources` says of which file a line is.
+    pub(crate) fn of(sources: Sources) -> Self {
+        Self { found: Vec::new(), sources }
+    }
+
+    /// `line 12`, for a message that stands at `seen_from`.
+    pub(crate) fn on_line(&self, line: u32, seen_from: u32) -> String {
+        self.sources.on_line(line, seen_from)
+    }
+
     pub(crate) fn add(&mut self, line: u32, message: impl Into<String>, hint: impl Into<String>) {
-        self.0.push(Problem { line, message: message.into(), hint: Some(hint.into()) });
+        self.found.push(Problem { line, message: message.into(), hint: Some(hint.into()) });
     }
 
     /// A name that refers to nothing: `what` is `zone`, `tier`, ...
@@ -26,9 +39,10 @@ impl Problems {
 
     /// The second of two things of one name.
     pub(crate) fn duplicate(&mut self, what: &str, name: &Located<String>, first_line: u32) {
+        let first = self.on_line(first_line, name.line);
         self.add(
             name.line,
-            format!("{what} `{}` is already defined on line {first_line}", name.value),
+            format!("{what} `{}` is already defined on {first}", name.value),
             "remove one of them or rename it",
         );
     }
@@ -55,8 +69,8 @@ impl Problems {
 
     /// In the order of the file.
     pub(crate) fn finish(mut self) -> Vec<Problem> {
-        self.0.sort_by_key(|problem| problem.line);
-        self.0
+        self.found.sort_by_key(|problem| problem.line);
+        self.found
     }
 }
 

@@ -49,6 +49,10 @@ pub enum Reason {
     MethodNotAllowed,
     BodyTooLarge,
     HeaderTooLarge,
+    /// The path and query are longer than any application needs.
+    UriTooLong,
+    /// Its head or body came too slowly.
+    RequestTooSlow,
     RateLimited,
     /// The route does not accept this upgrade.
     UpgradeRefused,
@@ -121,6 +125,8 @@ impl Reason {
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
         Self::HeaderTooLarge,
+        Self::UriTooLong,
+        Self::RequestTooSlow,
         Self::RateLimited,
         Self::UpgradeRefused,
         Self::CrossOrigin,
@@ -344,6 +350,21 @@ impl Reason {
                     "Die Kopfzeilen der Anfrage sind zu groß.",
                     "Löschen Sie die Cookies dieser Website und versuchen Sie es erneut.",
                 ),
+            ),
+            Self::UriTooLong => entry(
+                "uri_too_long",
+                414,
+                ("The address is too long.", "Check the address; if it came from a link, tell its author."),
+                (
+                    "Die Adresse ist zu lang.",
+                    "Prüfen Sie die Adresse; stammt sie aus einem Link, wenden Sie sich an dessen Urheber.",
+                ),
+            ),
+            Self::RequestTooSlow => entry(
+                "request_too_slow",
+                408,
+                ("The request took too long to arrive.", "Check your connection and send it again."),
+                ("Die Anfrage ist zu langsam eingetroffen.", "Prüfen Sie Ihre Verbindung und senden Sie sie erneut."),
             ),
             Self::RateLimited => entry(
                 "rate_limited",

@@ -1,4 +1,5 @@
 //! One line of the audit log: what happened, to whom, and why. [`crate::Chain`] numbers and links the lines.
+use crate::canary::Compared;
 use crate::decision::{Decision, VerdictKind};
 use crate::device::Device;
 use crate::facts::{Country, Fact, Facts, Proof, Seen, Why};
@@ -108,6 +109,9 @@ pub struct Entry {
     /// Version of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Name>,
+    /// What the other policy said, where a candidate ran beside this one and said something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
     /// How many decisions with the same fingerprint came after the last line of it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub before: u64,
@@ -188,6 +192,7 @@ impl Entry {
             condition: None,
             exception: None,
             policy: None,
+            compared: None,
             before: 0,
             detail: None,
         }
@@ -229,6 +234,7 @@ impl Entry {
             condition: decision.condition.clone(),
             exception: decision.exception.clone(),
             policy: Some(decision.policy.clone()),
+            compared: decision.compared.as_deref().cloned(),
             ..Self::new(facts.now, Kind::Decision)
         }
     }
@@ -246,6 +252,13 @@ impl Entry {
 impl DeviceNote {
     fn of(device: Option<Arc<Device>>) -> Self {
         device.map_or(Self::InNoList, Self::Is)
+    }
+
+    pub(crate) fn device(self) -> Option<Arc<Device>> {
+        match self {
+            Self::InNoList => None,
+            Self::Is(device) => Some(device),
+        }
     }
 }
 

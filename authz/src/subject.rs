@@ -31,9 +31,10 @@ impl Subjects {
         let mut out = Self::default();
         for (index, draft) in drafts.iter().enumerate() {
             if let Some(first) = drafts.iter().take(index).find(|other| other.value == draft.value) {
+                let first = problems.on_line(first.line, draft.line);
                 problems.add(
                     draft.line,
-                    format!("`{}` stands twice in `allow` (first on line {})", draft.value, first.line),
+                    format!("`{}` stands twice in `allow` (first on {first})", draft.value),
                     "remove one of them",
                 );
             }

@@ -105,12 +105,23 @@ pub struct Suite {
 pub struct UntouchedRow {
     pub resource: Name,
     pub line: u32,
+    /// The file of the line, where it is not the base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
+    /// In the count through all files.
+    #[serde(skip)]
+    at: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct TestResult {
     pub name: String,
     pub line: u32,
+    /// The file that the test stands in.
+    pub file: Name,
+    /// In the count through all files.
+    #[serde(skip)]
+    at: u32,
     pub passed: bool,
     /// Empty for a test that holds.
     pub differences: Vec<Difference>,
@@ -139,7 +150,14 @@ impl Policy {
             file: self.file().clone(),
             policy: self.version().clone(),
             tests: tests.iter().map(|test| self.run_test(test, now)).collect(),
-            untouched: rows.map(|row| UntouchedRow { resource: row.resource.clone(), line: row.line }).collect(),
+            untouched: rows
+                .map(|row| UntouchedRow {
+                    resource: row.resource.clone(),
+                    line: self.place(row.line).line,
+                    file: self.other_file(row.line),
+                    at: row.line,
+                })
+                .collect(),
         }
     }
 
@@ -149,9 +167,12 @@ impl Policy {
         let differences = test.differences(&decision);
         let depends_on_time =
             if test.now.is_some() { None } else { self.time_dependence(test, &outcome(&decision), now) };
+        let place = self.place(test.name.line);
         TestResult {
             name: test.name.value.clone(),
-            line: test.name.line,
+            line: place.line,
+            file: place.file,
+            at: test.name.line,
             passed: differences.is_empty() && depends_on_time.is_none(),
             differences,
             depends_on_time,
@@ -338,7 +359,7 @@ impl Suite {
     pub fn warnings(&self) -> Vec<Problem> {
         let rows = self.untouched.iter().filter(|_| !self.tests.is_empty());
         rows.map(|row| Problem {
-            line: row.line,
+            line: row.at,
             message: format!("no test asks for `{}`: a mistake in its row would go unnoticed", row.resource),
             hint: Some("add one to `tests`".to_owned()),
         })
@@ -360,7 +381,7 @@ impl TestResult {
                 (differences.join(", "), format!("{}; `torhaus policy test` shows each step", self.explanation.summary))
             }
         };
-        Some(Problem { line: self.line, message: format!("test `{}` fails: {what}", self.name), hint: Some(hint) })
+        Some(Problem { line: self.at, message: format!("test `{}` fails: {what}", self.name), hint: Some(hint) })
     }
 }
 
@@ -370,7 +391,7 @@ impl fmt::Display for TestResult {
         if self.passed {
             return write!(f, "ok    {}", self.name);
         }
-        write!(f, "FAIL  {} ({}:{})", self.name, self.explanation.file, self.line)?;
+        write!(f, "FAIL  {} ({}:{})", self.name, self.file, self.line)?;
         for Difference { of, expected, found } in &self.differences {
             write!(f, "\n      {of:<8} expected {expected}, found {found}")?;
         }

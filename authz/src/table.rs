@@ -28,6 +28,9 @@ pub struct TableTier {
 pub struct TableRow {
     pub resource: Name,
     pub line: u32,
+    /// The file of the line, where it is not the base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
     pub sensitivity: Option<String>,
     pub description: Option<String>,
     pub allow: Vec<Name>,
@@ -46,12 +49,18 @@ pub struct TableCondition {
     pub effect: String,
     pub when: String,
     pub line: u32,
+    /// The file of the line, where it is not the base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct TableException {
     pub id: Name,
     pub line: u32,
+    /// The file of the line, where it is not the base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
     pub resource: Name,
     pub zone: Name,
     pub tier: Name,
@@ -95,7 +104,8 @@ impl Policy {
             name: guard.name.clone(),
             effect,
             when: guard.term.describe(),
-            line: line.unwrap_or(row.line),
+            line: self.place(line.unwrap_or(row.line)).line,
+            file: self.other_file(line.unwrap_or(row.line)),
         };
         let deny = row.deny.iter().enumerate();
         let deny = deny.map(|(n, guard)| condition(guard, "deny".to_owned(), row.deny_line(n)));
@@ -108,7 +118,8 @@ impl Policy {
         });
         TableRow {
             resource: row.resource.clone(),
-            line: row.line,
+            line: self.place(row.line).line,
+            file: self.other_file(row.line),
             sensitivity: row.sensitivity.clone(),
             description: row.description.clone(),
             allow: row.allow.texts().to_vec(),
@@ -123,7 +134,8 @@ impl Policy {
     fn table_exception(&self, exception: &Exception) -> TableException {
         TableException {
             id: exception.id.clone(),
-            line: exception.line,
+            line: self.place(exception.line).line,
+            file: self.other_file(exception.line),
             resource: exception.resource.clone(),
             zone: self.zones.name(exception.zone),
             tier: exception.tier.name.clone(),

@@ -23,6 +23,10 @@ impl<T> At<T> {
         self.value.as_ref()
     }
 
+    pub fn into_value(self) -> Option<T> {
+        self.value
+    }
+
     pub fn line(&self) -> u32 {
         self.place.line
     }
@@ -54,6 +58,15 @@ impl<T> List<T> {
     /// The items that could be read.
     pub fn iter(&self) -> impl Iterator<Item = (&Place, &T)> {
         self.items.iter().filter_map(|item| Some((&item.place, item.get()?)))
+    }
+}
+
+impl<T> List<T> {
+    /// Puts another list behind this one.
+    pub fn append(&mut self, other: Self) {
+        self.place = self.place.take().or(other.place);
+        self.items.extend(other.items);
+        self.whole &= other.whole;
     }
 }
 

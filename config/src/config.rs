@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Country, Policy, Problem};
+use torhaus_authz::{Candidate, Country, Policy, Problem};
 use torhaus_certs::Profile;
 use url::Url;
 
@@ -20,6 +20,8 @@ pub struct Config {
     pub portal: Portal,
     /// Peers whose PROXY lines and `X-Forwarded-*` count. Empty: nobody's.
     pub trusted_proxies: Vec<IpNet>,
+    /// Other proxies that may ask what this gate decides (`/.torhaus/verify`). Empty: nobody may.
+    pub forward_auth: Vec<AskingProxy>,
     pub trust_domains: BTreeMap<String, TrustDomain>,
     pub ca: Ca,
     /// None: no ACME server, no enrolment.
@@ -31,6 +33,7 @@ pub struct Config {
     pub named_networks: Vec<NamedNetwork>,
     /// May be missing or broken: it is data, which others write while we run.
     pub geoip_database: Option<PathBuf>,
+    pub directory: Option<Arc<Directory>>,
     pub posture: PostureLookup,
     pub routes: Vec<Arc<Route>>,
     pub sessions: Sessions,
@@ -39,10 +42,27 @@ pub struct Config {
     /// Where metrics and health are also served, beside the unix socket; loopback only.
     pub admin_address: Option<SocketAddr>,
     pub policy: Arc<Policy>,
+    /// The file that the configuration names, whatever was loaded.
+    pub policy_file: PathBuf,
+    /// A policy that may come to run, and how far it counts already.
+    pub candidate: Option<Candidate>,
+    /// The files of the running policy as they were read: the base first.
+    pub policy_texts: Vec<PolicyText>,
     /// What `check` names and the log says once, but what does not stop loading.
     pub warnings: Vec<Warning>,
     /// Every file read: a change of one of them is a reason to load again.
     pub files: Vec<PathBuf>,
+}
+
+/// One file of a policy, to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyText {
+    pub path: PathBuf,
+    /// Relative to the folder of the base, without `..`.
+    pub name: String,
+    pub text: String,
+    /// The signature that was verified, if one was asked for.
+    pub signature: Option<String>,
 }
 
 /// Where devices and their state are known from.
@@ -82,11 +102,31 @@ pub enum ListenerKind {
     RedirectToHttps,
 }
 
+/// Another proxy that asks before it lets a request through.
+#[derive(Clone, Debug)]
+pub struct AskingProxy {
+    pub style: AskingStyle,
+    /// Where it connects from. What it says about a request is believed.
+    pub addresses: Vec<IpNet>,
+}
+
+/// How a proxy describes the request that it asks about, and what it can do with an answer. Fixed for each peer: if the
+/// headers decided which ones count, a client could add the others, which its proxy passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskingStyle {
+    /// nginx `auth_request`: `X-Original-URL`, `X-Original-Method`; understands 2xx, 401 and 403.
+    XOriginal,
+    /// Traefik, Caddy: `X-Forwarded-Proto`, `-Host`, `-Uri`, `-Method`; pass any other answer on to the client.
+    XForwarded,
+}
+
 /// A chain and its key, chosen by SNI from the DNS names in the leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
+    /// A DER OCSP response of the issuer, stapled to the handshake (RFC 6066 section 8).
+    pub ocsp_file: Option<PathBuf>,
     /// DNS names of the leaf, lower case; `*.example.test` for a wildcard.
     pub names: Vec<String>,
 }
@@ -232,6 +272,10 @@ pub struct TierProof {
     pub request_essential: bool,
 }
 
+/// As which listener requests count that another proxy asks about: the one it asked by says nothing about where the
+/// caller is.
+pub const FORWARD_AUTH_LISTENER: &str = "forward-auth";
+
 impl TierProof {
     /// `{}`: a login at the provider proves it, whatever the token says about how.
     pub fn is_plain_login(&self) -> bool {
@@ -262,13 +306,75 @@ pub struct NamedNetwork {
     pub country: Option<Country>,
 }
 
+/// Where live facts about people come from: groups, and whether the account is still in use.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Whose people are in it.
+    pub provider: Arc<str>,
+    /// That is the first provider: its groups are bare names in the policy.
+    pub first: bool,
+    /// How often those who are signed in are looked at.
+    pub poll: Duration,
+    /// An answer older than this is no answer.
+    pub max_stale: Duration,
+    /// How long one server may take for one answer.
+    pub timeout: Duration,
+    pub ldap: Ldap,
+}
+
+/// A directory by LDAP (RFC 4511), over TLS from the first byte.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ldap {
+    /// `ldaps://…`, at least one; the next one is asked when one does not answer.
+    pub urls: Vec<Url>,
+    pub ca_file: PathBuf,
+    pub bind_dn: String,
+    pub bind_password: Secret,
+    pub base_dn: String,
+    pub group_base_dn: String,
+    pub schema: LdapSchema,
+    /// Whose value is the user's name.
+    pub user_attribute: String,
+    pub user_filter: String,
+    pub group_filter: String,
+    pub group_name: GroupName,
+    pub member_attribute: String,
+    pub groups_by: GroupsBy,
+    pub nested_groups: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LdapSchema {
+    /// Active Directory and Samba: `tokenGroups`, primary groups, `userAccountControl`.
+    ActiveDirectory,
+    /// OpenLDAP, 389 Directory Server and others.
+    Generic,
+}
+
+/// What `group:…` in the policy means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupName {
+    Dn,
+    Attribute(String),
+}
+
+/// How the groups of somebody are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupsBy {
+    /// Groups that name the person.
+    Member,
+    /// What the person's own `memberOf` names.
+    MemberOf,
+}
+
 #[derive(Debug)]
 pub struct Route {
     pub name: Arc<str>,
     pub host: HostPattern,
     /// Canonical, begins with `/`, no trailing slash but for `/` itself. Matches on segment borders.
     pub path: String,
-    pub upstream: Upstream,
+    /// None: another proxy serves it, and asks here by forward authentication.
+    pub upstream: Option<Upstream>,
     /// Row of the policy table.
     pub resource: Arc<str>,
     /// Same for all routes of a host.
@@ -283,8 +389,17 @@ pub struct Route {
     pub title: String,
     pub description: Option<String>,
     pub listed: bool,
+    /// A browser that has to sign in is sent to the portal; off for callers that are none: 401.
+    pub sign_in: bool,
+    pub takes: Takes,
     /// Upgrade tokens beside `websocket`, lower case.
     pub upgrades: Vec<String>,
+    /// `%2F` in a path is part of a name for this application (package names, object keys).
+    pub allow_encoded_slash: bool,
+    /// Largest body of a request in bytes, if not that of [`Limits`].
+    pub max_body: Option<u64>,
+    /// Slowest that its body may come in bytes per second, if not that of [`Limits`].
+    pub min_body_rate: Option<u64>,
     pub line: u32,
 }
 
@@ -299,8 +414,12 @@ pub enum HostPattern {
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub scheme: UpstreamScheme,
-    pub host: String,
-    pub port: u16,
+    /// At least one.
+    pub primary: Vec<UpstreamServer>,
+    /// Asked only while no primary server is well.
+    pub standby: Vec<UpstreamServer>,
+    pub balance: Balance,
+    pub health: Option<HealthCheck>,
     pub tls: Option<UpstreamTls>,
     pub connect_timeout: Duration,
     /// Time to the first byte of the answer; none for streams that ask for it.
@@ -311,15 +430,71 @@ pub struct Upstream {
 pub enum UpstreamScheme {
     Http,
     Https,
+    /// HTTP/2 without TLS (gRPC).
     H2c,
+    /// HTTP/2 over TLS (gRPC).
+    H2,
+}
+
+impl UpstreamScheme {
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::H2)
+    }
+}
+
+/// One server of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamServer {
+    /// A name or an address, without brackets.
+    Tcp { host: String, port: u16 },
+    /// A socket of this machine.
+    Unix(PathBuf),
+}
+
+/// Which server gets a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests open.
+    LeastConnections,
+    /// Always the same one for a session, a certificate, or else an address (rendezvous hashing): when a server goes,
+    /// only its own sessions move.
+    Sticky,
+}
+
+/// Asked of each server regularly; one that fails is not sent requests until it answers again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub probe: Probe,
+    pub every: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A connection opens, TLS included.
+    Tcp,
+    /// GET of this path answers 2xx or 3xx.
+    Http { path: String },
+    /// `grpc.health.v1.Health/Check` of this service answers `SERVING`.
+    Grpc { service: String },
 }
 
 /// How an https upstream is believed. There is always exactly one way.
 #[derive(Clone, Debug)]
 pub struct UpstreamTls {
-    /// Sent as SNI and checked in the certificate.
-    pub server_name: String,
+    /// Sent as SNI and checked in the certificate; none: the host of each server.
+    pub server_name: Option<String>,
     pub verify: UpstreamVerify,
+    /// The certificate that we show.
+    pub client: Option<ClientPair>,
+}
+
+/// A certificate of ours and its key, for an upstream that asks for one.
+#[derive(Clone, Debug)]
+pub struct ClientPair {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -347,6 +522,40 @@ pub enum ClientAuthMode {
     Required,
 }
 
+/// What the application's server can take, and what it is sent besides.
+#[derive(Clone, Debug, Default)]
+pub struct Takes {
+    /// Most header lines; none: as many as the gate takes.
+    pub max_headers: Option<usize>,
+    /// Most bytes of header lines, line breaks included.
+    pub max_header_bytes: Option<usize>,
+    /// It does not read chunked requests.
+    pub content_length: bool,
+    /// Headers of the client that it must not see.
+    pub strip: Vec<String>,
+    /// Headers of the gate's own, with secrets. They replace the client's.
+    pub sent: Vec<SentHeader>,
+    /// How long an unused connection to it is kept.
+    pub keep_alive: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct SentHeader {
+    pub name: String,
+    pub value: Secret,
+}
+
+/// How several groups stand in their header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupsAs {
+    #[default]
+    Commas,
+    /// `a|b`, as authentik's outposts do.
+    Pipes,
+    /// A line of its own for each, as Kubernetes' impersonation wants them.
+    Lines,
+}
+
 /// What the application is told, and under which names. All of these are stripped from what the client sent.
 #[derive(Clone, Debug)]
 pub struct IdentityHeaders {
@@ -355,6 +564,8 @@ pub struct IdentityHeaders {
     pub email: Option<String>,
     pub groups: Option<String>,
     pub name: Option<String>,
+    /// How several groups stand in their header.
+    pub groups_as: GroupsAs,
     /// Only these groups are told, when given.
     pub groups_limited_to: Option<Vec<String>>,
     /// `X-Torhaus-Assertion`.
@@ -375,9 +586,21 @@ pub struct Sessions {
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub handshake_timeout: Duration,
+    /// From the first byte of a request's head to its last; the first head begins with the connection.
+    pub header_timeout: Duration,
     pub max_connections: usize,
+    /// Of one IPv4 address, or one IPv6 /64.
+    pub max_connections_per_address: usize,
+    /// TLS handshakes under way, all listeners together.
+    pub max_handshakes: usize,
     pub max_header_bytes: usize,
     pub max_headers: usize,
+    /// Largest body of a request in bytes, where its route does not say.
+    pub max_body: u64,
+    /// Slowest a request's body may come, in bytes per second, once it had time to begin; 0: as slow as it likes.
+    pub min_body_rate: u64,
+    /// Sign-ins begun and callbacks, of one IPv4 address or one IPv6 /64.
+    pub logins_per_minute: u32,
     pub idle_timeout: Duration,
     pub drain: Duration,
 }

@@ -10,19 +10,28 @@ pub(crate) struct Source {
     pub path: PathBuf,
     /// Without secrets; empty when the file could not be read.
     lines: Vec<String>,
+    /// The number of the line before the first one, in the count that places use.
+    lines_before: u32,
 }
 
 /// Characters of a line that are shown. A row of the table may be longer than a terminal is wide.
 const WIDTH: usize = 160;
 
 impl Source {
-    pub fn new(path: PathBuf, text: &str, tree: Option<&Node>) -> Self {
+    pub fn new(path: PathBuf, text: &str, tree: Option<&Node>, lines_before: u32) -> Self {
         let shown = mask::text(text, tree);
-        Self { path, lines: shown.lines().map(|line| line.replace('\t', " ").trim_end().to_owned()).collect() }
+        let lines = shown.lines().map(|line| line.replace('\t', " ").trim_end().to_owned()).collect();
+        Self { path, lines, lines_before }
+    }
+
+    /// Whether a line, as places count them, can be one of this file or of a later one.
+    pub fn begins_before(&self, line: u32) -> bool {
+        self.lines_before < line
     }
 
     pub fn mistake(&self, finding: Finding) -> Mistake {
-        let Finding { place, message, hint } = finding;
+        let Finding { mut place, message, hint } = finding;
+        place.line = place.line.saturating_sub(self.lines_before);
         let (line, column) = (place.line, place.column);
         let excerpt = self.excerpt(&place, &message);
         Mistake {

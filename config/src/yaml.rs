@@ -4,11 +4,28 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Location, Spanned};
 use std::fmt;
 
+#[derive(Clone)]
 pub(crate) struct Node {
     pub span: Span,
     pub kind: Kind,
 }
 
+impl Node {
+    /// Counts the lines of this file on from those of another one.
+    pub fn count_from(&mut self, lines_before: u32) {
+        self.span.line = self.span.line.saturating_add(lines_before);
+        match &mut self.kind {
+            Kind::List(items) => items.iter_mut().for_each(|item| item.count_from(lines_before)),
+            Kind::Map(entries) => entries.iter_mut().for_each(|(key, value)| {
+                key.count_from(lines_before);
+                value.count_from(lines_before);
+            }),
+            Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => {}
+        }
+    }
+}
+
+#[derive(Clone)]
 pub(crate) enum Kind {
     Null,
     Bool(bool),

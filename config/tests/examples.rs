@@ -25,6 +25,7 @@ fn with_material(example: &Path) -> TempDir {
             ("ca_file", "ca.pem"),
             ("crl_file", "partner.crl"),
             ("client_secret_file", "secret"),
+            ("bind_password_file", "secret"),
         ] {
             let with_colon = format!("{key}: ");
             let starts = |at: &usize| !line[..*at].ends_with(|c: char| c == '_' || c.is_alphanumeric());
@@ -49,7 +50,7 @@ fn every_example_loads_and_keeps_what_it_promises() {
     for example in examples.into_iter().chain(["tests/good".into()]) {
         let folder = with_material(&example);
         let file = folder.path().join("torhaus.yaml");
-        let suite = run_policy_tests(&file, NOW).map_err(|errors| errors.to_string()).unwrap();
+        let suite = run_policy_tests(&file, None, NOW).map_err(|errors| errors.to_string()).unwrap();
         assert!(suite.passed() && !suite.tests.is_empty(), "{}\n{suite}", example.display());
         assert!(suite.untouched.is_empty(), "{}\n{suite}", example.display());
         load(&file, NOW).map_err(|errors| errors.to_string()).unwrap();

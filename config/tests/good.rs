@@ -18,7 +18,7 @@ fn the_example_of_the_design_loads() {
     assert_eq!(config.listeners.len(), 3);
     assert_eq!(config.portal.host, "auth.example.test");
     assert_eq!(config.portal.url.as_str(), "https://auth.example.test:8443/");
-    assert_eq!(config.routes.len(), 7);
+    assert_eq!(config.routes.len(), 9);
     assert_eq!(config.sessions.idle, Duration::from_secs(8 * 3600));
     assert_eq!(config.limits.max_header_bytes, 32 * 1024);
     let [corp, partner] = config.providers.as_slice() else { panic!("two providers") };
@@ -27,11 +27,17 @@ fn the_example_of_the_design_loads() {
     assert_eq!(partner.tiers["hardware"].client.as_ref().unwrap().id, "torhaus-hw");
     let bearer = &config.bearer[0];
     assert_eq!((&*bearer.provider, bearer.first, bearer.user_claim.as_str()), ("corp", true, "preferred_username"));
+    let directory = config.directory.as_ref().unwrap();
+    assert_eq!((directory.poll, &*directory.provider, directory.first), (Duration::from_secs(30), "corp", true));
+    assert_eq!((directory.ldap.urls.len(), directory.ldap.group_base_dn.as_str()), (2, "DC=example,DC=test"));
+    assert_eq!(directory.ldap.user_attribute, "sAMAccountName");
     let proxmox = &config.routes[1];
-    assert!(matches!(&proxmox.upstream.tls.as_ref().unwrap().verify, UpstreamVerify::Pin(pin) if pin[1] == 0x11));
-    let samba = &config.routes[4];
+    assert!(
+        matches!(&proxmox.upstream.as_ref().unwrap().tls.as_ref().unwrap().verify, UpstreamVerify::Pin(pin) if pin[1] == 0x11)
+    );
+    let samba = &config.routes[5];
     assert_eq!(samba.headers.user.as_deref(), Some("Remote-User"));
-    assert_eq!((samba.headers.email.as_ref(), samba.upstream.response_timeout), (None, None));
+    assert_eq!((samba.headers.email.as_ref(), samba.upstream.as_ref().unwrap().response_timeout), (None, None));
     assert_eq!(config.trust_domains["laptops"].signers, Signers::Own);
     assert_eq!(config.ca.crl_base, "http://auth.example.test/ca", "there is a plain listener, so over http");
     assert_eq!(config.ca.profiles.map(|profile| profile.life().whole_hours()), [12, 12, 24, 720]);

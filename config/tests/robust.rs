@@ -93,5 +93,5 @@ fn a_thousand_routes_and_rows_load() {
     main = main.replace("routes:\n", &routes);
     policy = policy.replace("table:\n", &rows);
     let config = loaded(&main, &policy).map_err(|errors| errors.to_string()).unwrap();
-    assert_eq!(config.routes.len(), 1_007);
+    assert_eq!(config.routes.len(), 1_009);
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use torhaus::audit::access::{AccessLog, Target};
 use torhaus::edge::accept::{Edge, EdgeSettings, Listeners};
+use torhaus::edge::shares::Bounds;
 use torhaus::edge::tls::{Groups, ListenerTls};
 use torhaus::edge::trust::{OwnAuthorities, TrustDomains};
 use torhaus::metrics::Metrics;
@@ -67,13 +68,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let auth = ClientAuth { mode: ClientAuthMode::Required, trust_domains: vec![name.clone()] };
     let names = torhaus::edge::tls::names_of(&args.cert)?;
     let groups = Arc::new(Groups::all_alike(&names, &auth));
-    let certificates = vec![CertificateFiles { cert_file: args.cert, key_file: args.key, names }];
+    let certificates = vec![CertificateFiles { cert_file: args.cert, key_file: args.key, names, ocsp_file: None }];
     let tls = ListenerTls::build(&certificates, &groups, &trust)?;
     let settings = EdgeSettings {
         tls: [(name.clone(), Arc::new(tls))].into(),
         trusted_proxies: Vec::new(),
         handshake_timeout: Duration::from_secs(10),
         max_connections: 100_000,
+        shares: Bounds { connections_per_address: 100_000, handshakes: 100_000 },
+        // This engine does not tell when a head was read, so nothing may count on it.
+        header_timeout: Duration::from_secs(24 * 3600),
+        max_header_bytes: usize::MAX / 2,
     };
     let (access, _writer) = AccessLog::start(Target::Off)?;
     let metrics = Arc::new(Metrics::new(&torhaus::audit::Counters::default(), access.dropped()));

@@ -226,7 +226,7 @@ fn sessions(count: usize, just_ended: Option<usize>) -> Sessions {
     if count == 1 {
         sessions.retain(|session| session.current);
     }
-    Sessions { sessions, csrf: "csrf".into(), just_ended, now: NOW }
+    Sessions { sessions, csrf: "csrf".into(), form_targets: vec![], just_ended, now: NOW }
 }
 
 fn sign_out() -> SignOut {

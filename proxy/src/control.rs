@@ -1,16 +1,21 @@
 //! What an operator may ask of the running process, and how it answers.
-use crate::admin::{Caller, Certificates, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Status};
+use crate::admin::{
+    Caller, CandidateStatus, Certificates, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Rollback, Status,
+};
 use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
 use crate::login::session::{Session, SessionId, Unavailable, Which};
+use crate::lookup::health::SourceStatus;
+use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use torhaus_authz::{Entry, Kind, Timestamp};
+use torhaus_authz::{CandidateMode, Entry, Fact, Kind, Name, Timestamp, Why};
+use torhaus_config::{HostPattern, Route};
 
 pub struct Running<E> {
     pub file: PathBuf,
@@ -43,8 +48,18 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
                 .map(|(name, address, connections)| ListenerStatus { name, address: address.to_string(), connections })
                 .collect(),
             sessions_live: u64::try_from(self.gate.metrics.sessions_live.get()).unwrap_or(0),
+            sources: self.sources(),
             reload_error: last.error,
+            rolled_back: snapshot.pinned.clone(),
+            candidate: snapshot.config.candidate.as_ref().map(|candidate| CandidateStatus {
+                policy_version: candidate.policy.version().to_string(),
+                share: match candidate.mode {
+                    CandidateMode::Shadow => None,
+                    CandidateMode::Share(percent) => Some(percent),
+                },
+            }),
             not_ready: self.not_ready(),
+            degraded: self.degraded(),
             without: self.without(),
         }
     }
@@ -53,8 +68,25 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         let causes = [
             (self.stopping.load(Ordering::Acquire), "the process is stopping"),
             (self.gate.audit.is_failing(), "the audit log cannot be written"),
+            (self.gate.metrics.store_up.get() == 0, "the store does not answer: nobody can sign in"),
         ];
         causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned()).collect()
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        let snapshot = self.gate.snapshot.load();
+        let reload =
+            self.reloader.last().error.map(|_| {
+                "the last reload failed, the configuration before it runs on; see `torhaus status`".to_owned()
+            });
+        let providers = snapshot.providers.answering().filter(|(_, up)| !up);
+        let providers =
+            providers.map(|(name, _)| format!("the identity provider `{name}` does not answer: nobody signs in there"));
+        reload.into_iter().chain(providers).collect()
+    }
+
+    fn sources(&self) -> Vec<SourceStatus> {
+        self.gate.snapshot.load().people.iter().map(|people| people.health.status()).collect()
     }
 
     fn without(&self) -> Vec<String> {
@@ -62,11 +94,41 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     fn metrics(&self) -> String {
-        self.gate.metrics.text().unwrap_or_default()
+        let (gate, snapshot) = (&self.gate, self.gate.snapshot.load());
+        let look = |metrics: &Metrics| {
+            metrics.ready.set(i64::from(self.not_ready().is_empty()));
+            metrics.streams_open.set(i64::try_from(gate.streams.open()).unwrap_or(i64::MAX));
+            metrics.audit_waiting.set(i64::try_from(gate.audit.waiting()).unwrap_or(i64::MAX));
+            metrics.audit_failing.set(i64::from(gate.audit.is_failing()));
+            metrics.sources(&self.sources());
+            metrics.providers(snapshot.providers.answering());
+            metrics.certificates(snapshot.certificate_ends.iter().map(|(name, end)| (name.as_str(), *end)));
+            metrics.revocation_lists(snapshot.trust.revocation_lists());
+        };
+        gate.metrics.text_of(look).unwrap_or_default()
     }
 
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable> {
-        self.gate.sessions.store.list(which).await
+        let mut sessions = self.gate.sessions.store.list(which).await?;
+        if let Some(people) = &self.gate.snapshot.load_full().people {
+            for session in &mut sessions {
+                // As the gate decides by them, not as the token had them.
+                let Some(name) = people.name_of(&session.user) else { continue };
+                let known = people.known(&name, clock::now()).await;
+                session.groups = known.map_or(Fact::Unknown(Why::SourceDown), |seen| seen.groups());
+            }
+        }
+        Ok(sessions)
+    }
+
+    fn hosts_of(&self, resource: &str) -> Vec<Name> {
+        let snapshot = self.gate.snapshot.load();
+        let routes = snapshot.config.routes.iter().filter(|route| *route.resource == *resource);
+        let host = |route: &Arc<Route>| match &route.host {
+            HostPattern::Exact(host) => host.as_str().into(),
+            HostPattern::Wildcard(below) => format!("*.{below}").into(),
+        };
+        routes.map(host).collect()
     }
 
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable> {
@@ -91,11 +153,28 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
 
     async fn reload(&self, _by: Caller) -> Result<Reloaded, ReloadFailed> {
         self.reloader.reload().await.map_err(|error| ReloadFailed { errors: error.to_string() })?;
+        Ok(self.reloaded())
+    }
+
+    async fn roll_back(&self, rollback: &Rollback, by: Caller) -> Result<Reloaded, ReloadFailed> {
+        let (by, now) = (by.to_string(), clock::now());
+        let done = match rollback.clear {
+            true => self.gate.let_go(&by, now, self.reloader.reload()).await,
+            false => self.gate.roll_back(rollback.to.as_deref(), &by, now, self.reloader.reload()).await,
+        };
+        done.map_err(|error| ReloadFailed { errors: error.to_string() })?;
+        Ok(self.reloaded())
+    }
+}
+
+impl<E: ServerApp + Send + Sync + 'static> Running<E> {
+    fn reloaded(&self) -> Reloaded {
         let snapshot = self.gate.snapshot.load();
-        Ok(Reloaded {
+        Reloaded {
             config_hash: snapshot.hash.clone(),
             policy_version: snapshot.policy_version().to_string(),
             warnings: snapshot.config.warnings.iter().map(|warning| warning.problem.message.clone()).collect(),
-        })
+            rolled_back: snapshot.pinned.clone(),
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::request::Request;
 use crate::streams::Registration;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::header::{AUTHORIZATION, FORWARDED, HeaderName, HeaderValue};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use torhaus_authz::{Fact, Permit};
@@ -24,6 +25,8 @@ pub struct Forward {
     origin: Headers,
     identity: Option<Headers>,
     certificate: Option<(HeaderName, HeaderValue)>,
+    /// The same for all requests of a session, a certificate, or else an address; tells nothing about it.
+    pub affinity: u64,
     /// The client's `Authorization` was meant for us.
     strip_authorization: bool,
 }
@@ -50,6 +53,7 @@ impl Forward {
             certificate: (route.headers.client_certificate && believed)
                 .then(|| client_certificate(request.connection))
                 .flatten(),
+            affinity: affinity(request, caller),
             strip_authorization: caller.bearer.is_some(),
         }
     }
@@ -64,10 +68,26 @@ impl Forward {
         told.chain(&self.certificate).map(|(name, value)| (name, value))
     }
 
+    /// Who the caller is, without where it comes from.
+    pub fn told(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let told = self.identity.iter().flat_map(|headers| headers.iter()).chain(&self.certificate);
+        told.map(|(name, value)| (name, value))
+    }
+
     /// Headers of the client that were meant for us.
     pub fn stripped(&self) -> Option<HeaderName> {
         self.strip_authorization.then_some(AUTHORIZATION)
     }
+}
+
+fn affinity(request: &Request<'_>, caller: &Caller) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match (&caller.session, caller.certificate.known()) {
+        (Some(live), _) => live.session.id.hash(&mut hasher),
+        (None, Some(Some(certificate))) => certificate.sha256.hash(&mut hasher),
+        _ => request.connection.client.ip().hash(&mut hasher),
+    }
+    hasher.finish()
 }
 
 /// One consistent set (RFC 7239, and the names from before it); nothing of what the client sent survives. Made once per

@@ -18,11 +18,12 @@ use crate::cors;
 use crate::forward::Forward;
 use crate::identify::session::Sessions;
 use crate::identify::{Caller, NotIdentified, identify};
+use crate::login::attempts::Attempts;
 use crate::login::seal::SealKey;
 use crate::login::sign_in::UsedLogins;
 use crate::login::{challenge, own_pages};
 use crate::lookup::gather;
-use crate::metrics::{Metrics, RouteHandles};
+use crate::metrics::{Metrics, RouteHandles, Stage};
 use crate::outcome::{Action, Note, Outcome};
 use crate::recording;
 use crate::refusal::{self, Refused};
@@ -44,6 +45,7 @@ pub struct Gate {
     pub told: Told,
     pub sealer: SealKey,
     pub used_logins: UsedLogins,
+    pub attempts: Attempts,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,
@@ -63,7 +65,7 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     if own_pages::serves(snapshot, request) {
         return note.respond(own_pages::answer(gate, snapshot, request, now).await);
     }
-    let Some(route) = snapshot.routes.find(request.host, request.path) else {
+    let Some(route) = snapshot.route_of(request) else {
         return refuse(snapshot, request, note, Reason::NoRoute, now);
     };
     note.route = Some(route.name.clone());
@@ -71,21 +73,27 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return note.respond(answer);
     }
 
+    let mut stages = gate.metrics.stages();
     let caller = match identify(gate, snapshot, request, now).await {
         Ok(caller) => caller,
         Err(why) => return refuse_identity(gate, snapshot, request, note, route, why, now).await,
     };
     note.identity = caller.identity.clone();
+    stages.done(Stage::Identify);
 
     let facts = gather(snapshot, request, route, &caller, now);
-    let decision = snapshot.policy.decide(&facts);
+    stages.done(Stage::Facts);
+    let decision = snapshot.decide(&facts);
+    stages.done(Stage::Decide);
     note.reason = Some(decision.reason);
     gate.metrics.decided(decision.verdict.kind(), decision.reason);
+    gate.metrics.policy.compared(&decision);
 
     let Ok(recorded) = recording::decision(&gate.audit, request, &facts, &decision, &caller).await else {
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
     };
     note.decision = recorded.decision().cloned();
+    stages.done(Stage::Record);
     if let Some(seen) = snapshot.lookups.seen.as_ref().filter(|_| decision.learns_place) {
         seen.learn(&facts);
     }

@@ -48,6 +48,15 @@ fn is_reserved(name: &str) -> bool {
     ) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// `Content_Length` and its kin: no field that HTTP knows, and the length of the body to a program that folds names.
+fn is_disguised(spelled: &str, name: &str) -> bool {
+    !spelled.eq_ignore_ascii_case(name) && DISGUISED.contains(&name)
+}
+
+/// What frames or describes a body.
+const DISGUISED: [&str; 5] =
+    ["content-length", "transfer-encoding", "content-type", "content-encoding", "proxy-connection"];
+
 /// All names that begin so.
 const RESERVED_PREFIXES: [&str; 15] = [
     "x-forwarded-",
@@ -80,8 +89,9 @@ impl Reserved {
     }
 
     pub fn covers(&self, name: &str) -> bool {
+        let spelled = name;
         let name = normal_form(name);
-        is_reserved(&name) || self.configured.contains(&*name)
+        is_reserved(&name) || self.configured.contains(&*name) || is_disguised(spelled, &name)
     }
 
     /// What has to go before an application sees it: every reserved header, and our cookies.
@@ -183,10 +193,20 @@ mod tests {
             "X-Original-URL",
             "Impersonate-User",
             "Proxy",
+            "Content_Length",
+            "transfer.encoding",
         ] {
             assert!(reserved.covers(name), "{name}");
         }
-        for name in ["Accept", "X-Requested-With", "CSRFPreventionToken", "X-CSRF-Token", "Authorization", "Cookie"] {
+        for name in [
+            "Accept",
+            "X-Requested-With",
+            "CSRFPreventionToken",
+            "X-CSRF-Token",
+            "Authorization",
+            "Cookie",
+            "Content-Length",
+        ] {
             assert!(!reserved.covers(name), "{name}");
         }
     }

@@ -38,11 +38,12 @@ pub fn init(format: Format, filter: Option<&str>) -> Result<(), InitError> {
 }
 
 fn parse(filter: Option<&str>) -> Result<EnvFilter, InitError> {
-    /// pingora reports each broken client connection as an error of its own, and sqlx each statement; and at `debug`
+    /// pingora reports each broken client connection as an error of its own, ldap3 each connection that a directory
+    /// closed, and sqlx each statement; and at `debug`
     /// the libraries write whole requests, cookies and all. A bare level is for our own code; who wants to hear a
     /// library names it.
-    const LIBRARIES: &str =
-        "pingora_core=off,pingora_proxy=off,sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,rustls=warn";
+    const LIBRARIES: &str = "pingora_core=off,pingora_proxy=off,ldap3=off,sqlx=warn,hyper=warn,hyper_util=warn,\
+        h2=warn,reqwest=warn,rustls=warn";
     let wanted = filter.map(str::trim).filter(|f| !f.is_empty()).unwrap_or("info");
     let text = &format!("{LIBRARIES},{wanted}");
     EnvFilter::builder()

@@ -1,6 +1,8 @@
 //! What operators watch. Handles are resolved once (per route, listener, reason) so that a request adds to plain
 //! atomics. No user, address or path is ever a label: labels are bounded by the configuration.
 use crate::audit;
+use crate::lookup::health::SourceStatus;
+use crate::policy_metrics::PolicyMetrics;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,7 +13,7 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use torhaus_authz::{Name, Reason, Timestamp, VerdictKind};
 
 /// Everything that is counted. One per process, passed as `Arc`.
@@ -23,12 +25,22 @@ pub struct Metrics {
     /// By position in `Reason::ALL`.
     by_reason: Vec<Counter>,
     logins: Family<LoginLabels, Counter>,
+    provider_logouts: Family<LoginLabels, Counter>,
     connections_open: Family<ListenerLabel, Gauge>,
     connections_accepted: Family<ListenerLabel, Counter>,
     connections_refused: Family<ListenerCauseLabels, Counter>,
     handshake_failures: Family<ListenerCauseLabels, Counter>,
+    connections_cut: Family<ListenerCauseLabels, Counter>,
     reloads: Family<ResultLabel, Counter>,
     certificates: Family<CertificateLabels, Gauge>,
+    revocation_lists: Family<TrustDomainLabel, Gauge>,
+    providers_up: Family<ProviderLabel, Gauge>,
+    /// By position in `Stage::ALL`.
+    stages: [Histogram; Stage::ALL.len()],
+    pub ready: Gauge,
+    pub store_up: Gauge,
+    pub audit_waiting: Gauge,
+    pub audit_failing: Gauge,
     issued: Family<ProfileLabel, Counter>,
     acme: Family<AcmeLabels, Counter>,
     revoked: Counter,
@@ -38,11 +50,15 @@ pub struct Metrics {
     /// When the authority that signs ends, and the first of the published lists (Unix time; 0: there is none).
     pub ca_ends: Gauge,
     pub crl_ends: Gauge,
+    source_up: Family<SourceLabel, Gauge>,
+    source_last_answer: Family<SourceLabel, Gauge>,
+    source_failures: Family<SourceLabel, Counter>,
     pub sessions_live: Gauge,
     pub streams_open: Gauge,
     /// When the running configuration was loaded, and whether the last attempt to load another one succeeded.
     pub config_loaded: Gauge,
     pub config_current: Gauge,
+    pub policy: PolicyMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -97,8 +113,67 @@ struct AcmeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabel {
+    source: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ProfileLabel {
     profile: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TrustDomainLabel {
+    trust_domain: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabel {
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabel {
+    stage: &'static str,
+}
+
+/// A part of the gate's work on one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Identify,
+    Facts,
+    Decide,
+    Record,
+}
+
+impl Stage {
+    const ALL: [Self; 4] = [Self::Identify, Self::Facts, Self::Decide, Self::Record];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Identify => "identify",
+            Self::Facts => "facts",
+            Self::Decide => "decide",
+            Self::Record => "record",
+        }
+    }
+}
+
+/// Measures one stage after the other.
+pub struct Stages<'a> {
+    metrics: &'a Metrics,
+    since: Instant,
+}
+
+impl Stages<'_> {
+    /// This stage took the time since the one before, or since the start.
+    pub fn done(&mut self, stage: Stage) {
+        let now = Instant::now();
+        if let Some(histogram) = self.metrics.stages.get(stage as usize) {
+            histogram.observe(now.duration_since(self.since).as_secs_f64());
+        }
+        self.since = now;
+    }
 }
 
 /// Handles of one route behind one listener.
@@ -148,9 +223,15 @@ pub struct ListenerMetrics {
     pub accepted: Counter,
     refused: Family<ListenerCauseLabels, Counter>,
     handshake_failures: Family<ListenerCauseLabels, Counter>,
+    cut: Family<ListenerCauseLabels, Counter>,
 }
 
 impl ListenerMetrics {
+    /// A connection was ended for what its client did with it.
+    pub fn cut(&self, cause: &'static str) {
+        self.cut.get_or_create(&ListenerCauseLabels { listener: self.name.clone(), cause }).inc();
+    }
+
     pub fn refused(&self, cause: &'static str) {
         self.refused.get_or_create(&ListenerCauseLabels { listener: self.name.clone(), cause }).inc();
     }
@@ -187,6 +268,8 @@ pub enum LoginResult {
     NotProven,
     /// The provider could not be asked.
     Unavailable,
+    /// The address tried too often.
+    RateLimited,
 }
 
 impl LoginResult {
@@ -197,6 +280,30 @@ impl LoginResult {
             Self::Failed => "failed",
             Self::NotProven => "not_proven",
             Self::Unavailable => "unavailable",
+            Self::RateLimited => "rate_limited",
+        }
+    }
+}
+
+/// What became of a logout that an identity provider told us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogoutResult {
+    Done,
+    /// The provider signed it, and it does not count.
+    Refused,
+    /// It is not of the provider: anybody can send something.
+    Strange,
+    /// It could not be judged or kept.
+    Unavailable,
+}
+
+impl LogoutResult {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Strange => "strange",
+            Self::Unavailable => "unavailable",
         }
     }
 }
@@ -204,6 +311,7 @@ impl LoginResult {
 impl Metrics {
     /// `records` and `access_log_dropped` are counted where they happen and only shown here.
     pub fn new(records: &audit::Counters, access_log_dropped: &Counter) -> Self {
+        let stages: Family<StageLabel, Histogram, fn() -> Histogram> = Family::new_with_constructor(stage_seconds);
         let metrics = Self {
             registry: Mutex::new(Registry::with_prefix("torhaus")),
             requests: Family::default(),
@@ -211,12 +319,21 @@ impl Metrics {
             decisions: Family::default(),
             by_reason: Vec::new(),
             logins: Family::default(),
+            provider_logouts: Family::default(),
             connections_open: Family::default(),
             connections_accepted: Family::default(),
             connections_refused: Family::default(),
             handshake_failures: Family::default(),
+            connections_cut: Family::default(),
             reloads: Family::default(),
             certificates: Family::default(),
+            revocation_lists: Family::default(),
+            providers_up: Family::default(),
+            stages: Stage::ALL.map(|stage| stages.get_or_create_owned(&StageLabel { stage: stage.as_str() })),
+            ready: Gauge::default(),
+            store_up: Gauge::default(),
+            audit_waiting: Gauge::default(),
+            audit_failing: Gauge::default(),
             issued: Family::default(),
             acme: Family::default(),
             revoked: Counter::default(),
@@ -224,12 +341,17 @@ impl Metrics {
             issued_expiring: Gauge::default(),
             ca_ends: Gauge::default(),
             crl_ends: Gauge::default(),
+            source_up: Family::default(),
+            source_last_answer: Family::default(),
+            source_failures: Family::default(),
             sessions_live: Gauge::default(),
             streams_open: Gauge::default(),
             config_loaded: Gauge::default(),
             config_current: Gauge::default(),
+            policy: PolicyMetrics::default(),
         };
         metrics.register(records, access_log_dropped);
+        metrics.register_state(stages);
         // Resolved now, so that a decision adds to an atomic, and an alert on a reason never meets a missing series.
         let by_reason = Reason::ALL.iter().map(|reason| metrics.decision(usual_verdict(*reason), *reason)).collect();
         Self { by_reason, ..metrics }
@@ -247,6 +369,11 @@ impl Metrics {
         );
         r.register("decisions", "Decisions by verdict and reason.", self.decisions.clone());
         r.register("logins", "Logins and step-ups by result.", self.logins.clone());
+        r.register(
+            "provider_logouts",
+            "Back-channel logouts of identity providers by result.",
+            self.provider_logouts.clone(),
+        );
         r.register("audit_records_written", "Lines of the audit log on disk.", records.written.clone());
         r.register(
             "audit_records_failed",
@@ -273,6 +400,11 @@ impl Metrics {
             self.connections_refused.clone(),
         );
         r.register("handshake_failures", "TLS handshakes that failed, by cause.", self.handshake_failures.clone());
+        r.register(
+            "connections_cut",
+            "Connections ended for what their client did after the handshake, by cause.",
+            self.connections_cut.clone(),
+        );
         r.register("reloads", "Attempts to load the configuration again.", self.reloads.clone());
         r.register(
             "config_loaded_seconds",
@@ -284,6 +416,13 @@ impl Metrics {
             "1 if the files are what runs; 0 if the last reload failed.",
             self.config_current.clone(),
         );
+        r.register("source_up", "1 if a source of facts answered when it was asked last.", self.source_up.clone());
+        r.register(
+            "source_last_answer_seconds",
+            "When a source of facts answered last (Unix time).",
+            self.source_last_answer.clone(),
+        );
+        r.register("source_failures", "Questions to a source of facts that failed.", self.source_failures.clone());
         r.register(
             "certificate_not_after_seconds",
             "When a certificate of ours ends (Unix time).",
@@ -299,7 +438,34 @@ impl Metrics {
         r.register("certificates_valid", "Issued, and neither over nor revoked.", self.issued_valid.clone());
         r.register("certificates_expiring", "Of these, how many end within an hour.", self.issued_expiring.clone());
         r.register("ca_not_after_seconds", "When the signing authority ends (Unix time).", self.ca_ends.clone());
-        r.register("crl_next_update_seconds", "When the first published list ends (Unix time).", self.crl_ends.clone());
+        r.register(
+            "ca_crl_next_update_seconds",
+            "When the first published list ends (Unix time).",
+            self.crl_ends.clone(),
+        );
+        self.policy.register(r);
+    }
+
+    /// What is true at the moment, beside what happened.
+    fn register_state(&self, stages: Family<StageLabel, Histogram, fn() -> Histogram>) {
+        let mut guard = self.lock();
+        let r = &mut *guard;
+        r.register("gate_stage_seconds", "What the gate itself takes for a request, by stage.", stages);
+        r.register("ready", "1 if traffic may come; 0 says as /readyz does that it should not.", self.ready.clone());
+        r.register("store_up", "1 if the store answered when it was last asked.", self.store_up.clone());
+        r.register("provider_up", "1 if the identity provider answered when last asked.", self.providers_up.clone());
+        r.register("audit_waiting", "Records that wait for the disk.", self.audit_waiting.clone());
+        r.register("audit_failing", "1 while records cannot be written.", self.audit_failing.clone());
+        r.register(
+            "crl_next_update_seconds",
+            "Until when the revocation list of a trust domain is good (Unix time); later it rejects all.",
+            self.revocation_lists.clone(),
+        );
+    }
+
+    /// Begins to measure the stages of one request.
+    pub fn stages(&self) -> Stages<'_> {
+        Stages { metrics: self, since: Instant::now() }
     }
 
     /// A certificate of ours was handed out.
@@ -336,6 +502,7 @@ impl Metrics {
             accepted: self.connections_accepted.get_or_create_owned(&label),
             refused: self.connections_refused.clone(),
             handshake_failures: self.handshake_failures.clone(),
+            cut: self.connections_cut.clone(),
         }
     }
 
@@ -351,9 +518,15 @@ impl Metrics {
         self.decisions.get_or_create_owned(&DecisionLabels { verdict: verdict.as_str(), reason: reason.as_str() })
     }
 
-    /// `provider` is the name of a configured one.
+    /// `provider` is the name of a configured one; `-` where none was chosen yet.
     pub fn login(&self, provider: &str, result: LoginResult) {
         self.logins.get_or_create(&LoginLabels { provider: provider.to_owned(), result: result.as_str() }).inc();
+    }
+
+    /// `provider` is the name of a configured one.
+    pub fn logout(&self, provider: &str, result: LogoutResult) {
+        let labels = LoginLabels { provider: provider.to_owned(), result: result.as_str() };
+        self.provider_logouts.get_or_create(&labels).inc();
     }
 
     pub fn reloaded(&self, ok: bool, now: Timestamp) {
@@ -372,14 +545,52 @@ impl Metrics {
         }
     }
 
+    /// Replaces what was said before of the revocation lists.
+    pub fn revocation_lists<'a>(&self, all: impl IntoIterator<Item = (&'a str, Timestamp)>) {
+        self.revocation_lists.clear();
+        for (domain, until) in all {
+            let label = TrustDomainLabel { trust_domain: domain.to_owned() };
+            self.revocation_lists.get_or_create(&label).set(until.seconds());
+        }
+    }
+
+    /// Replaces what was said before: providers that were asked, and whether each answered.
+    pub fn providers<'a>(&self, all: impl IntoIterator<Item = (&'a str, bool)>) {
+        self.providers_up.clear();
+        for (provider, up) in all {
+            self.providers_up.get_or_create(&ProviderLabel { provider: provider.to_owned() }).set(i64::from(up));
+        }
+    }
+
+    /// As [`Self::text`], after `look` has noted what is true now. One scrape at a time: none sees half of it.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub fn text_of(&self, look: impl FnOnce(&Self)) -> Result<String, fmt::Error> {
+        let guard = self.lock();
+        look(self);
+        let mut out = String::with_capacity(16 * 1024);
+        text::encode(&mut out, &guard)?;
+        Ok(out)
+    }
+
+    /// How the configured sources of facts are doing.
+    pub fn sources(&self, all: &[SourceStatus]) {
+        for source in all {
+            let label = SourceLabel { source: source.name.clone() };
+            self.source_up.get_or_create(&label).set(i64::from(source.up));
+            self.source_last_answer.get_or_create(&label).set(source.last_answer.map_or(0, Timestamp::seconds));
+            let counter = self.source_failures.get_or_create(&label);
+            counter.inc_by(source.failures.saturating_sub(counter.get()));
+        }
+    }
+
     /// The text that Prometheus reads (OpenMetrics).
     ///
     /// # Errors
     /// Never, as text has room; the encoder's signature says so.
     pub fn text(&self) -> Result<String, fmt::Error> {
-        let mut out = String::with_capacity(16 * 1024);
-        text::encode(&mut out, &self.lock())?;
-        Ok(out)
+        self.text_of(|_| {})
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
@@ -404,9 +615,54 @@ fn request_seconds() -> Histogram {
     Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
 }
 
+/// From a decision (microseconds) to a disk that hangs.
+fn stage_seconds() -> Histogram {
+    Histogram::new([0.000_002, 0.000_01, 0.000_05, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a page or a text calls a metric, without the endings that belong to a type.
+    fn named(text: &str) -> std::collections::BTreeSet<String> {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(|c| !word(c)).filter(|name| name.starts_with("torhaus_")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_page_about_metrics_lists_what_is_exported_and_nothing_else() {
+        let metrics = Metrics::new(&audit::Counters::default(), &Counter::default());
+        metrics.route("public", "wiki").answered(200, Duration::from_millis(3));
+        metrics.login("corp", LoginResult::Done);
+        metrics.logout("corp", LogoutResult::Done);
+        let listener = metrics.listener("public");
+        listener.refused("too many connections");
+        listener.handshake_failed("handshake");
+        metrics.reloaded(true, Timestamp::from_seconds(5));
+        metrics.certificates([("apps", Timestamp::from_seconds(7))]);
+        metrics.revocation_lists([("devices", Timestamp::from_seconds(9))]);
+        metrics.issued("device");
+        listener.cut("too slow");
+        metrics.policy.name_all();
+        metrics.providers([("corp", true)]);
+        metrics.sources(&[crate::lookup::health::Health::new("ldap").status()]);
+        let exported: std::collections::BTreeSet<String> = metrics
+            .text()
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .map(|(name, kind)| match kind {
+                "counter" => format!("{name}_total"),
+                "info" => format!("{name}_info"),
+                _ => name.to_owned(),
+            })
+            .collect();
+        let rows = include_str!("../../docs/metrics.md").lines().filter(|line| line.starts_with("| `"));
+        let listed: std::collections::BTreeSet<String> =
+            rows.flat_map(|row| named(row.split('|').nth(1).unwrap_or_default())).collect();
+        assert_eq!(listed, exported, "docs/metrics.md and the registry differ");
+    }
 
     #[test]
     fn what_happened_stands_in_the_text() {

@@ -3,7 +3,8 @@
 //! | in the request target                                   | becomes                                   |
 //! |---------------------------------------------------------|-------------------------------------------|
 //! | `%61` and other encoded unreserved characters           | the character (RFC 3986 section 6.2.2.2)  |
-//! | `%2F`, `%5C`, `%3B`, `%00`, control characters, `%25xx`   | 400: two readers would read two paths     |
+//! | `%5C`, `%3B`, `%00`, control characters, `%25xx`          | 400: two readers would read two paths     |
+//! | `%2F`                                                   | 400, unless both readings are one route that allows it |
 //! | lower-case hex (`%c3`)                                  | upper case (RFC 3986 section 6.2.2.1)     |
 //! | encoded bytes that are not UTF-8 (overlong forms too)   | 400                                       |
 //! | `.` and `..` segments, also encoded                     | resolved; above the root: 400             |
@@ -42,11 +43,39 @@ impl InvalidPath {
     }
 }
 
-/// The canonical form of a path (without its query); borrowed where it already is.
+/// The canonical form of a path (without its query); borrowed where it already is. `%2F` is refused.
 ///
 /// # Errors
 /// The table above.
 pub fn canonical(path: &str) -> Result<Cow<'_, str>, InvalidPath> {
+    match canonical_with_slashes(path)? {
+        path if has_encoded_slash(&path) => Err(InvalidPath::Encoding),
+        path => Ok(path),
+    }
+}
+
+/// Whether a canonical path holds a `%2F`.
+pub fn has_encoded_slash(path: &str) -> bool {
+    path.contains("%2F")
+}
+
+/// How an application would read a canonical path that takes `%2F` for a slash.
+///
+/// # Errors
+/// It would find dot segments in it: then its reading is not ours to guess.
+pub fn slashes_decoded(path: &str) -> Result<String, InvalidPath> {
+    let decoded = path.replace("%2F", "/");
+    if decoded.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(InvalidPath::Encoding);
+    }
+    canonical(&decoded).map(Cow::into_owned)
+}
+
+/// As [`canonical`], with `%2F` kept as it is: part of a segment.
+///
+/// # Errors
+/// The table above.
+pub fn canonical_with_slashes(path: &str) -> Result<Cow<'_, str>, InvalidPath> {
     if path.len() > MAX_PATH {
         return Err(InvalidPath::TooLong);
     }
@@ -71,7 +100,7 @@ fn decode_unreserved(bytes: &[u8]) -> Result<String, InvalidPath> {
             b'%' => {
                 let octet = hex(rest.next())? << 4 | hex(rest.next())?;
                 match octet {
-                    0..=0x1f | 0x7f | b'/' | b'\\' | b';' => return Err(InvalidPath::Encoding),
+                    0..=0x1f | 0x7f | b'\\' | b';' => return Err(InvalidPath::Encoding),
                     // `%25` and two hex digits is a path encoded twice; some servers decode twice.
                     b'%' if is_hex_pair(rest.clone()) => return Err(InvalidPath::Encoding),
                     b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(octet)),
@@ -113,7 +142,11 @@ fn resolve(path: &str) -> Result<String, InvalidPath> {
         match segment {
             "" | "." => {}
             ".." => {
-                segments.pop().ok_or(InvalidPath::AboveRoot)?;
+                let left = segments.pop().ok_or(InvalidPath::AboveRoot)?;
+                // Whoever takes `%2F` for a slash would leave another folder.
+                if has_encoded_slash(left) {
+                    return Err(InvalidPath::Encoding);
+                }
             }
             _ => segments.push(segment),
         }
@@ -185,6 +218,21 @@ mod tests {
             assert_eq!(canonical(path).as_deref(), expected.as_ref().map(|s| *s), "{path}");
         }
         assert_eq!(canonical(&format!("/{}", "a".repeat(MAX_PATH))), Err(TooLong));
+    }
+
+    #[test]
+    fn an_encoded_slash_is_kept_only_where_it_is_asked_for() {
+        let kept = |path: &str| canonical_with_slashes(path).map(Cow::into_owned);
+        assert_eq!(kept("/%61/x/../b%2fc").as_deref(), Ok("/a/b%2Fc"));
+        assert_eq!(kept("/@scope%2fname").as_deref(), Ok("/@scope%2Fname"));
+        for wrong in ["/a%5cb", "/a%252fb", "/a%3bb", "/a%00", "/..%2f/../..", "/admin/%2f/..", "/a/b%2fc/../d"] {
+            assert!(kept(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(slashes_decoded("/@scope%2Fname").as_deref(), Ok("/@scope/name"));
+        assert_eq!(slashes_decoded("/a%2F%2Fb").as_deref(), Ok("/a/b"));
+        for wrong in ["/a/..%2Fb", "/a%2F..", "/a%2F.%2Fb", "/..%2Fadmin", "/x/%2F../admin"] {
+            assert_eq!(slashes_decoded(wrong), Err(InvalidPath::Encoding), "{wrong}");
+        }
     }
 
     proptest! {

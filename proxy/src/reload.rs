@@ -4,6 +4,7 @@ use crate::ca::CaError;
 use crate::clock;
 use crate::edge::accept::{Edge, Listeners};
 use crate::gate::Gate;
+use crate::policies::{self, Loaded, Pinned};
 use crate::snapshot::{Snapshot, SnapshotError};
 use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
@@ -24,6 +25,8 @@ use torhaus_config::Config;
 const QUIET: Duration = Duration::from_millis(300);
 /// And after this long in any case.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Files that change each time they are read are taken as they are after this many reads; their next change is a reload.
+const MOST_READS: usize = 4;
 
 /// The running configuration and how to replace it.
 pub struct Reloader<E> {
@@ -103,13 +106,35 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     }
 
     async fn replace(&self, listeners: &mut Listeners, now: Timestamp) -> Result<(), ReloadError> {
-        let file = self.file.clone();
-        // Reading and compiling 10,000 rows takes a core for a while; the others serve on.
-        let loaded = tokio::task::spawn_blocking(move || torhaus_config::load(&file, now));
-        let loaded = loaded.await.map_err(|error| io::Error::other(error.to_string()))?;
-        let config = Arc::new(loaded.map_err(ReloadError::Config)?);
+        let Loaded { config, pinned, released } = self.read(now).await?;
+        let config = Arc::new(config);
         self.gate.ca.prepare(&config, now).await?;
-        self.apply(config, listeners, now).await
+        let snapshot = self.apply(config, pinned, listeners, now).await?;
+        if let Some(pinned) = released {
+            let why = "the file in place is the policy that was returned to";
+            self.gate.end_rollback(&snapshot, &pinned, why, now).await;
+        }
+        Ok(())
+    }
+
+    /// What the files say, all of the same moment: if one changes while they are read, they are read again.
+    async fn read(&self, now: Timestamp) -> Result<Loaded, ReloadError> {
+        let (file, running) = (self.file.clone(), self.gate.snapshot.load().config.clone());
+        // Reading and compiling 10,000 rows takes a core for a while; the others serve on.
+        let read = tokio::task::spawn_blocking(move || {
+            let mut before = digest(&running);
+            for _ in 1..MOST_READS {
+                let loaded = policies::load(&file, now);
+                let after = digest(&running);
+                if after == before {
+                    return loaded;
+                }
+                before = after;
+            }
+            policies::load(&file, now)
+        });
+        let loaded = read.await.map_err(|error| io::Error::other(error.to_string()))?;
+        loaded.map_err(ReloadError::Config)
     }
 
     /// Everything that is derived from the running configuration, made anew: our own authorities have changed.
@@ -118,14 +143,23 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
     /// A file cannot be used any more; nothing has changed then.
     pub async fn rebuild(&self) -> Result<(), ReloadError> {
         let mut listeners = self.listeners.lock().await;
-        let config = self.gate.snapshot.load().config.clone();
-        self.apply(config, &mut listeners, clock::now()).await
+        let running = self.gate.snapshot.load_full();
+        let (config, pinned) = (running.config.clone(), running.pinned.clone());
+        self.apply(config, pinned, &mut listeners, clock::now()).await?;
+        Ok(())
     }
 
-    async fn apply(&self, config: Arc<Config>, listeners: &mut Listeners, now: Timestamp) -> Result<(), ReloadError> {
+    async fn apply(
+        &self,
+        config: Arc<Config>,
+        pinned: Option<Pinned>,
+        listeners: &mut Listeners,
+        now: Timestamp,
+    ) -> Result<Arc<Snapshot>, ReloadError> {
         let (own, before) = (self.gate.ca.trusted(now), self.gate.snapshot.load_full());
         let built = tokio::task::spawn_blocking(move || {
-            let snapshot = Snapshot::build(config, &own, Some(&before))?;
+            let mut snapshot = Snapshot::build(config, &own, Some(&before))?;
+            snapshot.pinned = pinned;
             let settings = snapshot.edge_settings()?;
             Ok::<_, ReloadError>((snapshot, settings))
         });
@@ -139,11 +173,12 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         self.addresses.store(Arc::new(addresses_of(listeners)));
         let snapshot = Arc::new(snapshot);
         self.gate.snapshot.store(snapshot.clone());
+        self.gate.now_running(&snapshot);
         let ended = self.gate.streams.judge_anew(&snapshot, now);
         if ended > 0 {
             tracing::info!(ended, "open requests that the new configuration does not allow were ended");
         }
-        Ok(())
+        Ok(snapshot)
     }
 
     pub fn last(&self) -> Last {

@@ -6,6 +6,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::path::{self, InvalidPath};
+use torhaus_authz::Reason;
+
+/// Longest path and query together, in bytes: a sign-in comes back with some KiB of parameters, links have less.
+pub const MAX_TARGET: usize = 16 * 1024;
 
 /// Borrowed from the engine for the time of the decision.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +126,9 @@ pub enum Malformed {
     Header,
     Method,
     Target,
+    /// Path and query are longer than [`MAX_TARGET`], or the path than [`path`] takes.
+    TargetTooLong,
+    TooManyHeaders,
 }
 
 impl Malformed {
@@ -130,9 +137,23 @@ impl Malformed {
             Self::Path(why) => why.sentence(),
             Self::Host => "exactly one valid host name is needed, the same in every place that names it",
             Self::Framing => "the length of the body is said in more than one way",
-            Self::Header => "a header field is malformed, or there are too many",
+            Self::Header => "a header field is malformed, or given twice",
             Self::Method => "the method is not supported",
             Self::Target => "the request target is malformed",
+            Self::TargetTooLong => "path and query are too long",
+            Self::TooManyHeaders => "there are too many header fields",
+        }
+    }
+}
+
+impl Malformed {
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::TargetTooLong | Self::Path(InvalidPath::TooLong) => Reason::UriTooLong,
+            Self::TooManyHeaders => Reason::HeaderTooLarge,
+            Self::Path(_) | Self::Host | Self::Framing | Self::Header | Self::Method | Self::Target => {
+                Reason::BadRequest
+            }
         }
     }
 }
@@ -142,7 +163,8 @@ impl Malformed {
 pub struct Target {
     pub host: String,
     pub port: Option<u16>,
-    /// Canonical path; the same text as the request's where nothing had to change.
+    /// Canonical path; the same text as the request's where nothing had to change. May hold `%2F`, which a route has to
+    /// allow.
     pub path: String,
 }
 
@@ -160,8 +182,18 @@ pub fn read(
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err(Malformed::Method);
     }
+    // HTTP/2 may name any scheme (`:scheme`); what is behind us is told that it is https.
+    if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "https" | "http")) {
+        return Err(Malformed::Target);
+    }
+    if uri.path().len() + uri.query().map_or(0, str::len) > MAX_TARGET {
+        return Err(Malformed::TargetTooLong);
+    }
+    if headers.len() > max_headers {
+        return Err(Malformed::TooManyHeaders);
+    }
     // Of two credentials, we would read one and an application the other.
-    if headers.len() > max_headers || headers.get_all(http::header::AUTHORIZATION).iter().count() > 1 {
+    if headers.get_all(http::header::AUTHORIZATION).iter().count() > 1 {
         return Err(Malformed::Header);
     }
     check_framing(version, headers)?;
@@ -169,7 +201,7 @@ pub fn read(
     let path = match uri.path() {
         // `OPTIONS *` asks about the server, and ours has nothing to say.
         "" if uri.authority().is_some() => Cow::Borrowed("/"),
-        path => path::canonical(path).map_err(Malformed::Path)?,
+        path => path::canonical_with_slashes(path).map_err(Malformed::Path)?,
     };
     if uri.query().is_some_and(|query| query.bytes().any(|b| !(0x21..0x7f).contains(&b) || b == b'#' || b == b'\\')) {
         return Err(Malformed::Target);

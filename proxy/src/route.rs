@@ -1,4 +1,6 @@
 //! Host and path to a route: exact host before wildcard, then the longest path prefix on segment borders.
+use crate::login::own_pages;
+use crate::path;
 use std::collections::HashMap;
 use std::sync::Arc;
 use torhaus_config::{HostPattern, Route};
@@ -46,6 +48,15 @@ impl Routes {
             }
             prefix = prefix.rsplit_once('/').map_or("", |(before, _)| before);
         }
+    }
+
+    /// Whether a canonical path with `%2F` in it may go on: its route says so, and an application that takes them for
+    /// slashes would read a path of the same route.
+    pub fn takes_encoded_slash(&self, host: &str, path: &str) -> bool {
+        let Some(route) = self.find(host, path).filter(|route| route.allow_encoded_slash) else { return false };
+        let Ok(decoded) = path::slashes_decoded(path) else { return false };
+        !own_pages::is_on_every_host(&decoded)
+            && self.find(host, &decoded).is_some_and(|other| Arc::ptr_eq(route, other))
     }
 
     fn paths(&self, host: &str) -> Option<&Paths> {

@@ -11,17 +11,22 @@ use crate::edge::accept::{Edge, Listeners};
 use crate::engine;
 use crate::gate::Gate;
 use crate::identify::session::Sessions;
+use crate::login::attempts::Attempts;
 use crate::login::renewal::Renewals;
 use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
 use crate::login::session::{SessionStore as _, Which};
 use crate::login::sign_in::used_logins;
+use crate::lookup::poll;
 use crate::lookup::seen::SeenPlaces;
 use crate::metrics::{Metrics, RouteHandles};
+use crate::policies::{self, Loaded};
 use crate::reload::Reloader;
+use crate::reminders;
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::store::{self, SqliteStore};
 use crate::streams::Streams;
+use crate::systemd::{self, Inherited, Notify};
 use crate::told::Told;
 use arc_swap::ArcSwap;
 use pingora_core::server::configuration::ServerConf;
@@ -83,26 +88,31 @@ pub enum ServeError {
 /// It could not start; says what and where.
 pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let now = clock::now();
-    let config = torhaus_config::load(file, now).map_err(ServeError::Config)?;
-    for warning in &config.warnings {
-        let problem = &warning.problem;
-        tracing::warn!(file = %warning.file.display(), line = problem.line, "{}", problem.message);
-    }
+    let loaded = policies::load(file, now).map_err(ServeError::Config)?;
+    let config = &loaded.config;
     make_state_dir(&config.state_dir)?;
     let (access, _access_writer) = AccessLog::start(access)?;
-    let store = Arc::new(open_store(&config).await?);
-    let ca = OwnCa::open(&config, store.clone(), SealKey::load_or_create(&config.state_dir)?, now).await?;
-    let gate = Arc::new(build_gate(config, access, store.clone(), ca).await?);
+    let store = Arc::new(open_store(config).await?);
+    let released = loaded.released.clone();
+    let ca = OwnCa::open(config, store.clone(), SealKey::load_or_create(&config.state_dir)?, now).await?;
+    let gate = Arc::new(build_gate(loaded, access, store.clone(), ca).await?);
     gate.acme.belongs_to(&gate);
     gate.acme.settle(&gate).await?;
     let snapshot = gate.snapshot.load_full();
+    gate.now_running(&snapshot);
+    if let Some(pinned) = released {
+        gate.end_rollback(&snapshot, &pinned, "the file in place is the policy that was returned to", now).await;
+    }
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
     let edge = Edge::new(engine::build(gate.clone(), conf), snapshot.edge_settings()?, gate.metrics.clone());
-    let mut listeners = Listeners::default();
+    let mut listeners = Listeners::inheriting(Inherited::take()?);
     edge.listen(&mut listeners, &snapshot.config.listeners).await?;
     for (name, address) in listeners.addresses() {
         tracing::info!(listener = &**name, %address, "listening");
+    }
+    for address in listeners.unclaimed() {
+        tracing::warn!(%address, "the service manager opened this address, and no listener of the configuration has it");
     }
     let reloader = Reloader::new(file.to_owned(), gate.clone(), edge, listeners);
     let control = Arc::new(Running {
@@ -120,17 +130,24 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(end_expired_streams(gate.clone())),
         tokio::spawn(report_refusals(gate.clone())),
         tokio::spawn(renew_sessions(gate.clone())),
+        tokio::spawn(reminders::run(gate.clone())),
         tokio::spawn(keep_lists_fresh(gate.clone())),
         tokio::spawn(sweep_acme(gate.clone())),
+        tokio::spawn(poll::watch(gate.clone(), now)),
         tokio::spawn(refresh_lookups(gate.clone())),
+        tokio::spawn(engine::probe::watch(gate.clone())),
     ];
 
+    let notify = Arc::new(Notify::from_env());
+    let watchdog = tokio::spawn(keep_alive(notify.clone()));
+    notify.ready();
     wait_for_stop(&gate, &reloader).await?;
     control.stopping.store(true, Ordering::Release);
+    notify.stopping();
     tracing::info!("stopping: no new connections, open requests may finish");
     let left = reloader.drain(gate.snapshot.load().config.limits.drain).await;
     tracing::info!(left, "stopped");
-    for task in tasks {
+    for task in tasks.into_iter().chain([watchdog]) {
         task.abort();
     }
     stop.send_replace(true);
@@ -183,16 +200,20 @@ async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
     Ok(store)
 }
 
-async fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>, ca: OwnCa) -> Result<Gate, ServeError> {
+async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>, ca: OwnCa) -> Result<Gate, ServeError> {
+    let Loaded { config, pinned, .. } = loaded;
     let sealer = SealKey::load_or_create(&config.state_dir)?;
     let assertion_key = config.state_dir.join("keys").join("assertion.p8");
     let assertions = Assertions::open(&assertion_key, config.portal.url.as_str())?;
     let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
     let mut snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), None)?;
+    snapshot.pinned = pinned;
     let seen = SeenPlaces::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
     snapshot.lookups.seen = Some(Arc::new(seen));
     metrics.reloaded(true, clock::now());
+    // It was just opened and checked.
+    metrics.store_up.set(1);
     Ok(Gate {
         snapshot: ArcSwap::from_pointee(snapshot),
         acme: Acme::new(store.clone()),
@@ -202,6 +223,7 @@ async fn build_gate(config: Config, access: AccessLog, store: Arc<SqliteStore>, 
         told: Told::new(assertions),
         sealer,
         used_logins: used_logins(),
+        attempts: Attempts::default(),
         metrics,
         route_metrics: RouteHandles::default(),
         access,
@@ -244,9 +266,9 @@ async fn sweep(gate: Arc<Gate>) {
         ticks.tick().await;
         let idle = gate.snapshot.load().config.sessions.idle;
         let now = clock::now();
-        gate.metrics
-            .sessions_live
-            .set(gate.sessions.store.count().await.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
+        let live = gate.sessions.store.count().await;
+        gate.metrics.store_up.set(i64::from(live.is_ok()));
+        gate.metrics.sessions_live.set(live.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
         let seen = gate.snapshot.load().lookups.seen.clone();
         if let Some(seen) = seen
             && let Err(error) = seen.sweep(now).await
@@ -280,6 +302,17 @@ async fn end_expired_streams(gate: Arc<Gate>) {
         ticks.tick().await;
         gate.streams.end_expired(clock::now());
         gate.metrics.streams_open.set(i64::try_from(gate.streams.open()).unwrap_or(i64::MAX));
+    }
+}
+
+/// The watchdog of the service manager: said from the runtime that serves requests, so that it is not said when that
+/// hangs.
+async fn keep_alive(notify: Arc<Notify>) {
+    let Some(interval) = systemd::watchdog_interval() else { return };
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        notify.alive();
     }
 }
 

@@ -1,23 +1,29 @@
 //! Everything derived from one configuration. A request reads it once, at the top, and finishes on it.
 use crate::edge::accept::EdgeSettings;
+use crate::edge::shares::Bounds;
 use crate::edge::tls::{Groups, build_table};
-use crate::edge::trust::{OwnAuthorities, TrustDomains, TrustError};
+use crate::edge::trust::{self, OwnAuthorities, TrustDomains, TrustError};
 use crate::engine::upstream::{UpstreamError, Upstreams};
 use crate::headers::Reserved;
 use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
 use crate::lookup::Lookups;
+use crate::lookup::people::People;
+use crate::policies::Pinned;
 use crate::reload::config_hash;
+use crate::request::Request;
 use crate::route::Routes;
 use std::sync::Arc;
-use torhaus_authz::{Name, Policy};
-use torhaus_config::Config;
+use torhaus_authz::{Decision, Facts, Name, Policy, Timestamp};
+use torhaus_config::{Config, FORWARD_AUTH_LISTENER, ListenerKind, Route};
 
 pub struct Snapshot {
     pub config: Arc<Config>,
     /// SHA-256 over the files that it was made from, lower-case hex.
     pub hash: String,
     pub policy: Arc<Policy>,
+    /// The rollback by which this policy runs, and not the file in place.
+    pub pinned: Option<Pinned>,
     pub routes: Routes,
     /// Hosts by client authentication.
     pub groups: Arc<Groups>,
@@ -27,7 +33,11 @@ pub struct Snapshot {
     pub providers: Providers,
     pub bearer: BearerVerifier,
     pub lookups: Lookups,
+    /// What the directory says, where one is configured.
+    pub people: Option<Arc<People>>,
     pub upstreams: Upstreams,
+    /// Our own certificates by their first name, and when each ends.
+    pub certificate_ends: Vec<(String, Timestamp)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +48,8 @@ pub enum SnapshotError {
     Upstream(#[from] UpstreamError),
     #[error("identity provider: {0}")]
     Provider(String),
+    #[error("lookups.ldap: {0}")]
+    Directory(String),
 }
 
 impl Snapshot {
@@ -55,6 +67,7 @@ impl Snapshot {
         Ok(Self {
             hash: config_hash(&config),
             policy: config.policy.clone(),
+            pinned: None,
             routes: Routes::of(&config.routes),
             groups,
             trust,
@@ -62,9 +75,19 @@ impl Snapshot {
             providers,
             bearer,
             lookups: Lookups::build(&config, before.map(|b| &b.lookups), crate::clock::now()),
-            upstreams: Upstreams::build(&config.routes)?,
+            people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
+            upstreams: Upstreams::build(&config.routes, before.map(|b| &b.upstreams))?,
+            certificate_ends: certificate_ends(&config),
             config,
         })
+    }
+
+    /// The one decision of this configuration: by its policy, and where there is one by the candidate beside it.
+    pub fn decide(&self, facts: &Facts<'_>) -> Decision {
+        match &self.config.candidate {
+            None => self.policy.decide(facts),
+            Some(candidate) => candidate.decide(&self.policy, facts),
+        }
     }
 
     /// What the connection layer needs of it.
@@ -77,17 +100,35 @@ impl Snapshot {
             trusted_proxies: self.config.trusted_proxies.clone(),
             handshake_timeout: self.config.limits.handshake_timeout,
             max_connections: self.config.limits.max_connections,
+            shares: Bounds {
+                connections_per_address: self.config.limits.max_connections_per_address,
+                handshakes: self.config.limits.max_handshakes,
+            },
+            header_timeout: self.config.limits.header_timeout,
+            max_header_bytes: self.config.limits.max_header_bytes,
         })
     }
 
-    /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20).
-    pub fn belongs(&self, request: &crate::request::Request<'_>) -> bool {
+    /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20). A port
+    /// is that of the portal, as browsers reach us, or the one that was connected to; none means 443, and a router may
+    /// lead from there to here.
+    pub fn belongs(&self, request: &Request<'_>) -> bool {
         let Some(tls) = &request.connection.tls else { return false };
+        let portal = self.config.portal.url.port_or_known_default();
+        if request.port.is_some_and(|port| Some(port) != portal && port != request.connection.local_port) {
+            return false;
+        }
         match self.groups.find(request.host) {
             Some(group) => **group == *tls.group,
             // A host without routes can only be the one that the handshake named.
             None => request.host == tls.server_name,
         }
+    }
+
+    /// The route of a request. What another proxy serves is asked about only, and never reached through us.
+    pub fn route_of(&self, request: &Request<'_>) -> Option<&Arc<Route>> {
+        let route = self.routes.find(request.host, request.path)?;
+        (route.upstream.is_some() || *request.connection.listener == *FORWARD_AUTH_LISTENER).then_some(route)
     }
 
     pub fn is_portal(&self, host: &str) -> bool {
@@ -100,7 +141,15 @@ impl Snapshot {
     }
 }
 
-fn header_names(route: &torhaus_config::Route) -> impl Iterator<Item = &str> {
+fn certificate_ends(config: &Config) -> Vec<(String, Timestamp)> {
+    let files = config.listeners.iter().flat_map(|listener| match &listener.kind {
+        ListenerKind::Tls { certificates } => certificates.as_slice(),
+        ListenerKind::RedirectToHttps => &[],
+    });
+    files.filter_map(|files| Some((files.names.first()?.clone(), trust::end_of(&files.cert_file)?))).collect()
+}
+
+fn header_names(route: &Route) -> impl Iterator<Item = &str> {
     let headers = &route.headers;
     [&headers.user, &headers.email, &headers.groups, &headers.name].into_iter().filter_map(|name| name.as_deref())
 }

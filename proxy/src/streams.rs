@@ -7,11 +7,12 @@ use crate::identify::Caller;
 use crate::login::session::SessionId;
 use crate::request::Request;
 use crate::snapshot::Snapshot;
+use arc_swap::ArcSwapOption;
 use http::Method;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use torhaus_authz::{Fact, Facts, Name, Timestamp, Verdict};
+use torhaus_authz::{Fact, Facts, Groups, Identity, Name, Timestamp, Verdict};
 use torhaus_config::Route;
 
 /// Locks are short, but two cores taking turns on one would show.
@@ -58,6 +59,8 @@ pub struct Allowed {
     host: Box<str>,
     path: Box<str>,
     connection: Arc<ConnectionInfo>,
+    /// What the directory said since about the groups of `facts`.
+    groups: ArcSwapOption<Fact<Arc<Groups>>>,
 }
 
 impl Allowed {
@@ -68,7 +71,12 @@ impl Allowed {
             host: request.host.into(),
             path: request.path.into(),
             connection: request.connection.clone(),
+            groups: ArcSwapOption::empty(),
         }
+    }
+
+    fn groups(&self) -> Fact<Arc<Groups>> {
+        self.groups.load().as_ref().map_or_else(|| self.facts.groups.clone(), |groups| (**groups).clone())
     }
 
     /// By this policy, with a certificate that is still believed if there was one.
@@ -92,9 +100,10 @@ impl Allowed {
             method: self.method.as_str(),
             path: &self.path,
             listener: &self.connection.listener,
+            groups: self.groups(),
             ..self.facts.clone()
         };
-        believed && matches!(snapshot.policy.decide(&facts).verdict, Verdict::Allow(_))
+        believed && matches!(snapshot.decide(&facts).verdict, Verdict::Allow(_))
     }
 }
 
@@ -151,6 +160,23 @@ impl Streams {
     /// Cuts what a new configuration does not allow any more.
     pub fn judge_anew(&self, snapshot: &Snapshot, now: Timestamp) -> usize {
         self.cut_where(|entry| !entry.allowed.still(snapshot, &entry.account.resource, now))
+    }
+
+    /// Cuts what is not allowed any more by what is known now about somebody's groups; `None`: nothing new is known.
+    pub fn judge_groups(
+        &self,
+        snapshot: &Snapshot,
+        now_known: impl Fn(&Identity) -> Option<Fact<Arc<Groups>>>,
+        now: Timestamp,
+    ) -> usize {
+        self.cut_where(|entry| {
+            let Some(groups) = now_known(&entry.allowed.facts.identity) else { return false };
+            if groups == entry.allowed.groups() {
+                return false;
+            }
+            entry.allowed.groups.store(Some(Arc::new(groups)));
+            !entry.allowed.still(snapshot, &entry.account.resource, now)
+        })
     }
 
     pub fn open(&self) -> usize {

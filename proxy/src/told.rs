@@ -8,7 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 use moka::sync::Cache;
 use std::time::Duration;
 use torhaus_authz::{GroupsRef, Identity, Name, Timestamp};
-use torhaus_config::Route;
+use torhaus_config::{GroupsAs, Route};
 
 /// How long what was made is used again: half of an assertion's 60 s.
 const REUSE: Duration = Duration::from_secs(30);
@@ -62,8 +62,14 @@ impl Told {
 
     fn make(&self, caller: &Caller, name: &Name, route: &Route, tier: Option<&Name>, now: Timestamp) -> Headers {
         let told = &route.headers;
-        let groups = groups_told(caller, told.groups_limited_to.as_deref());
-        let list = groups.as_ref().map(|groups| groups.join(","));
+        let separator = match told.groups_as {
+            GroupsAs::Commas => Some(','),
+            GroupsAs::Pipes => Some('|'),
+            GroupsAs::Lines => None,
+        };
+        let groups = groups_told(caller, told.groups_limited_to.as_deref(), separator);
+        let list = separator.zip(groups.as_ref()).map(|(by, groups)| groups.join(&by.to_string()));
+        let lines = groups.iter().flatten().filter(|_| separator.is_none());
         let pairs = [
             (told.user.as_deref(), Some(&**name)),
             (told.email.as_deref(), caller.email.as_deref()),
@@ -72,6 +78,7 @@ impl Told {
         ];
         let mut headers: Vec<_> = pairs
             .into_iter()
+            .chain(lines.map(|group| (told.groups.as_deref(), Some(&**group))))
             .filter_map(|(header, value)| {
                 // A value that is no header value (a name with a line break) is not sent at all.
                 let header = HeaderName::from_bytes(header?.as_bytes()).ok()?;
@@ -86,14 +93,14 @@ impl Told {
     }
 }
 
-/// The groups an application may know, as many as fit; a comma in a name would make two of one.
-fn groups_told(caller: &Caller, limited_to: Option<&[String]>) -> Option<Vec<Name>> {
+/// The groups an application may know, as many as fit; the separator in a name would make two of one.
+fn groups_told(caller: &Caller, limited_to: Option<&[String]>, separator: Option<char>) -> Option<Vec<Name>> {
     let groups = caller.groups.known()?;
     let mut bytes = 0;
     let told = groups
         .iter()
         .filter(|group| limited_to.is_none_or(|names| names.iter().any(|name| **name == ***group)))
-        .filter(|group| !group.contains(',') && !group.contains(char::is_control))
+        .filter(|group| separator.is_none_or(|by| !group.contains(by)) && !group.contains(char::is_control))
         .take_while(|group| {
             bytes += group.len() + 1;
             bytes <= MAX_GROUPS_BYTES

@@ -8,11 +8,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::oneshot;
 use torhaus::admin::{
-    self, BindError, Caller, Client, ClientError, Control, ListenerStatus, ReloadFailed, Reloaded, Selector,
+    self, BindError, Caller, Client, ClientError, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Selector,
     SessionLine, Socket, Status,
 };
 use torhaus::login::session::{Session, SessionId, Tokens, Unavailable, Which};
-use torhaus_authz::{Fact, Timestamp, User, Why};
+use torhaus::lookup::health::SourceStatus;
+use torhaus_authz::{Fact, Name, Timestamp, User, Why};
 use zeroize::Zeroizing;
 
 /// A process that notes what it was asked.
@@ -36,7 +37,11 @@ fn status() -> Status {
         listeners: vec![ListenerStatus { name: "public".into(), address: "0.0.0.0:8443".into(), connections: 4 }],
         sessions_live: 1,
         reload_error: None,
+        rolled_back: None,
+        candidate: None,
+        sources: vec![],
         not_ready: vec![],
+        degraded: vec![],
         without: vec![],
     }
 }
@@ -45,6 +50,10 @@ fn status() -> Status {
 impl Control for Fake {
     fn status(&self) -> Status {
         status()
+    }
+
+    fn sources(&self) -> Vec<SourceStatus> {
+        vec![]
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -87,9 +96,21 @@ impl Control for Fake {
         }])
     }
 
+    fn degraded(&self) -> Vec<String> {
+        if self.broken { vec!["the provider `corp` does not answer".into()] } else { vec![] }
+    }
+
+    fn hosts_of(&self, resource: &str) -> Vec<Name> {
+        vec![format!("{resource}.test").into()]
+    }
+
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable> {
         self.revoked.lock().unwrap().push((which.clone(), by));
         Ok(vec!["s-1".into()])
+    }
+
+    async fn roll_back(&self, _: &Rollback, _: Caller) -> Result<Reloaded, ReloadFailed> {
+        Err(ReloadFailed { errors: "no policy ran before this one".into() })
     }
 
     async fn reload(&self, _: Caller) -> Result<Reloaded, ReloadFailed> {
@@ -197,7 +218,11 @@ async fn the_loopback_address_serves_health_and_metrics_and_nothing_else() {
     }
     assert!(fetch(free, "/healthz").await.starts_with("HTTP/1.1 200"));
     let ready = fetch(free, "/readyz").await;
-    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("the store is down\nno certificate"), "{ready}");
+    assert!(
+        ready.starts_with("HTTP/1.1 503")
+            && ready.contains("the store is down\nno certificate\ndegraded: the provider `corp`"),
+        "{ready}"
+    );
     assert!(fetch(free, "/metrics").await.contains("application/openmetrics-text"));
     for path in ["/status", "/sessions", "/reload", "/"] {
         assert!(fetch(free, path).await.starts_with("HTTP/1.1 404"), "{path}");

@@ -1,4 +1,5 @@
 // An application behind the gate: shows who it was told you are, and keeps what it was sent.
+import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import { freePorts } from './work.mjs';
 
@@ -12,12 +13,30 @@ export async function startApplication() {
       groups: req.headers['x-forwarded-groups'] ?? null, headers: req.headers, body };
     Object.defineProperty(seen, 'rawHeaders', { value: req.rawHeaders });
     requests.push(seen);
+    if (req.url === '/stream') {
+      res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+      const beat = setInterval(() => res.write('data: tick\n\n'), 100);
+      res.on('close', () => clearInterval(beat));
+      return;
+    }
     const html = (req.headers.accept ?? '').includes('text/html');
     res.writeHead(200, { 'content-type': html ? 'text/html; charset=utf-8' : 'application/json', 'cache-control': 'no-store' });
     res.end(html ? page(seen) : JSON.stringify(seen));
   });
+  // A stream that stays open, and says nothing.
+  const streams = new Set();
+  server.on('upgrade', (req, socket) => {
+    streams.add(socket.on('close', () => streams.delete(socket)).on('error', () => {}));
+    const accept = createHash('sha1').update(`${req.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`);
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n'
+      + `sec-websocket-accept: ${accept.digest('base64')}\r\n\r\n`);
+  });
   await new Promise((done) => server.listen(port, '127.0.0.1', done));
-  const stop = () => new Promise((done) => { server.close(done); server.closeAllConnections(); });
+  const stop = () => new Promise((done) => {
+    server.close(done);
+    server.closeAllConnections();
+    streams.forEach((socket) => socket.destroy());
+  });
   return { port, url: `http://127.0.0.1:${port}`, requests, stop };
 }
 

@@ -36,6 +36,35 @@ export class Client {
     return { ...answer, url: to.href, json: () => JSON.parse(answer.text) };
   }
 
+  /** A request whose answer does not end by itself: `ended` is kept when the other side ends it, one way or another. */
+  async open(url) {
+    const to = new URL(url);
+    return new Promise((done, failed) => {
+      const out = request(to, { agent: this.#agent, headers: { cookie: this.#cookieHeader(to) } }, (res) => {
+        const ended = new Promise((over) => res.on('close', over).on('error', () => {}));
+        res.once('data', () => done({ status: res.statusCode, ended })).resume();
+      });
+      out.on('error', failed);
+      out.end();
+    });
+  }
+
+  /** Opens a WebSocket, or whatever the application makes of the upgrade; `ended` is done when it is over. */
+  async stream(url) {
+    const to = new URL(url);
+    const headers = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', origin: to.origin,
+      'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', cookie: this.#cookieHeader(to) };
+    return new Promise((done, failed) => {
+      const out = request(to, { agent: this.#agent, headers }).on('error', failed);
+      out.on('response', (res) => failed(new Error(`no stream: ${res.statusCode}`)));
+      out.on('upgrade', (_res, socket) => {
+        socket.on('error', () => {}).resume();
+        done({ ended: new Promise((over) => socket.on('close', over)), close: () => socket.destroy() });
+      });
+      out.end();
+    });
+  }
+
   /** Goes to a page, by link or by form, as a person does; `passed` lists the addresses on the way. */
   async go(url, { form, headers = {} } = {}) {
     let at = new URL(url);

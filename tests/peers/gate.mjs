@@ -17,7 +17,8 @@ export async function gatePorts() {
 /** Metadata of a client that Torhaus is at the provider. */
 export function client(ports, { id = 'torhaus', provider = 'corp', ...more } = {}) {
   return { client_id: id, client_secret: SECRET, grant_types: ['authorization_code', 'refresh_token'],
-    redirect_uris: [`${ports.portal}/callback/${provider}`], post_logout_redirect_uris: [`${ports.portal}/signed-out`], ...more };
+    redirect_uris: [`${ports.portal}/callback/${provider}`], post_logout_redirect_uris: [`${ports.portal}/signed-out`],
+    backchannel_logout_uri: `${ports.portal}/backchannel-logout/${provider}`, backchannel_logout_session_required: true, ...more };
 }
 
 /** One client and `acr` for the tiers: `mfa` is demanded, `hardware` only wished for. */
@@ -30,11 +31,17 @@ export const byAcr = {
 /**
  * @param upstream of every route, or of each by name
  * @param tiers how the provider proves them
+ * @param routes more of them
+ * @param rows more rows of the table; each without one among `routes` gets a route of its name
+ * @param lookups as the configuration has it
+ * @param forwardAuth the peers of `forward_auth`
  * @param ownCa certificates of clients are Torhaus's own
  * @param acme the ACME server's settings, with `ownCa`
  * @param partner a second provider, so that people have a choice; nobody answers there
+ * @param limits other bounds than the defaults
  */
-export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false, ownCa = false, acme }) {
+export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
+  routes = [], rows = [], lookups, forwardAuth, ownCa = false, acme, limits = {} }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -53,10 +60,12 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
     listeners: [
       { name: 'inside', address: `127.0.0.1:${ports.inside}`, tls },
       { name: 'outside', address: `127.0.0.1:${ports.outside}`, tls },
+      ...(ports.plain ? [{ name: 'plain', address: `127.0.0.1:${ports.plain}`, redirect_to_https: true }] : []),
     ],
     portal: { url: ports.portal },
     branding: { organisation, contact: 'help@gate.test' },
-    limits: { drain: '1s' },
+    limits: { drain: '1s', ...limits },
+    ...(forwardAuth && { forward_auth: { peers: forwardAuth } }),
     trust_domains: { clients: ownCa ? { own_ca: true, proves: 'standard', spiffe_trust_domains: ['gate.test'] }
       : { ca_file: file('clients-ca.crt'), proves: 'standard' } },
     ...(acme && { acme: { client_zone: 'devices.gate.test', tier: 'mfa', ...acme } }),
@@ -64,7 +73,9 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
       providers: partner ? [corp, other] : [corp],
       bearer: [{ issuer: idp.issuer, ca_file: file('ca.crt'), audience: API, user_claim: 'sub', tiers: { standard: {}, mfa: { acr: [MFA] } } }],
     },
+    ...(lookups && { lookups }),
     routes: [
+      ...rows.filter((row) => !routes.some(({ resource }) => resource === row.resource)).map(({ resource }) => route(resource)),
       route('notes', { description: 'What everybody reads' }),
       route('payroll', { description: 'For two pairs of eyes' }),
       route('ledger', { description: 'Of finance alone' }),
@@ -75,6 +86,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
       route('strong-api', { listed: false }),
       route('backup', { listed: false, ...clients }),
       route('locked-backup', { listed: false, resource: 'backup', client_auth: { mode: 'required', trust_domains: ['clients'] } }),
+      ...routes,
     ],
   };
   const row = (resource, allow, internal, more = {}) => ({ resource, allow, zones: { internal, external: internal }, ...more });
@@ -96,6 +108,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
       row('api', ['user:machine', 'user:strong-machine'], 'standard'),
       row('strong-api', ['user:machine', 'user:strong-machine'], 'mfa'),
       row('backup', ['service:spiffe://gate.test/backup'], 'standard'),
+      ...rows,
     ],
   };
   // JSON is YAML.

@@ -6,7 +6,7 @@
 // `unmet_authentication_requirements`. PKCE and a nonce are demanded from every client.
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:https';
+import { createServer, request } from 'node:https';
 import Provider, { errors, interactionPolicy } from '../.work/npm/node_modules/oidc-provider/lib/index.js';
 import { pki } from './pki.mjs';
 import { freePorts } from './work.mjs';
@@ -60,6 +60,7 @@ export async function startIdp({ clients }) {
   };
   const provider = new Provider(issuer, {
     clients, jwks, findAccount,
+    fetch: callRelyingParty,
     claims: { openid: ['sub', 'acr', 'amr', 'auth_time'], groups: ['groups'],
       profile: ['name', 'preferred_username'], email: ['email', 'email_verified'] },
     conformIdTokenClaims: false,
@@ -84,7 +85,7 @@ export async function startIdp({ clients }) {
     extraTokenClaims: (_ctx, token) => (token.clientId === 'strong-machine'
       ? { acr: MFA, auth_time: Math.floor(Date.now() / 1000) } : undefined),
     features: {
-      devInteractions: { enabled: false }, claimsParameter: { enabled: true }, clientCredentials: { enabled: true },
+      devInteractions: { enabled: false }, backchannelLogout: { enabled: true }, claimsParameter: { enabled: true }, clientCredentials: { enabled: true },
       rpInitiatedLogout: { enabled: true, logoutSource: confirmSignOut },
       resourceIndicators: { enabled: true, useGrantedResource: () => true,
         getResourceServerInfo: (_ctx, audience) => {
@@ -94,7 +95,7 @@ export async function startIdp({ clients }) {
     },
     interactions: { policy, url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   });
-  for (const event of ['server_error', 'grant.error', 'authorization.error', 'end_session.error']) {
+  for (const event of ['server_error', 'grant.error', 'authorization.error', 'end_session.error', 'backchannel.error']) {
     provider.on(event, (_ctx, error) => faults.push({ event, error: error.error ?? error.name, detail: error.error_detail ?? error.message }));
   }
 
@@ -134,6 +135,18 @@ export async function startIdp({ clients }) {
   await new Promise((done) => server.listen(port, '127.0.0.1', done));
   const stop = () => new Promise((done) => { server.close(done); server.closeAllConnections(); });
   return { issuer, port, users, asked, faults, stop };
+}
+
+// Back-channel logout goes to the gate's own host name, which is this machine, with a certificate of the test authority.
+function callRelyingParty(url, { method, headers, body }) {
+  const lookup = (_host, options, done) => (options.all ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4));
+  return new Promise((done, failed) => {
+    const out = request(url, { method, headers: Object.fromEntries(headers), lookup, ca: readFileSync(pki()('ca.crt')) }, (res) => {
+      res.resume().on('error', failed).on('end', () => done(new Response(null, { status: res.statusCode })));
+    });
+    out.on('error', failed);
+    out.end(body?.toString());
+  });
 }
 
 function form(uid, message, wantsCode) {

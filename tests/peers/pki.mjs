@@ -41,7 +41,9 @@ function make() {
   authority('ca');
   authority('clients-ca');
   authority('strangers-ca');
-  leaf('server', 'ca', 'serverAuth', 'DNS:*.gate.test, DNS:localhost, IP:127.0.0.1');
+  const server = 'DNS:*.gate.test, DNS:localhost, IP:127.0.0.1';
+  leaf('server', 'ca', 'serverAuth', server);
+  leaf('expired-server', 'ca', 'serverAuth', server, ['-startdate', '20200101000000Z', '-enddate', '20200201000000Z']);
 
   const backup = 'URI:spiffe://gate.test/backup';
   leaf('laptop', 'clients-ca', 'clientAuth', 'DNS:laptop-7.gate.test');

@@ -20,7 +20,7 @@ let failed = 0;
 const silent = new Set(files);
 const count = (event) => event.details?.type !== 'suite' && event.nesting === 0;
 const where = (event) => (event.file ? relative(folder, event.file) : '');
-const stream = run({ files, concurrency: 2, timeout: 300_000 });
+const stream = run({ files, concurrency: 2, timeout: 900_000 });
 stream.on('test:pass', (event) => {
   // A file without a test passes by itself: that is no promise kept.
   if (!count(event) || files.includes(resolve(event.name))) return;

@@ -251,6 +251,12 @@ fn what_should_not_stay_is_a_warning() {
             ..exception(23, "EX-4", "wiki", &["user:a"], "external", "mfa")
         },
     ];
+    let overlong = build(draft.clone()).overlong_exceptions(NOW, LONGEST_EXCEPTION);
+    let overlong: Vec<String> = overlong.into_iter().map(|p| format!("{}: {}", p.line, p.message)).collect();
+    assert_eq!(
+        overlong,
+        ["23: exception `EX-4` of alice@example.test ends at 2026-09-30T12:00:00Z, more than 90d from now"]
+    );
     let text: Vec<String> =
         build(draft).warnings(NOW).into_iter().map(|p| format!("{}: {}", p.line, p.message)).collect();
     assert_eq!(
@@ -265,7 +271,6 @@ fn what_should_not_stay_is_a_warning() {
             "13: row `headscale` has a `max_age` under a minute, which people can hardly meet",
             "20: exception `EX-1` of alice@example.test expired at 2026-07-01T12:00:00Z and does nothing",
             "21: exception `EX-2` of alice@example.test expires in 14d (2026-07-15T12:00:00Z)",
-            "23: exception `EX-4` of alice@example.test lasts for 91 more days",
         ]
     );
     assert_eq!(build(m6()).warnings(NOW), []);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::*;
 
-const ZONES: [&str; 3] = ["internal", "lab", "external"];
-const TIERS: [&str; 3] = ["standard", "mfa", "hardware"];
-const RESOURCES: [&str; 3] = ["wiki", "hr", "api"];
+pub const ZONES: [&str; 3] = ["internal", "lab", "external"];
+pub const TIERS: [&str; 3] = ["standard", "mfa", "hardware"];
+pub const RESOURCES: [&str; 3] = ["wiki", "hr", "api"];
 const GROUPS: [&str; 3] = ["staff", "hr", "admins"];
-const SUBJECTS: [&str; 6] =
+pub const SUBJECTS: [&str; 6] =
     ["group:staff", "group:hr", "user:alice", "user:partner/bob", "service:spiffe://example.test/a", "authenticated"];
 const COUNTRIES: [&str; 3] = ["DE", "FR", "KP"];
 const DOMAINS: [&str; 2] = ["devices", "partner"];
@@ -78,7 +78,7 @@ fn posture_asks() -> impl Strategy<Value = PostureDraft> {
 }
 
 /// `person`: whether it may ask who somebody is.
-fn condition(person: bool) -> BoxedStrategy<Condition> {
+pub fn condition(person: bool) -> BoxedStrategy<Condition> {
     let place = prop_oneof![
         select(&DOMAINS).prop_map(|domain| Condition::ClientCertificate(at(1, domain))),
         countries().prop_map(Condition::CountryIn),
@@ -118,14 +118,14 @@ fn condition(person: bool) -> BoxedStrategy<Condition> {
     .boxed()
 }
 
-fn guards(prefix: &'static str, person: bool) -> impl Strategy<Value = Vec<GuardDraft>> {
+pub fn guards(prefix: &'static str, person: bool) -> impl Strategy<Value = Vec<GuardDraft>> {
     let named = move |list: Vec<Condition>| {
         list.into_iter().enumerate().map(|(n, c)| guard(1, &format!("{prefix}{n}"), c)).collect()
     };
     prop::collection::vec(condition(person), 0..3).prop_map(named)
 }
 
-fn raises() -> impl Strategy<Value = Vec<RaiseDraft>> {
+pub fn raises() -> impl Strategy<Value = Vec<RaiseDraft>> {
     let named = |list: Vec<(Condition, &str, bool)>| {
         let raises = list.into_iter().enumerate();
         raises
@@ -140,7 +140,7 @@ fn cells(all: &'static [&'static str]) -> impl Strategy<Value = Vec<(&'static st
         .prop_map(|(zones, cells)| zones.into_iter().zip(cells).collect())
 }
 
-fn tier_row() -> impl Strategy<Value = RowDraft> {
+pub fn tier_row() -> impl Strategy<Value = RowDraft> {
     let age = prop::option::of((1u64..20).prop_map(hours));
     let allow = subsequence(&SUBJECTS, 0..4);
     (
@@ -183,7 +183,7 @@ fn exceptions() -> impl Strategy<Value = Vec<ExceptionDraft>> {
     })
 }
 
-fn policies() -> impl Strategy<Value = PolicyDraft> {
+pub fn policies() -> impl Strategy<Value = PolicyDraft> {
     let rows = prop::collection::vec(prop_oneof![4 => tier_row().boxed(), 1 => open_row().boxed()], 1..4);
     (rows, exceptions()).prop_map(|(mut rows, mut exceptions)| {
         for (row, resource) in rows.iter_mut().zip(RESOURCES) {
@@ -215,7 +215,7 @@ fn fact<T: Clone + std::fmt::Debug + 'static>(known: impl Strategy<Value = T> + 
     prop_oneof![4 => known.prop_map(Fact::Known), 1 => Just(Fact::Unknown(Why::SourceDown))].boxed()
 }
 
-fn facts() -> impl Strategy<Value = Facts<'static>> {
+pub fn facts() -> impl Strategy<Value = Facts<'static>> {
     let identity = prop_oneof![
         Just(Identity::Anonymous),
         select(&["alice", "dana"]).prop_map(user),
@@ -305,7 +305,7 @@ fn seen() -> impl Strategy<Value = Seen> {
 }
 
 /// How open an answer is: what asks for less, or lets in, is more.
-fn openness(decision: &Decision) -> u8 {
+pub fn openness(decision: &Decision) -> u8 {
     match &decision.verdict {
         Verdict::Allow(_) => 3,
         Verdict::Login { .. } | Verdict::StepUp { .. } => 2,
@@ -313,7 +313,7 @@ fn openness(decision: &Decision) -> u8 {
     }
 }
 
-fn allows(decision: &Decision) -> bool {
+pub fn allows(decision: &Decision) -> bool {
     matches!(decision.verdict, Verdict::Allow(_))
 }
 

@@ -105,7 +105,7 @@ fn sign_in_asks_at_once_for_what_is_known_to_be_needed() {
     check(&policy, &dana("wiki", OUTSIDE, "standard"), "allow");
     // Unknown raises, before sign-in as after it, so that nobody signs in twice.
     let lost = Fact::Unknown(Why::NotFound);
-    check(&policy, &Facts { country: lost.clone(), ..request("wiki", OUTSIDE) }, "login mfa");
+    check(&policy, &Facts { country: lost, ..request("wiki", OUTSIDE) }, "login mfa");
     check(&policy, &Facts { country: lost, ..carol("wiki", OUTSIDE, "standard") }, "step_up mfa");
 }
 

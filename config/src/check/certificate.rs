@@ -8,6 +8,7 @@ use crate::units::Mistake;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
+use std::path::PathBuf;
 use std::sync::Arc;
 use torhaus_authz::Timestamp;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -18,41 +19,94 @@ const EXPIRES_SOON_DAYS: i64 = 14;
 /// Chain and key of a listener: readable, of one pair, valid now, with at least one DNS name.
 pub(crate) fn check(at: &At<Certificate>, cx: &mut Cx<'_>) -> Option<CertificateFiles> {
     let files = at.get()?;
-    let chain = cx.read(&files.cert_file, "certificate file");
-    let key = cx.read(&files.key_file, "key file");
-    if let Some((path, _)) = &key {
-        cx.warn_if_open(&files.key_file.place, path, "key file");
+    let (chain, key) = read(&files.cert_file, &files.key_file, cx);
+    let (cert_file, chain) = chain?;
+    let names = leaf(&chain, &files.cert_file.place, &cert_file.display().to_string(), cx);
+    let key_file = of_one_pair(chain, key?, &files.key_file.place, cx)?;
+    let ocsp_file = match &files.ocsp_file {
+        Some(at) => Some(ocsp_response(at, cx)?),
+        None => None,
+    };
+    Some(CertificateFiles { cert_file, key_file, names: names?, ocsp_file })
+}
+
+/// Chain and key that we show to an upstream: readable, of one pair, not expired.
+pub(crate) fn of_client(cert: &At<String>, key: &At<String>, cx: &mut Cx<'_>) -> Option<(PathBuf, PathBuf)> {
+    let (chain, key_read) = read(cert, key, cx);
+    let (cert_file, chain) = chain?;
+    if let Some(day) = chain.first().and_then(|leaf| expired_since(leaf, cx.now)) {
+        let shown = cert_file.display();
+        cx.error(&cert.place, format!("the certificate in `{shown}` expired on {day}"), "have a new one issued");
+        return None;
+    }
+    Some((cert_file, of_one_pair(chain, key_read?, &key.place, cx)?))
+}
+
+type Chain = Vec<CertificateDer<'static>>;
+/// A file that could be read, and what is in it.
+type Found<T> = Option<(PathBuf, T)>;
+
+/// Both files; each that is no good is reported.
+fn read(cert: &At<String>, key: &At<String>, cx: &mut Cx<'_>) -> (Found<Chain>, Found<Arc<dyn SigningKey>>) {
+    let chain = cx.read(cert, "certificate file");
+    let key_read = cx.read(key, "key file");
+    if let Some((path, _)) = &key_read {
+        cx.warn_if_open(&key.place, path, "key file");
     }
     let chain = chain.and_then(|(path, pem)| match certificates(&pem) {
         Ok(chain) => Some((path, chain)),
         Err(why) => {
-            cx.mistake(&files.cert_file.place, why.of("certificate file", &path.display().to_string()));
+            cx.mistake(&cert.place, why.of("certificate file", &path.display().to_string()));
             None
         }
     });
-    let key = key.and_then(|(path, pem)| match private_key(&pem) {
+    let key_read = key_read.and_then(|(path, pem)| match private_key(&pem) {
         Ok(key) => Some((path, key)),
         Err(why) => {
-            cx.mistake(&files.key_file.place, why.of("key file", &path.display().to_string()));
+            cx.mistake(&key.place, why.of("key file", &path.display().to_string()));
             None
         }
     });
-    let key = key.and_then(|(path, key)| {
+    let key_read = key_read.and_then(|(path, found)| {
         let shown = path.display().to_string();
-        Some((path, signing_key(&key, &files.key_file.place, &shown, cx)?, shown))
+        Some((path, signing_key(&found, &key.place, &shown, cx)?))
     });
-    let (cert_path, chain) = chain?;
-    let names = leaf(&chain, &files.cert_file.place, &cert_path.display().to_string(), cx);
-    let (key_path, key, shown) = key?;
+    (chain, key_read)
+}
+
+fn of_one_pair(
+    chain: Chain,
+    (path, key): (PathBuf, Arc<dyn SigningKey>),
+    place: &Place,
+    cx: &mut Cx<'_>,
+) -> Option<PathBuf> {
     if CertifiedKey::new(chain, key).keys_match().is_err() {
         cx.error(
-            &files.key_file.place,
-            format!("the key in `{shown}` does not belong to the certificate"),
+            place,
+            format!("the key in `{}` does not belong to the certificate", path.display()),
             "name the key that the certificate was issued for; its first certificate must be the server's own",
         );
         return None;
     }
-    Some(CertificateFiles { cert_file: cert_path, key_file: key_path, names: names? })
+    Some(path)
+}
+
+/// A DER `OCSPResponse` with the status `successful` (RFC 6960 section 4.2.1). Whether its signature and its times are
+/// good is the client's to judge; one that says "try later" is of no use to anybody.
+fn ocsp_response(at: &At<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {
+    /// ENUMERATED, one byte, `successful`.
+    const SUCCESSFUL: [u8; 3] = [0x0a, 0x01, 0x00];
+    let (path, der) = cx.read(at, "OCSP response")?;
+    let successful = der.first() == Some(&0x30) && der.windows(SUCCESSFUL.len()).take(8).any(|part| part == SUCCESSFUL);
+    if !successful {
+        cx.error(
+            &at.place,
+            format!("`{}` is not a successful OCSP response in DER", path.display()),
+            "fetch it anew: `openssl ocsp -issuer CA.pem -cert CERT.pem -url URL -respout FILE`",
+        );
+        return None;
+    }
+    Some(path)
 }
 
 /// All certificates of a PEM file, at least one; used for authorities too.

@@ -4,6 +4,7 @@ use super::Cx;
 use super::condition::ANY_CERTIFICATE;
 use super::suite::NO_CERTIFICATE;
 use crate::at::{At, Keyed, List};
+use crate::config::FORWARD_AUTH_LISTENER;
 use crate::file;
 use crate::file::policy::{Condition, Policy, Row};
 use crate::place::Place;
@@ -17,6 +18,7 @@ pub(crate) fn check(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
     listeners(tree, policy, cx);
     trust_domains(tree, policy, cx);
     vouching(tree, policy, cx);
+    encoded_slashes(tree, policy, cx);
 }
 
 /// Names that could be read, or `None` if some could not: then a missing one may be among those.
@@ -128,16 +130,21 @@ fn listeners(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
     let known = Known::of_list(&tree.listeners, |listener| &listener.name);
     for (_, _, zone) in policy.zones.iter() {
         let Some(zone) = zone.get() else { continue };
-        for (place, name) in zone.listeners.iter() {
+        for (place, name) in zone.listeners.iter().filter(|(_, name)| !is_forward_auth(tree, name)) {
             known.refer("listener", name, place, cx);
         }
     }
     for (_, test) in policy.tests.iter() {
         let Some(at) = &test.listener else { continue };
-        if let Some(name) = at.text() {
+        if let Some(name) = at.text().filter(|name| !is_forward_auth(tree, name)) {
             known.refer("listener", name, &at.place, cx);
         }
     }
+}
+
+/// Requests that another proxy asks about come by this one.
+fn is_forward_auth(tree: &file::Torhaus, name: &str) -> bool {
+    tree.forward_auth.is_some() && name == FORWARD_AUTH_LISTENER
 }
 
 fn trust_domains(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
@@ -188,10 +195,34 @@ fn vouching(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
                 place,
                 format!(
                     "trust domain `{name}` does not say which services it may vouch for, and the policy names `{text}` \
-                     (line {})",
-                    at.line()
+                     ({})",
+                    cx.policy_line(at.line())
                 ),
                 format!("add `spiffe_trust_domains: [{spiffe}]` if its certificates name them, else `[]`"),
+            );
+        }
+    }
+}
+
+/// A condition on paths reads `%2F` as part of a name. Where an application may read a slash, it would see another path
+/// than the policy.
+fn encoded_slashes(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
+    let mut by_path: HashMap<&str, u32> = HashMap::new();
+    for (_, row) in policy.table.iter() {
+        let Some(resource) = row.resource.text() else { continue };
+        conditions(row, &mut |condition| {
+            if let Some(paths) = &condition.paths {
+                by_path.insert(resource, paths.line());
+            }
+        });
+    }
+    for (_, route) in tree.routes.iter() {
+        let Some(at) = route.allow_encoded_slash.as_ref().filter(|at| at.get() == Some(&true)) else { continue };
+        if let Some((resource, line)) = route.resource.text().and_then(|text| by_path.get_key_value(text)) {
+            cx.error(
+                &at.place,
+                format!("row `{resource}` goes by paths (line {line} of the policy), and an application may read `%2F` in another way"),
+                "give the paths routes and rows of their own, or remove `allow_encoded_slash`",
             );
         }
     }

@@ -60,7 +60,8 @@ fn names(at: &At<Vec<At<String>>>, cx: &mut Cx<'_>) -> Option<Vec<torhaus_authz:
 
 pub(crate) fn posture(typed: &typed::Posture, place: &Place, cx: &mut Cx<'_>) -> Option<Condition> {
     let mut asks: Vec<Option<PostureAsk>> = Vec::new();
-    let yes_no: [(_, fn(bool) -> PostureAsk); 4] = [
+    type OfYesNo = fn(bool) -> PostureAsk;
+    let yes_no: [(_, OfYesNo); 4] = [
         (&typed.disk_encrypted, PostureAsk::DiskEncrypted),
         (&typed.firewall, PostureAsk::Firewall),
         (&typed.secure_boot, PostureAsk::SecureBoot),
@@ -118,7 +119,7 @@ pub(crate) fn tested_device(typed: &typed::TestDevice, cx: &mut Cx<'_>) -> Optio
         typed::TestDevice::Is(device) => Some(TestDevice::Is {
             owner: device.owner.as_ref().and_then(At::text).map(|owner| (owner != NONE).then(|| owner.to_owned())),
             managed: device.managed.as_ref().and_then(At::get).copied(),
-            tags: device.tags.iter().filter_map(|(_, tag)| Some(tag.clone())).collect(),
+            tags: device.tags.iter().map(|(_, tag)| tag.clone()).collect(),
         }),
     }
 }

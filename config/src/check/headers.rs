@@ -2,7 +2,7 @@
 //! HTTP needs itself cannot be one of them.
 use super::Cx;
 use crate::at::At;
-use crate::config::IdentityHeaders;
+use crate::config::{GroupsAs, IdentityHeaders};
 use crate::file::route as typed;
 use crate::units::Mistake;
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ pub(crate) fn check(at: Option<&At<typed::Headers>>, cx: &mut Cx<'_>) -> Option<
         email: Some(DEFAULT_EMAIL.to_owned()),
         groups: Some(DEFAULT_GROUPS.to_owned()),
         name: None,
+        groups_as: GroupsAs::default(),
         groups_limited_to: None,
         assertion: true,
         client_certificate: false,
@@ -47,6 +48,13 @@ pub(crate) fn check(at: Option<&At<typed::Headers>>, cx: &mut Cx<'_>) -> Option<
     headers.email = email?;
     headers.groups = groups?;
     headers.name = name?;
+    headers.groups_as = match typed.groups_as.as_ref().map(At::get) {
+        None => GroupsAs::default(),
+        Some(Some(typed::GroupsAs::Commas)) => GroupsAs::Commas,
+        Some(Some(typed::GroupsAs::Pipes)) => GroupsAs::Pipes,
+        Some(Some(typed::GroupsAs::Lines)) => GroupsAs::Lines,
+        Some(None) => return None,
+    };
     headers.assertion = typed.assertion.as_ref().and_then(At::get).copied().unwrap_or(true);
     headers.client_certificate = typed.client_certificate.as_ref().and_then(At::get).copied().unwrap_or(false);
     Some(headers)
@@ -61,13 +69,19 @@ fn one(at: Option<&At<String>>, default: Option<String>, cx: &mut Cx<'_>) -> Opt
     cx.parse(at, name).map(Some)
 }
 
-fn name(text: &str) -> Result<String, Mistake> {
+/// A header name that has one reading.
+pub(crate) fn plain_name(text: &str) -> Result<String, Mistake> {
     // RFC 9110 s5.6.2, without what servers turn into `_` or drop.
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     if !text.bytes().all(is_plain) {
         return Err(Mistake::new(format!("`{text}` is not a header name that every server reads the same"))
             .hint("use letters, digits and `-`: `X-Forwarded-User`"));
     }
+    Ok(text.to_owned())
+}
+
+fn name(text: &str) -> Result<String, Mistake> {
+    plain_name(text)?;
     if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(text)) {
         return Err(Mistake::new(format!(
             "`{text}` is a header with a meaning of its own, which clients or the gate need"

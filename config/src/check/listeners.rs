@@ -1,7 +1,7 @@
 //! Listeners: names and addresses of their own, certificates that work.
 use super::{Cx, certificate, host};
 use crate::at::{At, List};
-use crate::config::{CertificateFiles, HostPattern, Listener, ListenerKind};
+use crate::config::{CertificateFiles, FORWARD_AUTH_LISTENER, HostPattern, Listener, ListenerKind};
 use crate::file;
 use crate::place::{FileId, Place};
 use crate::suggest;
@@ -45,6 +45,7 @@ pub(crate) fn check(list: &List<file::listener::Listener>, cx: &mut Cx<'_>) -> L
     for (place, listener) in list.iter() {
         let address = cx.parse(&listener.address, address);
         once(&listener.name, "listener", &mut names, cx);
+        not_ours(&listener.name, cx);
         if let Some(address) = address {
             same_address(address, &listener.address, &mut addresses, cx);
         }
@@ -163,6 +164,17 @@ pub(crate) fn once<'a>(at: &'a At<String>, what: &str, seen: &mut HashMap<&'a st
         );
     } else {
         seen.insert(name, at.line());
+    }
+}
+
+/// Zones know this name for what other proxies ask about.
+fn not_ours(at: &At<String>, cx: &mut Cx<'_>) {
+    if at.text() == Some(FORWARD_AUTH_LISTENER) {
+        cx.error(
+            &at.place,
+            format!("`{FORWARD_AUTH_LISTENER}` is the name of requests that another proxy asks about"),
+            "give the listener another name",
+        );
     }
 }
 

@@ -2,11 +2,14 @@
 //! reported by the decoder and is passed over here.
 mod acme;
 mod ca;
+mod candidate;
 mod certificate;
 mod client_auth;
 mod condition;
 mod cross;
 mod device;
+mod directory;
+mod forward_auth;
 mod headers;
 mod host;
 mod identity;
@@ -18,8 +21,10 @@ mod route;
 mod routes;
 mod settings;
 mod suite;
+mod takes;
 mod trust;
 mod upstream;
+mod upstream_tls;
 
 use crate::at::At;
 use crate::config::{Config, NamedNetwork};
@@ -29,9 +34,11 @@ use crate::place::Place;
 use crate::units::Mistake;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Suite, Timestamp};
 
+pub(crate) use candidate::{CandidateFile, check as candidate, unlike};
 pub(crate) use paths::resolve;
 pub(crate) use policy::PolicySource;
 pub(crate) use settings::default;
@@ -45,6 +52,8 @@ pub(crate) struct Cx<'a> {
     pub files: BTreeSet<PathBuf>,
     /// What `networks` of a condition may name.
     pub named_networks: Vec<NamedNetwork>,
+    /// Name of each project file of the policy, and the number of the line before its first one.
+    pub projects: Vec<(String, u32)>,
     /// How old a report about a device may be where a condition does not say.
     pub posture_max_age: Duration,
     /// Some source of devices is configured.
@@ -64,6 +73,14 @@ pub(crate) enum Tests {
 }
 
 impl Cx<'_> {
+    /// A line of the policy, in words: "line 12", and of which project file if it is one's.
+    pub fn policy_line(&self, line: u32) -> String {
+        match self.projects.iter().rfind(|(_, before)| *before < line) {
+            Some((file, before)) => format!("line {} of `{file}`", line - before),
+            None => format!("line {line}"),
+        }
+    }
+
     pub fn error(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
         self.findings.error(place, Mistake::new(message).hint(hint));
     }
@@ -127,11 +144,13 @@ pub(crate) fn check(
     let portal = settings::portal(&tree.portal, &listeners, &mut cx);
     let trusted_proxies = settings::trusted_proxies(&tree.trusted_proxies, &mut cx);
     listeners::proxy_protocol(&tree.listeners, &tree.trusted_proxies, &mut cx);
+    let forward_auth = forward_auth::check(tree.forward_auth.as_ref(), &mut cx);
     let trust_domains = trust::check(&tree.trust_domains, &mut cx);
     let providers = identity::providers(&tree.identity, &mut cx);
     let bearer = identity::bearer(&tree.identity, providers.as_deref().unwrap_or_default(), &mut cx);
     let geoip = lookups::geoip(tree.lookups.as_ref(), &mut cx);
     cx.named_networks.clone_from(&geoip.named_networks);
+    let directory = directory::directory(tree.lookups.as_ref(), providers.as_deref(), &mut cx);
     let posture = lookups::posture(tree.lookups.as_ref(), &trust_domains, &mut cx);
     cx.posture_max_age = posture.as_ref().map_or(default::POSTURE_MAX_AGE, |posture| posture.max_age);
     cx.knows_devices = tree.lookups.as_ref().and_then(At::get).is_some_and(|lookups| lookups.posture.is_some());
@@ -154,6 +173,7 @@ pub(crate) fn check(
         listeners: listeners.checked,
         portal: portal?,
         trusted_proxies,
+        forward_auth,
         trust_domains: trust_domains.checked,
         ca: ca?,
         acme: acme?,
@@ -161,6 +181,7 @@ pub(crate) fn check(
         bearer: bearer?,
         named_networks: geoip.named_networks,
         geoip_database: geoip.database,
+        directory: directory?.map(Arc::new),
         posture: posture?,
         routes,
         sessions: sessions?,
@@ -168,6 +189,9 @@ pub(crate) fn check(
         branding,
         admin_address: admin_address?,
         policy: policy?,
+        policy_file: resolve(cx.base, tree.policy_file.as_ref().and_then(At::text).unwrap_or(default::POLICY_FILE)),
+        candidate: None,
+        policy_texts: Vec::new(),
         warnings: Vec::new(),
         files: cx.files.into_iter().collect(),
     };

@@ -11,8 +11,8 @@ use crate::units::{self, Mistake};
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{
-    CellDraft, ExceptionDraft, GuardDraft, Located, Policy, PolicyDraft, Problem, RaiseDraft, RowDraft, TierDraft,
-    Timestamp, ZoneDraft,
+    CellDraft, ExceptionDraft, GuardDraft, LONGEST_EXCEPTION, Located, Policy, PolicyDraft, Problem, ProjectDraft,
+    RaiseDraft, RowDraft, TierDraft, Timestamp, ZoneDraft,
 };
 
 /// What a policy is called in explanations and records.
@@ -20,6 +20,8 @@ pub(crate) struct PolicySource {
     pub file: String,
     /// SHA-256 of the text, lower-case hex.
     pub version: String,
+    /// Name of each project file, and the number of the line before its first one.
+    pub projects: Vec<(String, u32)>,
 }
 
 pub(crate) fn check(
@@ -32,7 +34,7 @@ pub(crate) fn check(
     let draft = draft(policy, source, cx);
     // A name that could not be read would make every reference to it a mistake, too.
     let draft = draft.filter(|_| policy.zones.whole && policy.tiers.whole && policy.table.whole);
-    let built = draft.map(Policy::build);
+    let built = draft.map(|(base, projects)| Policy::build_with(base, projects));
     let checked = match built {
         Some(Ok(policy)) => Some(policy),
         Some(Err(problems)) => {
@@ -46,6 +48,10 @@ pub(crate) fn check(
     };
     suite::check(policy, checked.as_ref(), tree, cx);
     let checked = checked?;
+    let longest = cx.parse_or(policy.longest_exception.as_ref(), LONGEST_EXCEPTION, units::duration);
+    for Problem { line, message, hint } in checked.overlong_exceptions(cx.now, longest.unwrap_or(LONGEST_EXCEPTION)) {
+        cx.mistake(&place_of(policy, line), Mistake { message, hint });
+    }
     for Problem { line, message, hint } in checked.warnings(cx.now) {
         cx.findings.warning(&place_of(policy, line), Mistake { message, hint });
     }
@@ -64,21 +70,36 @@ pub(crate) fn place_of(policy: &typed::Policy, line: u32) -> Place {
 }
 
 /// `None` when a name could not be read. Other mistakes leave a stand-in: nothing is built from a draft with errors.
-fn draft(policy: &typed::Policy, source: PolicySource, cx: &mut Cx<'_>) -> Option<PolicyDraft> {
+fn draft(policy: &typed::Policy, source: PolicySource, cx: &mut Cx<'_>) -> Option<(PolicyDraft, Vec<ProjectDraft>)> {
     let zones = policy.zones.iter().map(|(name, place, zone)| zone_draft(name, place, zone, cx)).collect();
     let tiers: Vec<Option<TierDraft>> = policy.tiers.iter().map(|(_, tier)| tier_draft(tier, cx)).collect();
     let rows: Vec<Option<RowDraft>> = policy.table.iter().map(|(_, row)| row_draft(row, cx)).collect();
     let exceptions: Vec<Option<ExceptionDraft>> =
         policy.exceptions.iter().map(|(_, exception)| exception_draft(exception, cx)).collect();
-    Some(PolicyDraft {
+    let project = |(file, lines_before): (String, u32)| ProjectDraft { file, lines_before, ..ProjectDraft::default() };
+    let mut projects: Vec<ProjectDraft> = source.projects.into_iter().map(project).collect();
+    let mut base = PolicyDraft {
         file: source.file,
         version: source.version,
         zones,
         tiers: tiers.into_iter().collect::<Option<_>>()?,
-        rows: rows.into_iter().collect::<Option<_>>()?,
-        // One that could not be read is nobody's reference.
-        exceptions: exceptions.into_iter().flatten().collect(),
-    })
+        ..PolicyDraft::default()
+    };
+    for row in rows.into_iter().collect::<Option<Vec<_>>>()? {
+        of_line(&mut projects, row.resource.line).map_or(&mut base.rows, |own| &mut own.rows).push(row);
+    }
+    // One that could not be read is nobody's reference.
+    for exception in exceptions.into_iter().flatten() {
+        of_line(&mut projects, exception.id.line)
+            .map_or(&mut base.exceptions, |own| &mut own.exceptions)
+            .push(exception);
+    }
+    Some((base, projects))
+}
+
+/// The project file that a line stands in.
+fn of_line(projects: &mut [ProjectDraft], line: u32) -> Option<&mut ProjectDraft> {
+    projects.iter_mut().rfind(|project| project.lines_before < line)
 }
 
 fn zone_draft(name: &str, place: &Place, zone: &At<typed::Zone>, cx: &mut Cx<'_>) -> ZoneDraft {

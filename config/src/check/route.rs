@@ -1,11 +1,11 @@
 //! One route: host, path, application, and what the application is told.
 use super::trust::TrustDomains;
-use super::{Cx, client_auth, headers, host, upstream};
+use super::{Cx, client_auth, headers, host, takes, upstream};
 use crate::at::{At, List};
 use crate::config::Route;
 use crate::file::route as typed;
 use crate::place::Place;
-use crate::units::Mistake;
+use crate::units::{self, Mistake};
 
 pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains, cx: &mut Cx<'_>) -> Option<Route> {
     let host = cx.parse(&route.host, host::pattern);
@@ -15,6 +15,15 @@ pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains,
     let headers = headers::check(route.headers.as_ref(), cx);
     let upgrades = upgrades(&route.upgrades, cx);
     let cors_origins = cors_origins(&route.cors_origins, cx);
+    let max_body = match &route.max_body {
+        Some(at) => cx.parse(at, body_size).map(Some),
+        None => Some(None),
+    };
+    let min_body_rate = match &route.min_body_rate {
+        Some(at) => cx.parse(at, body_rate).map(Some),
+        None => Some(None),
+    };
+    let takes = takes::check(route, cx);
     let name = route.name.text()?;
     Some(Route {
         name: name.into(),
@@ -29,9 +38,27 @@ pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains,
         title: route.title.as_ref().and_then(At::text).unwrap_or(name).to_owned(),
         description: route.description.as_ref().and_then(At::text).map(str::to_owned),
         listed: flag(route.listed.as_ref(), true)?,
+        sign_in: flag(route.sign_in.as_ref(), true)?,
+        takes: takes?,
         upgrades: upgrades?,
+        allow_encoded_slash: flag(route.allow_encoded_slash.as_ref(), false)?,
+        max_body: max_body?,
+        min_body_rate: min_body_rate?,
         line: place.line,
     })
+}
+
+/// `10MiB`; zero would refuse every form.
+pub(crate) fn body_size(text: &str) -> Result<u64, Mistake> {
+    match units::size(text)? {
+        0 => Err(Mistake::new(format!("`{text}` lets no form through")).hint("write at least `1KiB`")),
+        size => Ok(u64::try_from(size).unwrap_or(u64::MAX)),
+    }
+}
+
+/// `512B`; `0B`: as slow as it likes.
+pub(crate) fn body_rate(text: &str) -> Result<u64, Mistake> {
+    units::size(text).map(|size| u64::try_from(size).unwrap_or(u64::MAX))
 }
 
 fn flag(at: Option<&At<bool>>, default: bool) -> Option<bool> {

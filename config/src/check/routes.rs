@@ -4,7 +4,7 @@ use super::listeners::{Listeners, once};
 use super::settings::listed;
 use super::trust::TrustDomains;
 use super::{Cx, host, route};
-use crate::config::{HostPattern, Portal, Route};
+use crate::config::{HostPattern, Portal, Route, UpstreamServer};
 use crate::file;
 use crate::place::{FileId, Place};
 use std::collections::{HashMap, HashSet};
@@ -30,7 +30,8 @@ pub(crate) fn check(
         };
         reachable(&route, &mut paths, typed, cx);
         // Once per host is enough.
-        if listeners.covers(&route.host) == Some(false) && uncovered.insert(route.host.clone()) {
+        let here = route.upstream.is_some();
+        if here && listeners.covers(&route.host) == Some(false) && uncovered.insert(route.host.clone()) {
             let names = listeners.certificate_names();
             cx.error(
                 &typed.host.place,
@@ -83,16 +84,13 @@ fn reachable(
 
 /// A route to one of our own listeners turns in circles.
 fn leads_back(route: &Route, typed: &file::route::Route, listeners: &Listeners, cx: &mut Cx<'_>) {
-    let upstream = &route.upstream;
-    let local = match upstream.host.parse::<IpAddr>() {
-        Ok(address) => address,
-        Err(_) if upstream.host == "localhost" => IpAddr::from([127, 0, 0, 1]),
-        Err(_) => return,
-    };
-    let hit = listeners.checked.iter().find(|listener| {
-        let ours = listener.address;
-        let any = ours.ip().is_unspecified() && local.is_loopback();
-        ours.port() == upstream.port && (ours.ip() == local || any)
+    let servers = route.upstream.iter().flat_map(|upstream| upstream.primary.iter().chain(&upstream.standby));
+    let hit = servers.filter_map(local).find_map(|(local, port)| {
+        listeners.checked.iter().find(|listener| {
+            let ours = listener.address;
+            let any = ours.ip().is_unspecified() && local.is_loopback();
+            ours.port() == port && (ours.ip() == local || any)
+        })
     });
     if let Some(listener) = hit {
         let name = listener.name.clone();
@@ -101,5 +99,13 @@ fn leads_back(route: &Route, typed: &file::route::Route, listeners: &Listeners, 
             format!("this upstream is listener `{name}` of this gate: requests would turn in circles"),
             "name the address of the application itself",
         );
+    }
+}
+
+fn local(server: &UpstreamServer) -> Option<(IpAddr, u16)> {
+    match server {
+        UpstreamServer::Tcp { host, port } if host == "localhost" => Some((IpAddr::from([127, 0, 0, 1]), *port)),
+        UpstreamServer::Tcp { host, port } => Some((host.parse().ok()?, *port)),
+        UpstreamServer::Unix(_) => None,
     }
 }

@@ -20,13 +20,21 @@ pub(crate) mod default {
     pub(crate) const SESSION_IDLE: Duration = Duration::from_secs(8 * 3600);
     pub(crate) const SESSION_ABSOLUTE: Duration = Duration::from_secs(24 * 3600);
     pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+    pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
     pub(crate) const MAX_CONNECTIONS: usize = 10_000;
+    pub(crate) const MAX_CONNECTIONS_PER_ADDRESS: usize = 1_000;
+    pub(crate) const MAX_HANDSHAKES: usize = 1_000;
     pub(crate) const MAX_HEADER_BYTES: usize = 32 * 1024;
     pub(crate) const MAX_HEADERS: usize = 100;
+    pub(crate) const MAX_BODY: usize = 1024 * 1024 * 1024;
+    pub(crate) const MIN_BODY_RATE: usize = 512;
+    pub(crate) const LOGINS_PER_MINUTE: usize = 300;
     pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
     pub(crate) const DRAIN: Duration = Duration::from_secs(30);
     pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+    pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(55);
+    pub(crate) const HEALTH_EVERY: Duration = Duration::from_secs(5);
     pub(crate) const POSTURE_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
     pub(crate) const ENROLMENT: Duration = Duration::from_secs(90 * 24 * 3600);
     pub(crate) const ACME_REQUESTS: u32 = 60;
@@ -92,17 +100,19 @@ pub(crate) fn portal(at: &At<file::Portal>, listeners: &Listeners, cx: &mut Cx<'
 }
 
 pub(crate) fn trusted_proxies(list: &List<String>, cx: &mut Cx<'_>) -> Vec<IpNet> {
+    let hint = "name the address of the proxy in front; with no proxy in front, write `trusted_proxies: []`";
+    proxies(list, hint, cx)
+}
+
+/// Networks of those whose word about a caller counts.
+pub(crate) fn proxies(list: &List<String>, hint: &str, cx: &mut Cx<'_>) -> Vec<IpNet> {
     let mut found = Vec::new();
     for item in &list.items {
         let Some(network) = cx.parse(item, network) else {
             continue;
         };
         if network.prefix_len() == 0 {
-            cx.error(
-                &item.place,
-                format!("`{network}` trusts everybody's word about who they are"),
-                "name the address of the proxy in front; with no proxy in front, write `trusted_proxies: []`",
-            );
+            cx.error(&item.place, format!("`{network}` trusts everybody's word about who they are"), hint);
             continue;
         }
         found.push(network);
@@ -161,9 +171,15 @@ pub(crate) fn sessions(at: Option<&At<file::Sessions>>, cx: &mut Cx<'_>) -> Opti
 pub(crate) fn limits(at: Option<&At<file::Limits>>, cx: &mut Cx<'_>) -> Option<Limits> {
     let mut limits = Limits {
         handshake_timeout: default::HANDSHAKE_TIMEOUT,
+        header_timeout: default::HEADER_TIMEOUT,
         max_connections: default::MAX_CONNECTIONS,
+        max_connections_per_address: default::MAX_CONNECTIONS_PER_ADDRESS,
+        max_handshakes: default::MAX_HANDSHAKES,
         max_header_bytes: default::MAX_HEADER_BYTES,
         max_headers: default::MAX_HEADERS,
+        max_body: bytes(default::MAX_BODY),
+        min_body_rate: bytes(default::MIN_BODY_RATE),
+        logins_per_minute: u32::try_from(default::LOGINS_PER_MINUTE).unwrap_or(u32::MAX),
         idle_timeout: default::IDLE_TIMEOUT,
         drain: default::DRAIN,
     };
@@ -172,15 +188,27 @@ pub(crate) fn limits(at: Option<&At<file::Limits>>, cx: &mut Cx<'_>) -> Option<L
     let handshake = positive(typed.handshake_timeout.as_ref(), limits.handshake_timeout, cx);
     let idle = positive(typed.idle_timeout.as_ref(), limits.idle_timeout, cx);
     let drain = cx.parse_or(typed.drain.as_ref(), limits.drain, units::duration);
-    let bytes = cx.parse_or(typed.max_header_bytes.as_ref(), limits.max_header_bytes, header_bytes);
+    let header_bytes = cx.parse_or(typed.max_header_bytes.as_ref(), limits.max_header_bytes, header_size);
     let connections = count(typed.max_connections.as_ref(), limits.max_connections, cx);
     let headers = count(typed.max_headers.as_ref(), limits.max_headers, cx);
+    let header = positive(typed.header_timeout.as_ref(), limits.header_timeout, cx);
+    let per_address = count(typed.max_connections_per_address.as_ref(), limits.max_connections_per_address, cx);
+    let handshakes = count(typed.max_handshakes.as_ref(), limits.max_handshakes, cx);
+    let body = cx.parse_or(typed.max_body.as_ref(), limits.max_body, super::route::body_size);
+    let rate = cx.parse_or(typed.min_body_rate.as_ref(), limits.min_body_rate, super::route::body_rate);
+    let logins = count(typed.logins_per_minute.as_ref(), default::LOGINS_PER_MINUTE, cx);
     limits.handshake_timeout = handshake?;
     limits.idle_timeout = idle?;
     limits.drain = drain?;
-    limits.max_header_bytes = bytes?;
+    limits.max_header_bytes = header_bytes?;
     limits.max_connections = connections?;
     limits.max_headers = headers?;
+    limits.header_timeout = header?;
+    limits.max_connections_per_address = per_address?;
+    limits.max_handshakes = handshakes?;
+    limits.max_body = body?;
+    limits.min_body_rate = rate?;
+    limits.logins_per_minute = u32::try_from(logins?).unwrap_or(u32::MAX);
     Some(limits)
 }
 
@@ -226,12 +254,21 @@ pub(crate) fn positive(at: Option<&At<String>>, default: Duration, cx: &mut Cx<'
     })
 }
 
-fn header_bytes(text: &str) -> Result<usize, Mistake> {
+fn bytes(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
+fn header_size(text: &str) -> Result<usize, Mistake> {
+    /// What HTTP/2 clients are told they may send (`SETTINGS_MAX_HEADER_LIST_SIZE`) does not follow a reload.
+    const MOST: usize = 64 * 1024;
     /// One cookie may have 4 KiB (RFC 6265 s6.1); with less, sign-in fails.
     const LEAST: usize = 8 * 1024;
     match units::size(text)? {
         size if size < LEAST => {
             Err(Mistake::new(format!("`{text}` is too small for a browser's headers")).hint("write at least `8KiB`"))
+        }
+        size if size > MOST => {
+            Err(Mistake::new(format!("`{text}` is more than any client needs")).hint("write at most `64KiB`"))
         }
         size => Ok(size),
     }

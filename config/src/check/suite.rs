@@ -23,10 +23,13 @@ pub(crate) const NO_CERTIFICATE: &str = "none";
 pub(crate) fn check(typed: &file::policy::Policy, policy: Option<&Policy>, tree: &file::Torhaus, cx: &mut Cx<'_>) {
     let tests = &typed.tests;
     let before = cx.findings.errors.len();
-    let mut names = HashMap::new();
+    // For each file of the policy: two projects need not know each other's tests.
+    let mut names: HashMap<u32, HashMap<&str, u32>> = HashMap::new();
     let mut drafts = Vec::new();
     for (_, test) in tests.iter() {
-        once(&test.name, "test", &mut names, cx);
+        let before =
+            cx.projects.iter().rfind(|(_, before)| *before < test.name.line()).map_or(0, |(_, before)| *before);
+        once(&test.name, "test", names.entry(before).or_default(), cx);
         if let Some(policy) = policy {
             refers(test, policy, cx);
         }

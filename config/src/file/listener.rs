@@ -26,4 +26,5 @@ pub(crate) struct Tls {
 pub(crate) struct Certificate {
     pub cert_file: At<String>,
     pub key_file: At<String>,
+    pub ocsp_file: Option<At<String>>,
 }

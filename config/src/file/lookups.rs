@@ -1,12 +1,12 @@
 //! `lookups:` — where further facts come from.
 use crate::at::{Anything, At, Keyed, List};
+use crate::file::identity::OneOrMany;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Lookups {
-    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
-    pub ldap: Option<Anything>,
+    pub ldap: Option<At<Ldap>>,
     #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
     pub headscale: Option<Anything>,
     pub geoip: Option<At<Geoip>>,
@@ -35,4 +35,27 @@ pub(crate) struct Geoip {
 pub(crate) struct NamedNetwork {
     pub networks: List<String>,
     pub country: Option<At<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ldap {
+    pub url: At<OneOrMany>,
+    pub ca_file: At<String>,
+    pub bind_dn: At<String>,
+    pub bind_password_file: At<String>,
+    pub base_dn: At<String>,
+    pub group_base_dn: Option<At<String>>,
+    pub schema: Option<At<String>>,
+    pub user_attribute: Option<At<String>>,
+    pub user_filter: Option<At<String>>,
+    pub group_filter: Option<At<String>>,
+    pub group_name: Option<At<String>>,
+    pub member_attribute: Option<At<String>>,
+    pub groups_by: Option<At<String>>,
+    pub nested_groups: Option<At<bool>>,
+    pub provider: Option<At<String>>,
+    pub poll: Option<At<String>>,
+    pub max_stale: Option<At<String>>,
+    pub timeout: Option<At<String>>,
 }

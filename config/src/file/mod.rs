@@ -4,6 +4,7 @@
 //! optional; defaults stand in `check`, so that the mirror says what was typed and nothing else. Every key stands in
 //! `reference.rs` too, which a test compares.
 pub(crate) mod acme;
+pub(crate) mod forward_auth;
 pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod lookups;
@@ -23,9 +24,13 @@ pub(crate) struct Torhaus {
     #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
     pub store: Option<Anything>,
     pub policy_file: Option<At<String>>,
+    pub policy_candidate_file: Option<At<String>>,
+    pub policy_candidate_mode: Option<At<String>>,
+    pub policy_signed_by: Option<At<String>>,
     pub listeners: List<listener::Listener>,
     pub portal: At<Portal>,
     pub trusted_proxies: List<String>,
+    pub forward_auth: Option<At<forward_auth::ForwardAuth>>,
     pub trust_domains: Keyed<TrustDomain>,
     pub ca: Option<At<Ca>>,
     pub acme: Option<At<acme::Acme>>,
@@ -87,9 +92,15 @@ pub(crate) struct Sessions {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
     pub handshake_timeout: Option<At<String>>,
+    pub header_timeout: Option<At<String>>,
     pub max_connections: Option<At<u64>>,
+    pub max_connections_per_address: Option<At<u64>>,
+    pub max_handshakes: Option<At<u64>>,
     pub max_header_bytes: Option<At<String>>,
     pub max_headers: Option<At<u64>>,
+    pub max_body: Option<At<String>>,
+    pub min_body_rate: Option<At<String>>,
+    pub logins_per_minute: Option<At<u64>>,
     pub idle_timeout: Option<At<String>>,
     pub drain: Option<At<String>>,
 }

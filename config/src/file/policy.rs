@@ -1,16 +1,64 @@
-//! `policy.yaml`: zones, tiers, the table, exceptions, tests.
-use crate::at::{At, Keyed, List};
+//! `policy.yaml`: zones, tiers, the table, exceptions, tests; and the project files that it includes.
+use crate::at::{Anything, At, Keyed, List};
+use crate::findings::Findings;
+use crate::units::Mistake;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Policy {
     pub version: At<u64>,
+    pub include: List<String>,
+    pub longest_exception: Option<At<String>>,
     pub zones: Keyed<Zone>,
     pub tiers: List<Tier>,
     pub table: List<Row>,
     pub exceptions: List<Exception>,
     pub tests: List<Test>,
+    /// What the project files say, until it is absorbed.
+    #[serde(skip)]
+    pub projects: Vec<Project>,
+}
+
+/// A project file: rows, their exceptions, their tests. Zones and tiers are the base's words.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Project {
+    pub version: At<u64>,
+    pub zones: Option<At<Anything>>,
+    pub tiers: Option<At<Anything>>,
+    pub include: Option<At<Anything>>,
+    pub longest_exception: Option<At<Anything>>,
+    pub table: List<Row>,
+    pub exceptions: List<Exception>,
+    pub tests: List<Test>,
+}
+
+impl Policy {
+    /// Puts the rows, exceptions and tests of the projects behind those of the base. Whose they are, their lines tell.
+    pub fn absorb_projects(&mut self, findings: &mut Findings) {
+        for project in std::mem::take(&mut self.projects) {
+            if let Some(number) = project.version.get().filter(|number| **number != 1) {
+                let mistake = Mistake::new(format!("version {number} of the file format is not known"));
+                findings.error(&project.version.place, mistake.hint("this torhaus reads `version: 1`"));
+            }
+            let of_base = [
+                ("zones", &project.zones),
+                ("tiers", &project.tiers),
+                ("include", &project.include),
+                ("longest_exception", &project.longest_exception),
+            ];
+            for (key, at) in of_base {
+                if let Some(at) = at {
+                    let mistake = Mistake::new(format!("`{key}` belongs to the base policy, not to a project file"));
+                    findings.error(&at.place, mistake.hint("remove it, or ask who owns the base policy"));
+                }
+            }
+            self.table.append(project.table);
+            self.exceptions.append(project.exceptions);
+            self.tests.append(project.tests);
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,5 @@
 //! `routes:` — which host and path lead to which application.
-use crate::at::{Anything, At, List};
+use crate::at::{At, Keyed, List};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -12,8 +12,12 @@ pub(crate) struct Route {
     pub upstream_tls: Option<At<UpstreamTls>>,
     pub connect_timeout: Option<At<String>>,
     pub response_timeout: Option<At<String>>,
-    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
-    pub profile: Option<Anything>,
+    #[expect(dead_code, reason = "what it stands for was put in before: `profile::expand`")]
+    pub profile: Option<At<String>>,
+    pub request: Option<At<Request>>,
+    pub send: Keyed<Sent>,
+    pub keep_alive: Option<At<String>>,
+    pub sign_in: Option<At<bool>>,
     pub resource: At<String>,
     pub client_auth: Option<At<ClientAuth>>,
     pub headers: Option<At<Headers>>,
@@ -23,24 +27,79 @@ pub(crate) struct Route {
     pub description: Option<At<String>>,
     pub listed: Option<At<bool>>,
     pub upgrades: List<String>,
+    pub allow_encoded_slash: Option<At<bool>>,
+    pub max_body: Option<At<String>>,
+    pub min_body_rate: Option<At<String>>,
 }
 
-/// `http://127.0.0.1:9001`, or several servers. The decoder picks by what was typed.
+/// What the application's server can take.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Request {
+    pub max_headers: Option<At<u64>>,
+    pub max_header_bytes: Option<At<String>>,
+    pub content_length: Option<At<bool>>,
+    pub strip: List<String>,
+}
+
+/// A header's value, from a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sent {
+    pub file: At<String>,
+    pub prefix: Option<At<String>>,
+    pub basic_user: Option<At<String>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GroupsAs {
+    Commas,
+    Pipes,
+    Lines,
+}
+
+/// `http://127.0.0.1:9001`, `forward_auth`, or several servers. The decoder picks by what was typed.
 #[derive(Deserialize)]
 pub(crate) enum Upstream {
     #[serde(rename = "$text")]
     Url(String),
     #[serde(rename = "$map")]
-    Servers(#[expect(dead_code, reason = "known, and refused by `unbuilt`")] Servers),
+    Servers(Box<Servers>),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Servers {
-    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
-    pub primary: Option<Anything>,
-    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
-    pub standby: Option<Anything>,
+    pub primary: List<String>,
+    pub standby: List<String>,
+    pub balance: Option<At<Balance>>,
+    pub health: Option<At<Health>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Balance {
+    RoundRobin,
+    LeastConnections,
+    Sticky,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Health {
+    pub probe: At<Probe>,
+    pub path: Option<At<String>>,
+    pub service: Option<At<String>>,
+    pub every: Option<At<String>>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Probe {
+    Tcp,
+    Http,
+    Grpc,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +108,8 @@ pub(crate) struct UpstreamTls {
     pub ca_file: Option<At<String>>,
     pub server_name: Option<At<String>>,
     pub pin_sha256: Option<At<String>>,
+    pub client_cert_file: Option<At<String>>,
+    pub client_key_file: Option<At<String>>,
     pub danger_skip_verification: Option<At<bool>>,
 }
 
@@ -75,6 +136,7 @@ pub(crate) struct Headers {
     pub email: Option<At<String>>,
     pub groups: Option<At<String>>,
     pub name: Option<At<String>>,
+    pub groups_as: Option<At<GroupsAs>>,
     pub groups_limited_to: Option<At<Vec<At<String>>>>,
     pub assertion: Option<At<bool>>,
     pub client_certificate: Option<At<bool>>,

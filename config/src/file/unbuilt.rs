@@ -8,12 +8,8 @@ use crate::units::Mistake;
 const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`"),
     (FileId::Main, "listeners[].tls.acme", "remove it and name the files in `certificates`"),
-    (FileId::Main, "lookups.ldap", "remove it: groups come from the token's `groups_claim`"),
     (FileId::Main, "lookups.headscale", "remove it"),
     (FileId::Main, "lookups.posture.agent", "remove it: the state of devices comes from `inventory_file`"),
-    (FileId::Main, "routes[].profile", "remove it: the route works without, as any other application"),
-    (FileId::Main, "routes[].upstream.primary", "write one server: `upstream: http://10.0.0.7:8080`"),
-    (FileId::Main, "routes[].upstream.standby", "remove it"),
 ];
 
 /// Why the key at `path` cannot be used yet, if so.
@@ -35,10 +31,10 @@ mod tests {
     #[test]
     fn a_key_is_refused_where_it_is_meant_and_nowhere_else() {
         for (file, path, refused) in [
-            (FileId::Main, "lookups.ldap", true),
-            (FileId::Main, "routes[12].profile", true),
+            (FileId::Main, "lookups.ldap", false),
+            (FileId::Main, "lookups.headscale", true),
+            (FileId::Main, "listeners[12].tls.acme", true),
             (FileId::Main, "trust_domains.devices.own_ca", false),
-            (FileId::Main, "routes[0].upstream.standby", true),
             (FileId::Main, "routes[0].upstream", false),
             (FileId::Main, "lookups.posture.agent", true),
             (FileId::Main, "lookups.posture", false),
@@ -46,7 +42,7 @@ mod tests {
         ] {
             assert_eq!(refuse(file, path).is_some(), refused, "{path}");
         }
-        assert_eq!(refuse(FileId::Main, "routes[12].profile").unwrap().message, "`profile` is not built yet");
-        assert_eq!(refuse(FileId::Main, "lookups.ldap").unwrap().message, "`lookups.ldap` is not built yet");
+        assert_eq!(refuse(FileId::Main, "listeners[12].tls.acme").unwrap().message, "`tls.acme` is not built yet");
+        assert_eq!(refuse(FileId::Main, "lookups.headscale").unwrap().message, "`lookups.headscale` is not built yet");
     }
 }

@@ -7,6 +7,14 @@ pub(super) const SECTIONS: &[Section] = &[
         text: "",
         keys: &[
             key("version", "number", "required", "version of the file format: `1`"),
+            key(
+                "include",
+                "list of files",
+                "`[]`",
+                "project files below this folder: rows, exceptions and tests; they tighten rows of this file or add rows",
+            ),
+            key("longest_exception", "duration", "`90d`", "an exception may not end later than this from now")
+                .because("what is needed for longer belongs into the table, where it is reviewed"),
             key("zones", "names", "`{}`", "where people can be; everything else is `external`"),
             key(
                 "zones.*",

@@ -55,6 +55,7 @@ fn the_defaults_of_the_reference_are_those_of_the_code() {
         ("sessions.idle", default::SESSION_IDLE),
         ("sessions.absolute", default::SESSION_ABSOLUTE),
         ("limits.handshake_timeout", default::HANDSHAKE_TIMEOUT),
+        ("limits.header_timeout", default::HEADER_TIMEOUT),
         ("limits.idle_timeout", default::IDLE_TIMEOUT),
         ("limits.drain", default::DRAIN),
         ("lookups.posture.max_age", default::POSTURE_MAX_AGE),
@@ -65,6 +66,15 @@ fn the_defaults_of_the_reference_are_those_of_the_code() {
     }
     assert_eq!(units::size(of("limits.max_header_bytes")), Ok(default::MAX_HEADER_BYTES));
     assert_eq!(of("limits.max_connections"), default::MAX_CONNECTIONS.to_string());
+    for (path, number) in [
+        ("limits.max_connections_per_address", default::MAX_CONNECTIONS_PER_ADDRESS),
+        ("limits.max_handshakes", default::MAX_HANDSHAKES),
+        ("limits.logins_per_minute", default::LOGINS_PER_MINUTE),
+    ] {
+        assert_eq!(of(path), number.to_string(), "{path}");
+    }
+    assert_eq!(units::size(of("limits.max_body")), Ok(default::MAX_BODY));
+    assert_eq!(units::size(of("limits.min_body_rate")), Ok(default::MIN_BODY_RATE));
     assert_eq!(of("limits.max_headers"), default::MAX_HEADERS.to_string());
     assert_eq!(of("state_dir"), default::STATE_DIR);
     assert_eq!(of("policy_file"), default::POLICY_FILE);

@@ -10,6 +10,9 @@ pub(super) const SECTIONS: &[Section] = &[
             key("state_dir", "folder", "`state`", "database, audit log, admin socket; of torhaus alone"),
             key("store", "mapping", "", "another place for the state than `state_dir`"),
             key("policy_file", "file", "`policy.yaml`", "the policy table"),
+            key("policy_candidate_file", "file", "", "a policy that may come to run; it is decided beside the running one, and differences are recorded"),
+            key("policy_candidate_mode", "`shadow`, share", "`shadow`", "`10%`: for so many people the stricter of both answers counts; the same people every time"),
+            key("policy_signed_by", "public key", "", "a minisign key: every policy file needs a signature by it in `FILE.minisig`, or it is not loaded"),
             key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY headers are read; `X-Forwarded-*` of anybody are overwritten")
                 .because("whoever may write them can say to be anywhere, so nobody may by default"),
         ],
@@ -26,6 +29,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("listeners[].tls.certificates", "list", "required", "one or more certificates with their keys"),
             key("listeners[].tls.certificates[].cert_file", "file", "required", "PEM: the server's certificate, then its issuers"),
             key("listeners[].tls.certificates[].key_file", "file", "required", "PEM without a passphrase, readable by torhaus alone"),
+            key("listeners[].tls.certificates[].ocsp_file", "file", "", "an OCSP response (DER) of the issuer for this certificate, stapled to the handshake"),
             key("listeners[].tls.acme", "mapping", "", "obtain and renew the certificates by itself"),
             key("listeners[].redirect_to_https", "true/false", "`false`", "speak plain HTTP, only to send browsers to https and to answer `/generate_204`"),
             key("listeners[].proxy_protocol", "true/false", "`false`", "expect a PROXY protocol header from peers in `trusted_proxies`"),
@@ -39,6 +43,18 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key("portal", "mapping", "required", "the gate's own host"),
             key("portal.url", "https URL", "required", "as browsers reach it, with the port if it is not 443, without a path"),
+        ],
+    },
+    Section {
+        title: "`forward_auth`: other proxies that ask this gate",
+        text: "nginx, Apache, Traefik or Caddy serve an application and ask `/.torhaus/verify` of any host of this gate \
+               whether a request may pass ([how](../examples/forward-auth/README.md)). Such requests come by the listener `forward-auth` \
+               in zones of the policy, from the address that the proxy names.",
+        keys: &[
+            key("forward_auth", "mapping", "", "nobody may ask without it"),
+            key("forward_auth.peers", "list", "required", "who may ask"),
+            key("forward_auth.peers[].proxy", "`nginx`, `apache`, `traefik`, `caddy`", "required", "decides which headers describe the request: `X-Original-URL`, or `X-Forwarded-Uri` and its kin"),
+            key("forward_auth.peers[].addresses", "list of networks", "required", "where it connects from; whatever it says about a request is believed"),
         ],
     },
     Section {
@@ -174,7 +190,30 @@ pub(super) const SECTIONS: &[Section] = &[
                [examples/conditional-access/devices.yaml](../examples/conditional-access/devices.yaml).",
         keys: &[
             key("lookups", "mapping", "", "where further facts come from"),
-            key("lookups.ldap", "mapping", "", "groups from a directory"),
+            key("lookups.ldap", "mapping", "", "groups and the state of accounts from a directory ([its page](directory-ldap.md))")
+                .because("they replace what a token says: it is as old as the login"),
+            key("lookups.ldap.url", "URL or list", "required", "`ldaps://host[:port]`; the next one is asked when one does not answer"),
+            key("lookups.ldap.ca_file", "file", "required", "PEM: the authority of the servers' certificates; no other is believed"),
+            key("lookups.ldap.bind_dn", "text", "required", "the account that torhaus reads with: a DN, or on Active Directory `name@domain`"),
+            key("lookups.ldap.bind_password_file", "file", "required", "its password, one line, readable by torhaus alone"),
+            key("lookups.ldap.base_dn", "DN", "required", "where people are"),
+            key("lookups.ldap.group_base_dn", "DN", "`base_dn`", "where groups are; groups elsewhere do not count"),
+            key("lookups.ldap.schema", "`active_directory`, `generic`", "`active_directory`", "Active Directory and Samba, or any other"),
+            key("lookups.ldap.user_attribute", "attribute", "`sAMAccountName`; generic: `uid`", "whose value is the name that `user_claim` gives"),
+            key("lookups.ldap.user_filter", "filter", "people; see its page", "who counts as a person"),
+            key("lookups.ldap.group_filter", "filter", "security groups; see its page", "what counts as a group"),
+            key("lookups.ldap.group_name", "attribute or `dn`", "`sAMAccountName`; generic: `cn`", "what `group:hr` in the policy means")
+                .because("a `cn` may exist once in each folder; use `dn` or `group_base_dn` where others may make groups"),
+            key("lookups.ldap.member_attribute", "attribute", "`member`", "by which a group names its members; `memberUid` for POSIX groups"),
+            key("lookups.ldap.groups_by", "`member`, `member_of`", "`member`", "search groups that name the person, or read the person's `memberOf`"),
+            key("lookups.ldap.nested_groups", "true/false", "`true`", "groups in groups count"),
+            key("lookups.ldap.provider", "name", "the first provider", "whose people are in this directory"),
+            key("lookups.ldap.poll", "duration", "`30s`", "how often everybody who is signed in is looked at")
+                .because("a leaver is out within a minute; 2,000 people are 40 questions"),
+            key("lookups.ldap.max_stale", "duration", "`5m`", "an answer older than this counts as unknown")
+                .because("long enough to start a domain controller again, short enough that nobody lives on old rights"),
+            key("lookups.ldap.timeout", "duration", "`3s`", "how long one server may take for one answer")
+                .because("a directory answers in milliseconds; a login waits this long at most for each server"),
             key("lookups.headscale", "mapping", "", "devices of the mesh"),
             key("lookups.posture", "mapping", "", "devices and their state"),
             key("lookups.posture.inventory_file", "file", "required", "the list of devices; see above"),
@@ -200,20 +239,42 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].host", "host", "required", "`wiki.example.test` or `*.apps.example.test`; a listener must have a certificate for it"),
             key("routes[].path", "path", "`/`", "this path and all below it"),
             key("routes[].resource", "row", "required", "the row of the policy table that decides"),
-            key("routes[].upstream", "URL", "required", "the application: `http://`, `https://` or `h2c://`, without a path"),
-            key("routes[].upstream.primary", "list of URLs", "", "several servers"),
-            key("routes[].upstream.standby", "list of URLs", "", "servers for when those are down"),
+            key("routes[].upstream", "URL", "required", "the application, without a path: `http://`, `https://`, `h2c://`, `h2://` or `unix:/run/app.sock`; `forward_auth` if another proxy serves it"),
+            key("routes[].upstream.primary", "list of URLs", "", "instead of one URL: several servers, all reached in the same way"),
+            key("routes[].upstream.standby", "list of URLs", "`[]`", "servers that are asked only while all of those are down"),
+            key("routes[].upstream.balance", "`round_robin`, `least_connections`, `sticky`", "`round_robin`", "who gets a request; `sticky`: the same server for a session, by its handle at the gate and not by a cookie of the application"),
+            key("routes[].upstream.health", "mapping", "", "ask every server regularly; without it, a server that cannot be reached is left alone for a while"),
+            key("routes[].upstream.health.probe", "`tcp`, `http`, `grpc`", "required", "a connection opens; a page answers 2xx or 3xx; `grpc.health.v1.Health/Check` answers `SERVING`"),
+            key("routes[].upstream.health.path", "path", "", "the page for `http`"),
+            key("routes[].upstream.health.service", "text", "the whole server", "the service for `grpc`"),
+            key("routes[].upstream.health.every", "duration", "`5s`", "how often; a standby takes over within this time"),
             key("routes[].upstream_tls", "mapping", "system roots", "how an https application is believed; needed if it is named by its address"),
             key("routes[].upstream_tls.ca_file", "file", "", "PEM: its private authority, or its own certificate"),
             key("routes[].upstream_tls.pin_sha256", "fingerprint", "", "of its certificate: `openssl x509 -noout -fingerprint -sha256`"),
             key("routes[].upstream_tls.server_name", "host", "host of `upstream`", "the name sent to it and expected in its certificate"),
+            key("routes[].upstream_tls.client_cert_file", "file", "", "PEM: the certificate that the gate shows to the application"),
+            key("routes[].upstream_tls.client_key_file", "file", "", "PEM: its key, unencrypted"),
             key("routes[].upstream_tls.danger_skip_verification", "true/false", "`false`", "believe whoever answers")
                 .because("then anybody on the way reads and writes everything; `check` warns of it"),
             key("routes[].connect_timeout", "duration", "`5s`", "how long to wait for a connection to the application")
                 .because("a machine in the same network answers in milliseconds; longer only hides that it is down"),
             key("routes[].response_timeout", "duration or `off`", "`60s`", "how long to wait for the first byte of an answer")
                 .because("a report may take its time, a hanging application must not hold connections for ever; `off` for long polls"),
-            key("routes[].profile", "name", "", "what a known application needs"),
+            key("routes[].profile", "name", "", "what a known application needs: stands for settings of this route, and routes below it (`torhaus profile show NAME`); what the route says itself counts"),
+            key("routes[].keep_alive", "duration", "`55s`", "how long an unused connection to the application is kept")
+                .because("servers close theirs after 60 to 75 s; an application that closes sooner would meet requests with a closed door"),
+            key("routes[].request", "mapping", "", "what the application's server can take"),
+            key("routes[].request.max_headers", "number", "", "most header lines; more are refused here, with a page that says so")
+                .because("some servers drop the connection without an answer"),
+            key("routes[].request.max_header_bytes", "size", "", "most bytes of all header lines together"),
+            key("routes[].request.content_length", "true/false", "`false`", "it does not read chunked requests: short bodies are given a length, longer ones without are refused"),
+            key("routes[].request.strip", "list of headers", "`[]`", "headers of the client that it must not see"),
+            key("routes[].send", "mapping", "", "headers with secrets of the gate's own; they replace the client's"),
+            key("routes[].send.*", "mapping", "", "by the header's name, for example `Authorization`"),
+            key("routes[].send.*.file", "file", "required", "the value, in one line"),
+            key("routes[].send.*.prefix", "text", "", "what stands before it: `\"Bearer \"`"),
+            key("routes[].send.*.basic_user", "text", "", "the file holds the password of this user (Basic, RFC 7617)"),
+            key("routes[].sign_in", "true/false", "`true`", "send browsers to sign in; `false`: 401, for applications whose callers are programs"),
             key("routes[].client_auth", "mapping", "`{ mode: none }`", "client certificates; the same for all routes of a host")
                 .because("TLS asks for the certificate before the path is known"),
             key("routes[].client_auth.mode", "`none`, `optional`, `required`", "required", "whether a certificate is asked for"),
@@ -223,6 +284,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].headers.email", "header or `off`", "`X-Forwarded-Email`", "the address"),
             key("routes[].headers.groups", "header or `off`", "`X-Forwarded-Groups`", "the groups, separated by commas"),
             key("routes[].headers.name", "header or `off`", "`off`", "the full name"),
+            key("routes[].headers.groups_as", "`commas`, `pipes`, `lines`", "`commas`", "how several groups are told: `a,b`, `a|b`, or a header line for each"),
             key("routes[].headers.groups_limited_to", "list of names", "all", "only these groups are told"),
             key("routes[].headers.assertion", "true/false", "`true`", "send `X-Torhaus-Assertion`, a signed statement of who it is"),
             key("routes[].headers.client_certificate", "true/false", "`false`", "send the client certificate as `Client-Cert` (RFC 9440)"),
@@ -232,6 +294,10 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].title", "text", "its name", "what people read in the portal"),
             key("routes[].description", "text", "", "a sentence below it"),
             key("routes[].listed", "true/false", "`true`", "show it in the portal"),
+            key("routes[].allow_encoded_slash", "true/false", "`false`", "let `%2F` in paths through as part of a name; both readings of the path must lead to this route")
+                .because("package registries and object stores need it; any other application would read another path than the policy"),
+            key("routes[].max_body", "size", "", "body of a request to this route; else `limits.max_body`"),
+            key("routes[].min_body_rate", "size", "", "slowest body of a request to this route per second; else `limits.min_body_rate`; `0B` for streams that a client sends"),
             key("routes[].upgrades", "list of texts", "`[]`", "protocols beside `websocket` that may take over a connection"),
         ],
     },
@@ -253,12 +319,24 @@ pub(super) const SECTIONS: &[Section] = &[
             key("limits", "mapping", "", "bounds for each connection and for all"),
             key("limits.handshake_timeout", "duration", "`10s`", "TLS must be agreed by then")
                 .because("a slow phone needs two seconds; who needs longer holds a place without asking for anything"),
+            key("limits.header_timeout", "duration", "`15s`", "the head of a request must be complete by then; 408")
+                .because("a browser sends its head in one piece; the first one has this long from the handshake"),
             key("limits.max_connections", "number", "`10000`", "connections at the same time, all listeners together")
                 .because("at under 40 KB for each idle one, 10,000 need 400 MB"),
-            key("limits.max_header_bytes", "size", "`32KiB`", "all headers of a request together")
+            key("limits.max_connections_per_address", "number", "`1000`", "connections of one IPv4 address, or one IPv6 /64; peers in `trusted_proxies` are counted by whom they speak for")
+                .because("an office behind one address has some hundreds; a tenth of all is nobody's share alone"),
+            key("limits.max_handshakes", "number", "`1000`", "TLS handshakes under way at the same time; of one address an eighth")
+                .because("a half-open one costs up to 64 KiB, and a core finishes some thousand in a second"),
+            key("limits.max_header_bytes", "size", "`32KiB`", "all headers of a request together, at most `64KiB`; 431")
                 .because("browsers send up to 16 KiB of cookies for a host; nothing honest needs twice that"),
-            key("limits.max_headers", "number", "`100`", "headers of a request")
+            key("limits.max_headers", "number", "`100`", "headers of a request; 431")
                 .because("browsers send about 20, proxies in front add some"),
+            key("limits.max_body", "size", "`1GiB`", "body of a request, where its route does not say; 413")
+                .because("bodies stream through and cost no memory here, but an application may write them to its disk"),
+            key("limits.min_body_rate", "size", "`512B`", "a body comes at least this fast per second, after 20 s to begin; `0B` switches it off; 408")
+                .because("the slowest mobile line is ten times faster; who sends a byte a minute holds a connection of the application"),
+            key("limits.logins_per_minute", "number", "`300`", "sign-ins begun and answers of providers from one address, /64 in IPv6; 429")
+                .because("an office behind one address signs in within minutes in the morning; guessing needs far more"),
             key("limits.idle_timeout", "duration", "`75s`", "a connection without a request is closed")
                 .because("browsers and proxies keep theirs for 60 s; closing later than they do loses no request"),
             key("limits.drain", "duration", "`30s`", "at shutdown requests in flight get this long")

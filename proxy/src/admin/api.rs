@@ -2,7 +2,9 @@
 use super::certificates::{self, Certificates};
 use super::enrolments::{self, Enrolments};
 use crate::login::session::{Session, SessionId, Unavailable, Which};
+use crate::lookup::health::SourceStatus;
 use crate::metrics::CONTENT_TYPE;
+use crate::policies::Pinned;
 use async_trait::async_trait;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::StatusCode;
@@ -13,7 +15,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
-use torhaus_authz::{Fact, Timestamp, Why};
+use torhaus_authz::{Fact, Name, Timestamp, Why};
 
 /// Who is at the other end of the socket, for the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +36,24 @@ pub trait Control: Send + Sync {
     fn status(&self) -> Status;
     /// Empty: ready. Otherwise each reason why no traffic should come.
     fn not_ready(&self) -> Vec<String>;
+    /// What is wrong, although traffic may come; for `/readyz` and `status`.
+    fn degraded(&self) -> Vec<String>;
+    /// How the sources of facts are doing. One that fails does not make the gate unready: it answers for everything
+    /// that needs no such fact.
+    fn sources(&self) -> Vec<SourceStatus>;
     /// Sources of facts that cannot answer, and why. Not a reason to be not ready.
     fn without(&self) -> Vec<String>;
     /// The text of `Metrics::text`.
     fn metrics(&self) -> String;
     async fn sessions(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
+    /// The hosts at which a resource is reached; none: there is no such resource.
+    fn hosts_of(&self, resource: &str) -> Vec<Name>;
     /// Ends sessions and their streams, and records who did it.
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable>;
     /// Loads the configuration again: whole, or not at all.
     async fn reload(&self, by: Caller) -> Result<Reloaded, ReloadFailed>;
+    /// Returns to a policy that ran before, or lets go of that.
+    async fn roll_back(&self, rollback: &Rollback, by: Caller) -> Result<Reloaded, ReloadFailed>;
     /// The authority, where there is one.
     fn authority(&self) -> Option<&dyn Certificates> {
         None
@@ -67,14 +78,42 @@ pub struct Status {
     pub uptime_seconds: u64,
     pub listeners: Vec<ListenerStatus>,
     pub sessions_live: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceStatus>,
     /// Why the last reload failed; the configuration before it runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload_error: Option<String>,
+    /// The policy is a kept one, and not the file in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<Pinned>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<CandidateStatus>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_ready: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
     /// Sources of facts that cannot answer: those facts are unknown, and the process is well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+}
+
+/// A policy that may come to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CandidateStatus {
+    pub policy_version: String,
+    /// For so many of a hundred people the stricter answer counts; none: it is only watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u8>,
+}
+
+/// Which policy to return to: the one before, the kept one that begins like `to`, or with `clear` the file in place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clear: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +128,8 @@ pub struct Reloaded {
     pub config_hash: String,
     pub policy_version: String,
     pub warnings: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<Pinned>,
 }
 
 /// Nothing changed. The text is what `torhaus check` prints.
@@ -151,18 +192,22 @@ pub struct Selector {
     pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// Sessions that were used at a host of this resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
 }
 
 impl Selector {
-    /// None: nothing, or more than one thing, was named.
-    pub fn which(&self) -> Option<Which> {
-        match (&self.session, &self.user, &self.provider, self.all) {
-            (Some(id), None, None, false) => Some(Which::Session(id.as_str().into())),
-            (None, Some(name), None, false) => Some(Which::User(name.as_str().into())),
-            (None, None, Some(name), false) => Some(Which::Provider(name.as_str().into())),
-            (None, None, None, true) => Some(Which::All),
+    /// None: nothing, or more than one thing, was named. `hosts_of` tells where a resource is.
+    pub fn which(&self, hosts_of: impl Fn(&str) -> Vec<Name>) -> Option<Which> {
+        match (&self.session, &self.user, &self.provider, &self.resource, self.all) {
+            (Some(id), None, None, None, false) => Some(Which::Session(id.as_str().into())),
+            (None, Some(name), None, None, false) => Some(Which::User(name.as_str().into())),
+            (None, None, Some(name), None, false) => Some(Which::Provider(name.as_str().into())),
+            (None, None, None, Some(name), false) => Some(Which::Hosts(hosts_of(name))),
+            (None, None, None, None, true) => Some(Which::All),
             _ => None,
         }
     }
@@ -182,6 +227,7 @@ pub(super) fn everything(control: Shared) -> Router {
     Router::new()
         .route("/status", get(async |State(c): State<Shared>| Json(c.status())))
         .route("/reload", post(reload))
+        .route("/policy/rollback", post(roll_back))
         .route("/sessions", get(sessions))
         .route("/sessions/revoke", post(revoke))
         .with_state(Arc::clone(&control))
@@ -191,12 +237,14 @@ pub(super) fn everything(control: Shared) -> Router {
 }
 
 async fn ready(State(control): State<Shared>) -> Response {
+    let lines = |what: &str, all: Vec<String>| all.iter().map(|one| format!("{what}{one}\n")).collect::<String>();
+    let sources = control.sources().iter().map(|source| format!("{}: {}", source.name, source.describe())).collect();
+    let rest = [lines("degraded: ", control.degraded()), lines("without ", control.without()), lines("", sources)];
     let reasons = control.not_ready();
     if reasons.is_empty() {
-        let without = control.without().into_iter().map(|source| format!("without {source}\n"));
-        return format!("ready\n{}", without.collect::<String>()).into_response();
+        return format!("ready\n{}", rest.concat()).into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}{}", lines("", reasons), rest.concat())).into_response()
 }
 
 async fn metrics(State(control): State<Shared>) -> Response {
@@ -210,10 +258,21 @@ async fn reload(State(control): State<Shared>, ConnectInfo(by): ConnectInfo<Call
     }
 }
 
+async fn roll_back(
+    State(control): State<Shared>,
+    ConnectInfo(by): ConnectInfo<Caller>,
+    Json(rollback): Json<Rollback>,
+) -> Response {
+    match control.roll_back(&rollback, by).await {
+        Ok(done) => Json(done).into_response(),
+        Err(failed) => (StatusCode::CONFLICT, Json(failed)).into_response(),
+    }
+}
+
 async fn sessions(State(control): State<Shared>, Query(selector): Query<Selector>) -> Response {
     let which = match selector == Selector::default() {
         true => Some(Which::All),
-        false => selector.which(),
+        false => selector.which(|resource| control.hosts_of(resource)),
     };
     let Some(which) = which else { return ambiguous() };
     match control.sessions(&which).await {
@@ -227,7 +286,7 @@ async fn revoke(
     ConnectInfo(by): ConnectInfo<Caller>,
     Json(selector): Json<Selector>,
 ) -> Response {
-    let Some(which) = selector.which() else {
+    let Some(which) = selector.which(|resource| control.hosts_of(resource)) else {
         return ambiguous();
     };
     match control.revoke(&which, by).await {
@@ -237,5 +296,5 @@ async fn revoke(
 }
 
 fn ambiguous() -> Response {
-    (StatusCode::BAD_REQUEST, "name one of session, user, provider, all").into_response()
+    (StatusCode::BAD_REQUEST, "name one of session, user, provider, resource, all").into_response()
 }

@@ -6,7 +6,9 @@ mod client;
 mod enrolments;
 mod socket;
 
-pub use api::{Caller, Control, ListenerStatus, ReloadFailed, Reloaded, Selector, SessionLine, Status};
+pub use api::{
+    Caller, CandidateStatus, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Selector, SessionLine, Status,
+};
 pub use certificates::{CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 pub use client::{Client, ClientError};
 pub use enrolments::{EabAnswer, EabEnd, EabOrder, Enrolments};

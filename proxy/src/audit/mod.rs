@@ -6,6 +6,7 @@
 //!
 //! `access` is another stream: one line per request, for operators, not evidence.
 pub mod access;
+pub mod decisions;
 mod dedupe;
 mod network;
 pub mod read;
@@ -23,8 +24,8 @@ use prometheus_client::metrics::counter::Counter;
 use std::hash::RandomState;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -54,6 +55,8 @@ struct Shared {
     counters: Counters,
     /// The last record could not be written.
     failing: AtomicBool,
+    /// Version of the running policy, for records that name none themselves.
+    policy: Mutex<Option<Name>>,
 }
 
 /// Plain counts, for the metrics registry.
@@ -119,6 +122,7 @@ impl Audit {
             crowd: Dedupe::new(dedupe::MOST_NETWORKS),
             counters: Counters::default(),
             failing: AtomicBool::new(false),
+            policy: Mutex::default(),
         });
         let writer = Writer::open(dir, now, limits, append, Arc::clone(&shared))?;
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -133,6 +137,16 @@ impl Audit {
     /// another one's record.
     pub fn hasher(&self) -> &RandomState {
         &self.hasher
+    }
+
+    /// Records that wait for the disk.
+    pub fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
+    /// From now on this version stands in every record that names none itself.
+    pub fn now_running(&self, policy: &Name) {
+        *self.shared.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy.clone());
     }
 
     /// Whether the last record could not be written: until one can, nothing new is let through.
@@ -244,7 +258,10 @@ impl Audit {
         stopped.map(drop)
     }
 
-    async fn write(&self, note: Note, key: Key, now: Timestamp) -> Result<Recorded, Unavailable> {
+    async fn write(&self, mut note: Note, key: Key, now: Timestamp) -> Result<Recorded, Unavailable> {
+        if note.entry.policy.is_none() {
+            note.entry.policy = self.shared.policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        }
         let (answer, answered) = oneshot::channel();
         let job = Job { note, key, now, answer };
         let written = async {

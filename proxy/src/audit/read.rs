@@ -237,7 +237,7 @@ fn lines_in(path: &Path) -> Result<u64, ReadError> {
 }
 
 /// Whole lines of a file that may still grow. A line without its end is left for later.
-struct Lines {
+pub(super) struct Lines {
     reader: BufReader<File>,
     /// Offset of the first byte that was not given out.
     at: u64,
@@ -248,11 +248,11 @@ struct Lines {
 const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Lines {
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { reader: BufReader::with_capacity(64 * 1024, File::open(path)?), at: 0, unfinished: 0 })
     }
 
-    fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         let read = (&mut self.reader).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? as u64;
         if line.pop_if(|b| *b == b'\n').is_none() {

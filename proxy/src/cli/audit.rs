@@ -23,17 +23,17 @@ pub enum Verb {
 }
 
 #[derive(Debug, clap::Args)]
-struct Place {
+pub(super) struct Place {
     /// The configuration; its state folder holds the log.
     #[arg(long, value_name = "FILE", default_value = "torhaus.yaml")]
-    config: PathBuf,
+    pub(super) config: PathBuf,
     /// The folder of the log itself, for example a copy.
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
 }
 
 impl Place {
-    fn folder(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn folder(&self) -> Result<PathBuf, Failure> {
         match &self.dir {
             Some(dir) => Ok(dir.clone()),
             None => Ok(load(&self.config)?.state_dir.join("audit")),
@@ -227,7 +227,7 @@ fn line(record: &Record) -> String {
 }
 
 /// `2h` ago, or a moment.
-fn when(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn when(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let moment = Timestamp::parse(text).or_else(|| duration(text).map(|ago| now.minus(ago)));
     moment
         .ok_or_else(|| Failure::Usage(format!("`{text}` is neither a time like `2h` nor like `2026-11-23T08:00:00Z`")))

@@ -1,4 +1,5 @@
 //! `torhaus check`: everything that is wrong with a configuration, and what only deserves a look.
+use super::online::{self, Finding};
 use super::out::Out;
 use super::{Answer, Failure, Output};
 use crate::clock;
@@ -10,6 +11,12 @@ use torhaus_config::{Mistake, Warning};
 pub struct Args {
     #[arg(long, value_name = "FILE", default_value = "torhaus.yaml")]
     config: PathBuf,
+    /// Also ask the sources of facts: each server of the directory, and one person in it.
+    #[arg(long)]
+    online: bool,
+    /// Whom to ask the directory about.
+    #[arg(long, value_name = "NAME", requires = "online")]
+    user: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -17,6 +24,8 @@ pub struct Args {
 #[derive(Serialize)]
 struct Report {
     ok: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    online: Vec<Finding>,
     errors: Vec<Mistake>,
     warnings: Vec<WarningLine>,
 }
@@ -42,12 +51,16 @@ impl From<&Warning> for WarningLine {
 
 pub fn check(args: &Args, out: &mut Out) -> Result<Answer, Failure> {
     let loaded = torhaus_config::load(&args.config, clock::now());
-    let ok = loaded.is_ok();
+    let online = match &loaded {
+        Ok(config) if args.online => online::check(config, args.user.as_deref())?,
+        _ => Vec::new(),
+    };
+    let ok = loaded.is_ok() && online.iter().all(|finding| finding.ok);
     let warnings: Vec<WarningLine> =
         loaded.as_ref().map(|config| config.warnings.iter().map(Into::into).collect()).unwrap_or_default();
     if args.output == Output::Json {
         let errors = loaded.err().map(|e| e.errors).unwrap_or_default();
-        out.json(&Report { ok, errors, warnings })?;
+        out.json(&Report { ok, online, errors, warnings })?;
         return Ok(ok.into());
     }
     for warning in &warnings {
@@ -64,6 +77,9 @@ pub fn check(args: &Args, out: &mut Out) -> Result<Answer, Failure> {
             count(config.policy.rows().len(), "row"),
             count(warnings.len(), "warning"),
         ))?,
+    }
+    for finding in &online {
+        out.line(format!("{}: {}", finding.what, finding.words))?;
     }
     Ok(ok.into())
 }

@@ -30,11 +30,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE", default_value = "torhaus.yaml")]
     config: PathBuf,
     /// Where the request goes; finds the route, and by it the row.
-    #[arg(long, value_name = "URL", required_unless_present = "resource")]
+    #[arg(long, value_name = "URL", required_unless_present_any = ["resource", "decision"])]
     url: Option<Url>,
     /// The row itself, instead of a URL.
     #[arg(long, value_name = "NAME", conflicts_with = "url")]
     resource: Option<String>,
+    /// A decision of the audit log, by the number that a refusal page shows: its facts, and the policy that made it.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["url", "resource", "user", "service", "ip", "proven"])]
+    decision: Option<String>,
     #[arg(long, default_value = "GET")]
     method: String,
     /// Who asks, as in the policy: `alice`, or `partner/bob` for a provider that is not the first.
@@ -87,6 +90,9 @@ struct Before {
 }
 
 pub fn explain(args: &Args, out: &mut Out) -> Result<Answer, Failure> {
+    if let Some(id) = &args.decision {
+        return super::decided::explain(&args.config, id, args.output, out);
+    }
     let now = clock::now();
     let config = load(&args.config)?;
     let routes = Routes::of(&config.routes);

@@ -1,14 +1,20 @@
 //! The command line: `torhaus <noun> <verb>`. Reads what was typed, asks, prints. Exit codes: 0 yes, 1 the answer is
 //! no (errors found, access refused, a broken chain), 2 usage, 3 the process cannot be reached.
 mod audit;
+mod backup;
 mod ca;
 mod cert;
 mod check;
+mod decided;
 mod eab;
 mod explain;
+mod online;
 mod out;
 mod policy;
 mod process;
+mod profile;
+mod replay;
+mod rollback;
 mod run;
 mod session;
 mod shell;
@@ -40,12 +46,18 @@ enum Command {
     /// Look at the policy table.
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Look at what `profile: NAME` of a route stands for.
+    #[command(subcommand)]
+    Profile(profile::Verb),
     /// Read the audit log.
     #[command(subcommand)]
     Audit(audit::Verb),
     /// See and end sessions of the running process.
     #[command(subcommand)]
     Session(session::Verb),
+    /// Back the state up, check a backup, restore it.
+    #[command(subcommand)]
+    Backup(backup::Verb),
     /// The authority of the running process: its certificates, its rotation.
     #[command(subcommand)]
     Ca(ca::Verb),
@@ -148,8 +160,10 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args, out),
         Command::Policy(verb) => policy::policy(verb, out),
+        Command::Profile(verb) => profile::profile(&verb, out),
         Command::Audit(verb) => audit::audit(verb, out),
         Command::Session(verb) => session::session(verb, out),
+        Command::Backup(verb) => backup::backup(verb, out),
         Command::Ca(verb) => ca::ca(verb, out),
         Command::Cert(verb) => cert::cert(verb, out),
         Command::Eab(verb) => eab::eab(verb, out),
@@ -181,9 +195,10 @@ impl Reach {
         if let Some(socket) = &self.socket {
             return Ok(Client::new(socket));
         }
-        match torhaus_config::load(&self.config, clock::now()) {
-            Ok(config) => Ok(Client::new(&config.state_dir.join(admin::SOCKET))),
-            Err(_) => Err(Failure::Usage(format!(
+        // Not the whole: who rolls back a broken policy must find the process.
+        match torhaus_config::state_dir(&self.config) {
+            Some(state_dir) => Ok(Client::new(&state_dir.join(admin::SOCKET))),
+            None => Err(Failure::Usage(format!(
                 "`{}` cannot be read, so it does not say where the process is (`torhaus check` says why); \
                  name its socket: --socket STATE_DIR/{}",
                 self.config.display(),

@@ -35,12 +35,24 @@ pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
         row("loaded", status.config_loaded.to_string()),
         row("policy", short(&status.policy_version).to_owned()),
     ];
+    if let Some(pinned) = &status.rolled_back {
+        let (from, by, at) = (short(&pinned.from), &pinned.by, pinned.at);
+        rows.push(row("ROLLED BACK", format!("by {by} at {at}; the file in place is not used (it was {from})")));
+    }
+    if let Some(candidate) = &status.candidate {
+        let mode = candidate.share.map_or("watched".to_owned(), |share| format!("counts for {share}% of people"));
+        rows.push(row("candidate", format!("{}, {mode}", short(&candidate.policy_version))));
+    }
     for listener in &status.listeners {
         let value = format!("{} {}, {} connections", listener.name, listener.address, listener.connections);
         rows.push(row("listener", value));
     }
     rows.push(row("sessions", status.sessions_live.to_string()));
+    for source in &status.sources {
+        rows.push(row(&source.name, source.describe()));
+    }
     rows.push(row("ready", if ready { "yes".to_owned() } else { status.not_ready.join("; ") }));
+    rows.extend(status.degraded.iter().map(|what| row("degraded", what.clone())));
     rows.extend(status.without.iter().map(|source| row("without", source.clone())));
     out.line(table(&rows))?;
     if let Some(error) = &status.reload_error {
@@ -51,7 +63,7 @@ pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
 
 pub fn reload(args: &ReloadArgs, out: &mut Out) -> Result<Answer, Failure> {
     let client = args.reach.client()?;
-    match ask_reload(&client)? {
+    match ask_reloaded(&client, "/reload", &())? {
         Ok(done) if args.output == Output::Json => out.json(&done)?,
         Ok(done) => {
             done.warnings.iter().try_for_each(|warning| out.line(format!("warning: {warning}")))?;
@@ -68,9 +80,14 @@ pub fn reload(args: &ReloadArgs, out: &mut Out) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-fn ask_reload(client: &crate::admin::Client) -> Result<Result<Reloaded, ReloadFailed>, Failure> {
+/// The inner error: it refused, and says why.
+pub(super) fn ask_reloaded(
+    client: &crate::admin::Client,
+    path: &str,
+    body: &impl serde::Serialize,
+) -> Result<Result<Reloaded, ReloadFailed>, Failure> {
     let answer = ask(async {
-        match client.post::<Reloaded>("/reload", &()).await {
+        match client.post::<Reloaded>(path, body).await {
             Ok(done) => Ok(Ok(done)),
             Err(ClientError::Refused(code, text)) => match serde_json::from_str(&text) {
                 Ok(failed) => Ok(Err(failed)),
@@ -82,7 +99,7 @@ fn ask_reload(client: &crate::admin::Client) -> Result<Result<Reloaded, ReloadFa
     Ok(answer)
 }
 
-fn short(hash: &str) -> &str {
+pub(super) fn short(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 

@@ -17,11 +17,14 @@ pub struct ListArgs {
     #[command(flatten)]
     reach: Reach,
     /// Only this person's.
-    #[arg(long, value_name = "NAME", conflicts_with = "provider")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["provider", "resource"])]
     user: Option<String>,
     /// Only those opened at this identity provider.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "resource")]
     provider: Option<String>,
+    /// Only those that were used at a host of this resource.
+    #[arg(long, value_name = "NAME")]
+    resource: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -48,6 +51,9 @@ struct WhichArgs {
     /// All sessions opened at an identity provider.
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
+    /// All sessions that were used at a host of this resource.
+    #[arg(long, value_name = "NAME")]
+    resource: Option<String>,
     /// All sessions: everybody signs in again.
     #[arg(long)]
     all: bool,
@@ -63,7 +69,7 @@ pub fn session(verb: Verb, out: &mut Out) -> Result<Answer, Failure> {
 fn list(args: ListArgs, out: &mut Out) -> Result<Answer, Failure> {
     let client = args.reach.client()?;
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    for (name, value) in [("user", &args.user), ("provider", &args.provider)] {
+    for (name, value) in [("user", &args.user), ("provider", &args.provider), ("resource", &args.resource)] {
         query.extend_pairs(value.iter().map(|value| (name, value)));
     }
     let path = format!("/sessions?{}", query.finish());
@@ -87,9 +93,9 @@ fn list(args: ListArgs, out: &mut Out) -> Result<Answer, Failure> {
 }
 
 fn revoke(args: RevokeArgs, out: &mut Out) -> Result<Answer, Failure> {
-    let WhichArgs { session, user, provider, all } = args.which;
+    let WhichArgs { session, user, provider, resource, all } = args.which;
     let client = args.reach.client()?;
-    let selector = Selector { session, user, provider, all };
+    let selector = Selector { session, user, provider, resource, all };
     let ended: Vec<String> = ask(client.post("/sessions/revoke", &selector))?;
     match args.output {
         Output::Json => out.json(&ended)?,

@@ -1,10 +1,13 @@
 //! Listeners that come and go, and the way of a connection to the engine.
 use crate::edge::client_hello::{self, HelloError};
 use crate::edge::connection::{ConnectionInfo, TlsInfo};
+use crate::edge::pace::{HeadBounds, Progress};
 use crate::edge::proxy_protocol::{self, HeaderError};
+use crate::edge::shares::{self, Bounds, Shares};
 use crate::edge::stream::{Cutter, GateStream};
 use crate::edge::tls::{ListenerTls, TlsTable, fingerprint};
 use crate::metrics::{self, ListenerMetrics, Metrics};
+use crate::systemd::Inherited;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use pingora_core::apps::ServerApp;
@@ -33,6 +36,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_READS: usize = 16;
 
+/// Where somebody is who cannot be told: in no zone's network, and nobody's address.
+const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
 /// What connections need of the current configuration.
 pub struct EdgeSettings {
     pub tls: TlsTable,
@@ -40,6 +46,10 @@ pub struct EdgeSettings {
     pub trusted_proxies: Vec<IpNet>,
     pub handshake_timeout: Duration,
     pub max_connections: usize,
+    pub shares: Bounds,
+    /// Of the head of a request.
+    pub header_timeout: Duration,
+    pub max_header_bytes: usize,
 }
 
 /// The connection layer in front of an engine (pingora's `HttpProxy`, or any other [`ServerApp`]).
@@ -48,12 +58,17 @@ pub struct Edge<E> {
     settings: ArcSwap<EdgeSettings>,
     metrics: Arc<Metrics>,
     open: AtomicUsize,
+    shares: Arc<Shares>,
     stopping: tokio::sync::watch::Sender<bool>,
 }
 
 /// The listeners that are open, by name.
 #[derive(Default)]
-pub struct Listeners(HashMap<Name, Open>);
+pub struct Listeners {
+    open: HashMap<Name, Open>,
+    /// Sockets that the service manager opened; the first listener of an address takes it.
+    inherited: Inherited,
+}
 
 struct Open {
     listener: Listener,
@@ -83,6 +98,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             settings: ArcSwap::from_pointee(settings),
             metrics,
             open: AtomicUsize::new(0),
+            shares: Arc::default(),
             stopping,
         })
     }
@@ -105,26 +121,29 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
     pub async fn listen(self: &Arc<Self>, open: &mut Listeners, wanted: &[Listener]) -> io::Result<()> {
         let mut next = HashMap::new();
         for listener in wanted {
-            let before = open.0.values().find(|old| old.listener.address == listener.address && !old.is_ephemeral());
-            let before = open.0.get(&listener.name).filter(|old| old.serves(listener)).or(before);
+            let before = open.open.values().find(|old| old.listener.address == listener.address && !old.is_ephemeral());
+            let before = open.open.get(&listener.name).filter(|old| old.serves(listener)).or(before);
             // An address that stays keeps its socket, whatever else changes: nobody is turned away.
             let socket = match before {
                 Some(old) => old.socket.clone(),
-                None => Arc::new(bind(listener.address).await?),
+                None => Arc::new(match open.inherited.at(listener.address) {
+                    Some(inherited) => TcpListener::from_std(inherited)?,
+                    None => bind(listener.address).await?,
+                }),
             };
             next.insert(listener.name.clone(), (listener, socket));
         }
         for (name, (listener, socket)) in next {
-            if open.0.get(&name).is_some_and(|old| old.serves(listener) && Arc::ptr_eq(&old.socket, &socket)) {
+            if open.open.get(&name).is_some_and(|old| old.serves(listener) && Arc::ptr_eq(&old.socket, &socket)) {
                 continue;
             }
             let task = tokio::spawn(self.clone().accept_loop(listener.clone(), socket.clone()));
             let opened = Open { listener: listener.clone(), socket, task };
-            if let Some(old) = open.0.insert(name, opened) {
+            if let Some(old) = open.open.insert(name, opened) {
                 old.task.abort();
             }
         }
-        open.0.retain(|name, old| {
+        open.open.retain(|name, old| {
             let keep = wanted.iter().any(|listener| listener.name == *name);
             if !keep {
                 old.task.abort();
@@ -136,7 +155,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
 
     /// Stops accepting, lets what runs finish for at most `patience`, and returns how many connections were left.
     pub async fn drain(&self, open: &mut Listeners, patience: Duration) -> usize {
-        for (_, old) in open.0.drain() {
+        for (_, old) in open.open.drain() {
             old.task.abort();
         }
         tokio::time::sleep(SETTLE).await;
@@ -154,7 +173,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
 
     async fn accept_loop(self: Arc<Self>, listener: Listener, socket: Arc<TcpListener>) {
         let listener = Arc::new(listener);
-        let metrics = self.metrics.listener(&listener.name);
+        let metrics = Arc::new(self.metrics.listener(&listener.name));
         loop {
             let Ok((stream, peer)) = socket.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -184,14 +203,15 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         peer: SocketAddr,
         settings: Arc<EdgeSettings>,
         shutdown: &ShutdownWatch,
-        metrics: &ListenerMetrics,
+        metrics: &Arc<ListenerMetrics>,
     ) {
         // A response's head and tail are separate writes; waiting for acknowledgements in between costs 40 ms.
         let _ = stream.set_nodelay(true);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let ready = tokio::time::timeout(settings.handshake_timeout, self.prepare(listener, stream, peer, &settings));
+        let ready =
+            tokio::time::timeout(settings.handshake_timeout, self.prepare(listener, stream, peer, &settings, metrics));
         match ready.await {
-            Ok(Ok(stream)) => {
+            Ok(Ok((stream, _share))) => {
                 drop(settings);
                 self.engine.process_new(Box::new(stream), shutdown).await;
             }
@@ -212,31 +232,52 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         mut stream: TcpStream,
         peer: SocketAddr,
         settings: &EdgeSettings,
-    ) -> Result<GateStream, Refused> {
+        metrics: &Arc<ListenerMetrics>,
+    ) -> Result<(GateStream, Option<shares::Place>), Refused> {
+        let local_port = stream.local_addr()?.port();
+        let is_proxy = settings.trusted_proxies.iter().any(|network| network.contains(&peer.ip()));
         let mut client = peer;
         if listener.proxy_protocol {
-            if !settings.trusted_proxies.iter().any(|network| network.contains(&peer.ip())) {
+            if !is_proxy {
                 return Err(Refused::UntrustedProxy);
             }
-            if let Some(told) = proxy_protocol::read(&mut stream).await? {
-                client = SocketAddr::new(told.ip().to_canonical(), told.port());
-            }
+            client = match proxy_protocol::read(&mut stream).await? {
+                Some(told) => SocketAddr::new(told.ip().to_canonical(), told.port()),
+                // It says that it does not know, or speaks for itself: its own address, which may well lie in a zone
+                // that opens more, is not the caller's.
+                None => NOBODY,
+            };
         }
+        // A proxy that names no caller has many behind it.
+        let anonymous = client == NOBODY || (is_proxy && client == peer);
+        let share = match anonymous {
+            true => None,
+            false => Some(self.shares.connection(client.ip(), settings.shares).ok_or(Refused::ShareOfConnections)?),
+        };
+        let bounds = HeadBounds {
+            timeout: settings.header_timeout,
+            header_bytes: settings.max_header_bytes,
+            metrics: metrics.clone(),
+        };
         let mut info = ConnectionInfo {
             listener: listener.name.clone(),
             client,
             peer,
+            local_port,
             tls: None,
             cutter: Cutter::default(),
+            progress: Progress::default(),
             origin: OnceLock::new(),
         };
         let tls = match listener.kind {
-            ListenerKind::RedirectToHttps => return Ok(GateStream::plain(stream, Arc::new(info))?),
+            ListenerKind::RedirectToHttps => return Ok((GateStream::plain(stream, Arc::new(info), bounds)?, share)),
             ListenerKind::Tls { .. } => settings.tls.get(&listener.name).ok_or(Refused::UnknownName)?,
         };
+        let handshaking = self.shares.handshake(client.ip(), settings.shares).ok_or(Refused::ShareOfHandshakes)?;
         let (stream, tls) = self.handshake(stream, tls).await?;
+        drop(handshaking);
         info.tls = Some(tls);
-        Ok(GateStream::tls(stream, Arc::new(info))?)
+        Ok((GateStream::tls(stream, Arc::new(info), bounds)?, share))
     }
 
     async fn handshake(
@@ -280,9 +321,19 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
 }
 
 impl Listeners {
+    /// None is open yet; addresses that the service manager opened are taken over.
+    pub fn inheriting(inherited: Inherited) -> Self {
+        Self { open: HashMap::new(), inherited }
+    }
+
+    /// Sockets of the service manager that no listener of the configuration has asked for.
+    pub fn unclaimed(&self) -> impl Iterator<Item = SocketAddr> {
+        self.inherited.left()
+    }
+
     /// Where each listener really is: tests ask for port 0.
     pub fn addresses(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
-        self.0.iter().filter_map(|(name, open)| Some((name, open.socket.local_addr().ok()?)))
+        self.open.iter().filter_map(|(name, open)| Some((name, open.socket.local_addr().ok()?)))
     }
 }
 
@@ -299,6 +350,10 @@ impl<E> Drop for Slot<E> {
 enum Refused {
     #[error("not a trusted proxy, but the listener expects the PROXY protocol")]
     UntrustedProxy,
+    #[error("this address has as many connections as one may have")]
+    ShareOfConnections,
+    #[error("too many handshakes under way")]
+    ShareOfHandshakes,
     #[error(transparent)]
     ProxyHeader(#[from] HeaderError),
     #[error(transparent)]
@@ -313,6 +368,8 @@ impl Refused {
     fn count(&self, metrics: &ListenerMetrics) {
         match self {
             Self::UntrustedProxy => metrics.refused("not a trusted proxy"),
+            Self::ShareOfConnections => metrics.refused("too many connections of an address"),
+            Self::ShareOfHandshakes => metrics.refused("too many handshakes"),
             Self::ProxyHeader(_) => metrics.refused("bad PROXY header"),
             Self::UnknownName => metrics.handshake_failed("unknown name"),
             Self::Hello(_) => metrics.handshake_failed("no ClientHello"),

@@ -1,4 +1,5 @@
 //! What the gate may know about a connection: who called which listener, and what TLS proved.
+use crate::edge::pace::Progress;
 use crate::edge::stream::Cutter;
 use crate::edge::tls::Group;
 use http::{HeaderName, HeaderValue};
@@ -19,10 +20,14 @@ pub struct ConnectionInfo {
     pub client: SocketAddr,
     /// The socket's peer, which may be a load balancer.
     pub peer: SocketAddr,
+    /// The port of ours that was connected to.
+    pub local_port: u16,
     /// None on the plain listener.
     pub tls: Option<TlsInfo>,
     /// Ends the connection from outside, whatever it is doing.
     pub cutter: Cutter,
+    /// Which part of a request is under way.
+    pub progress: Progress,
     /// What applications are told about where this comes from: the host asked for, and the headers made for it.
     pub origin: OnceLock<(String, Headers)>,
 }
@@ -56,8 +61,10 @@ pub(crate) mod tests {
             listener: "test".into(),
             client: caller,
             peer: caller,
+            local_port: 443,
             tls: None,
             cutter: Cutter::default(),
+            progress: Progress::default(),
             origin: OnceLock::new(),
         })
     }

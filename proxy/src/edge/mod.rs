@@ -9,7 +9,11 @@
 pub mod accept;
 pub mod client_hello;
 pub mod connection;
+pub mod control_frames;
+pub mod pace;
+pub mod profile;
 pub mod proxy_protocol;
+pub mod shares;
 pub mod stream;
 pub mod tls;
 pub mod trust;

@@ -1,6 +1,9 @@
-//! The stream that the engine reads and writes: TLS or plain, with what is known of the connection, and a way to
-//! cut it from outside.
+//! The stream that the engine reads and writes: TLS or plain, with what is known of the connection, a way to cut it
+//! from outside, and an eye on what the engine lets a client do.
 use crate::edge::connection::ConnectionInfo;
+use crate::edge::control_frames::ControlFrames;
+use crate::edge::pace::{HeadBounds, HeadWatch, Over};
+use bytes::{Buf as _, Bytes};
 use futures::task::AtomicWaker;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
@@ -16,8 +19,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 /// Cuts a connection: whoever waits to read or write on it wakes up with an error.
@@ -53,7 +58,12 @@ impl fmt::Debug for Cutter {
 #[derive(Debug)]
 pub struct GateStream {
     io: Transport,
-    cutter: Cutter,
+    info: Arc<ConnectionInfo>,
+    watch: HeadWatch,
+    /// On HTTP/2 only.
+    control: Option<ControlFrames>,
+    /// On its way to the end.
+    farewell: Option<Farewell>,
     ssl: Option<Arc<SslDigest>>,
     /// Carries `Arc<ConnectionInfo>` to the request hooks, on h1 and h2 alike.
     carrier: Arc<ProxyDigest>,
@@ -68,33 +78,115 @@ enum Transport {
 }
 
 impl GateStream {
-    pub fn tls(stream: TlsStream<TcpStream>, info: Arc<ConnectionInfo>) -> io::Result<Self> {
+    pub fn tls(stream: TlsStream<TcpStream>, info: Arc<ConnectionInfo>, bounds: HeadBounds) -> io::Result<Self> {
         // Only its presence matters to the engine (it never offers h2c on TLS); what the gate reads is in `info`.
         let ssl = Arc::new(SslDigest::new("", "", None, None, Vec::new()));
-        Self::new(Transport::Tls(Box::new(stream)), Some(ssl), info)
+        Self::new(Transport::Tls(Box::new(stream)), Some(ssl), info, bounds)
     }
 
-    pub fn plain(stream: TcpStream, info: Arc<ConnectionInfo>) -> io::Result<Self> {
-        Self::new(Transport::Plain(stream), None, info)
+    pub fn plain(stream: TcpStream, info: Arc<ConnectionInfo>, bounds: HeadBounds) -> io::Result<Self> {
+        Self::new(Transport::Plain(stream), None, info, bounds)
     }
 
-    fn new(io: Transport, ssl: Option<Arc<SslDigest>>, info: Arc<ConnectionInfo>) -> io::Result<Self> {
-        let cutter = info.cutter.clone();
+    fn new(
+        io: Transport,
+        ssl: Option<Arc<SslDigest>>,
+        info: Arc<ConnectionInfo>,
+        bounds: HeadBounds,
+    ) -> io::Result<Self> {
+        let h2 = matches!(&io, Transport::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"));
         let placeholder = ResponseHeader::build(200, None).map_err(io::Error::other)?;
-        let carrier = Arc::new(ProxyDigest::new(Box::new(placeholder), Some(Box::new(info))));
+        let carrier = Arc::new(ProxyDigest::new(Box::new(placeholder), Some(Box::new(info.clone()))));
         let socket = Arc::new(SocketDigest::from_raw_fd(io.socket().as_raw_fd()));
-        Ok(Self { io, cutter, ssl, carrier, timing: TimingDigest::default(), socket })
+        Ok(Self {
+            io,
+            watch: HeadWatch::new(bounds, h2),
+            control: h2.then(|| ControlFrames::new(Instant::now())),
+            farewell: None,
+            info,
+            ssl,
+            carrier,
+            timing: TimingDigest::default(),
+            socket,
+        })
     }
 
     /// An error if the connection was cut, else whoever polls will be woken when it is.
     fn check_cut(&self, waker: &AtomicWaker, cx: &Context<'_>) -> io::Result<()> {
-        if self.cutter.is_cut() {
+        if self.info.cutter.is_cut() {
             return Err(cut_error());
         }
         waker.register(cx.waker());
         // Cut between the check and the registration: nobody would wake us.
-        if self.cutter.is_cut() { Err(cut_error()) } else { Ok(()) }
+        if self.info.cutter.is_cut() { Err(cut_error()) } else { Ok(()) }
     }
+
+    /// Ends the connection for what its client does: with a last word on HTTP/1.1, by closing on HTTP/2.
+    fn end(&mut self, why: Over, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let words = if self.control.is_some() { Bytes::new() } else { why.last_words() };
+        self.farewell = Some(Farewell { words, closed: false, unread: 0, until: Box::pin(tokio::time::sleep(LINGER)) });
+        self.poll_farewell(cx)
+    }
+
+    /// Says the last words, closes our side, and takes what is still coming: a client that is reset while it sends never
+    /// reads them.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(farewell) = &mut self.farewell else { return Poll::Ready(Err(over_error())) };
+        if farewell.until.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(over_error()));
+        }
+        let io: &mut dyn Wire = match &mut self.io {
+            Transport::Tls(stream) => &mut **stream,
+            Transport::Plain(stream) => stream,
+        };
+        let mut io = Pin::new(io);
+        while !farewell.words.is_empty() {
+            let said = ready!(io.as_mut().poll_write(cx, &farewell.words))?;
+            farewell.words.advance(said);
+        }
+        if !farewell.closed {
+            ready!(io.as_mut().poll_flush(cx))?;
+            ready!(io.as_mut().poll_shutdown(cx))?;
+            farewell.closed = true;
+        }
+        let mut scrap = [0u8; 2048];
+        while farewell.unread < LINGER_BYTES {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            ready!(io.as_mut().poll_read(cx, &mut scrap))?;
+            if scrap.filled().is_empty() {
+                break;
+            }
+            farewell.unread += scrap.filled().len();
+        }
+        Poll::Ready(Err(over_error()))
+    }
+
+    fn poll_io(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+/// How long, and how much of what it still sends, a client that is over a bound may take to read why.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A connection that ends for what its client did.
+#[derive(Debug)]
+struct Farewell {
+    words: Bytes,
+    closed: bool,
+    unread: usize,
+    until: Pin<Box<Sleep>>,
+}
+
+trait Wire: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
+
+fn over_error() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "over a bound of the gate")
 }
 
 fn cut_error() -> io::Error {
@@ -112,15 +204,36 @@ impl Transport {
 
 impl AsyncRead for GateStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.cutter.is_cut() {
+        let this = &mut *self;
+        if this.info.cutter.is_cut() {
             return Poll::Ready(Err(cut_error()));
         }
-        let polled = match &mut self.io {
-            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
-        if polled.is_pending() {
-            self.check_cut(&self.cutter.0.reader, cx)?;
+        if this.farewell.is_some() {
+            return this.poll_farewell(cx);
+        }
+        if let Err(why) = this.watch.before(&this.info.progress) {
+            return this.end(why, cx);
+        }
+        let filled = buf.filled().len();
+        let polled = this.poll_io(cx, buf);
+        match &polled {
+            Poll::Ready(Ok(())) => {
+                let came = buf.filled().get(filled..).unwrap_or_default();
+                this.watch.came(&this.info.progress, came.len());
+                if let Some(control) = &mut this.control
+                    && control.see(came, Instant::now()).is_err()
+                {
+                    this.watch.count("too many control frames");
+                    return Poll::Ready(Err(cut_error()));
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                this.check_cut(&this.info.cutter.0.reader, cx)?;
+                if let Err(why) = this.watch.waiting(&this.info.progress, cx) {
+                    return this.end(why, cx);
+                }
+            }
         }
         polled
     }
@@ -128,7 +241,7 @@ impl AsyncRead for GateStream {
 
 impl AsyncWrite for GateStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.cutter.is_cut() {
+        if self.info.cutter.is_cut() {
             return Poll::Ready(Err(cut_error()));
         }
         let polled = match &mut self.io {
@@ -136,13 +249,13 @@ impl AsyncWrite for GateStream {
             Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
         };
         if polled.is_pending() {
-            self.check_cut(&self.cutter.0.writer, cx)?;
+            self.check_cut(&self.info.cutter.0.writer, cx)?;
         }
         polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.cutter.is_cut() {
+        if self.info.cutter.is_cut() {
             return Poll::Ready(Err(cut_error()));
         }
         let polled = match &mut self.io {
@@ -150,7 +263,7 @@ impl AsyncWrite for GateStream {
             Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
         };
         if polled.is_pending() {
-            self.check_cut(&self.cutter.0.writer, cx)?;
+            self.check_cut(&self.info.cutter.0.writer, cx)?;
         }
         polled
     }
@@ -170,7 +283,7 @@ impl AsyncWrite for GateStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.cutter.is_cut() {
+        if self.info.cutter.is_cut() {
             return Poll::Ready(Err(cut_error()));
         }
         let polled = match &mut self.io {
@@ -178,7 +291,7 @@ impl AsyncWrite for GateStream {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         if polled.is_pending() {
-            self.check_cut(&self.cutter.0.writer, cx)?;
+            self.check_cut(&self.info.cutter.0.writer, cx)?;
         }
         polled
     }

@@ -3,6 +3,7 @@
 //! Hosts with the same client authentication form a group. A group has one TLS configuration with its own ticket key
 //! and session storage, so a ticket of an open host is worth nothing at an mTLS host; and a request may name any
 //! host of the group that its SNI is in, and no other (421).
+use crate::edge::profile;
 use crate::edge::trust::{CertificateRefusal, TrustDomains, TrustError, read_pem};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -112,7 +113,7 @@ impl ListenerTls {
         groups: &Arc<Groups>,
         trust: &Arc<TrustDomains>,
     ) -> Result<Self, TrustError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(profile::provider());
         let certificates = Arc::new(Certificates::load(files, &provider)?);
         let mut configs = Vec::new();
         for group in &groups.all {
@@ -177,6 +178,8 @@ fn server_config(
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(fail)?;
     // 0-RTT data can be replayed (RFC 8446 section 8); a gate that records decisions must not accept it.
     config.max_early_data_size = 0;
+    // RFC 7627: without it two TLS 1.2 sessions could be made to share their secret (triple handshake).
+    config.require_ems = true;
     Ok(config)
 }
 
@@ -193,7 +196,11 @@ impl Certificates {
             let chain = read_pem::<CertificateDer<'static>>(&file.cert_file)?;
             let fail = |why: String| TrustError::File { path: file.key_file.clone(), why };
             let key = PrivateKeyDer::from_pem_file(&file.key_file).map_err(|e| fail(e.to_string()))?;
-            let key = CertifiedKey::from_der(chain, key, provider).map_err(|e| fail(e.to_string()))?;
+            let mut key = CertifiedKey::from_der(chain, key, provider).map_err(|e| fail(e.to_string()))?;
+            if let Some(path) = &file.ocsp_file {
+                let why = |e: std::io::Error| TrustError::File { path: path.clone(), why: e.to_string() };
+                key.ocsp = Some(std::fs::read(path).map_err(why)?);
+            }
             let key = Arc::new(key);
             for name in &file.names {
                 match name.strip_prefix("*.") {

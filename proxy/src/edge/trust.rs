@@ -208,6 +208,11 @@ impl TrustDomains {
         allowed.iter().filter_map(|name| self.domains.get(name)).flat_map(|domain| domain.hints.clone()).collect()
     }
 
+    /// Until when each revocation list is good.
+    pub fn revocation_lists(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.domains.iter().filter_map(|(name, domain)| Some((&**name, domain.crl_until?)))
+    }
+
     /// Whether our own authority has revoked it since it was presented.
     pub fn is_revoked(&self, certificate: &Certificate) -> bool {
         let Some(revoked) = self.domains.get(&*certificate.trust_domain).and_then(|domain| domain.revoked.as_ref())
@@ -360,6 +365,13 @@ fn refusal_of(error: &rustls::Error) -> CertificateRefusal {
         }
         _ => CertificateRefusal::Invalid,
     }
+}
+
+/// When the first certificate of a PEM file ends; none if there is none that can be read.
+pub fn end_of(file: &Path) -> Option<Timestamp> {
+    let chain = read_pem::<CertificateDer<'static>>(file).ok()?;
+    let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+    Some(Timestamp::from_seconds(leaf.validity().not_after.timestamp()))
 }
 
 fn next_update(crl: &CertificateRevocationListDer<'_>) -> Option<Timestamp> {

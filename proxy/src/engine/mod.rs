@@ -3,7 +3,11 @@
 //!
 //! Never decides. What the gate did not permit has no [`Forward`] in its context, and without one there is no peer.
 mod answer;
+mod backend;
+mod body;
 mod patience;
+pub mod probe;
+mod takes;
 pub mod upstream;
 
 use crate::audit::access::Access;
@@ -14,16 +18,21 @@ use crate::gate::{self, Gate};
 use crate::headers::{COOKIE_PREFIX, Changes, disarmed_connection};
 use crate::login::own_pages;
 use crate::outcome::{Action, Note};
+use crate::path::{self, InvalidPath};
 use crate::refusal::{self, Refused};
 use crate::request::{self, Request};
 use crate::snapshot::Snapshot;
 use crate::strict;
+use crate::verify;
 use async_trait::async_trait;
+use backend::{Backend, Chosen};
+use body::BodyWatch;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, UPGRADE};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE, UPGRADE};
 use http::{HeaderValue, Uri};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -31,6 +40,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torhaus_authz::{Name, Reason};
+use upstream::Manner;
 
 /// Largest body of a request to our own pages: a form, an ACME message, a logout token.
 const MAX_OWN_BODY: usize = 64 * 1024;
@@ -38,6 +48,18 @@ const MAX_OWN_BODY: usize = 64 * 1024;
 const OWN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An h2 connection without streams is closed after this; pingora's default is never.
 const H2_IDLE: Duration = Duration::from_secs(75);
+/// What an HTTP/2 client may send as headers, decoded; `limits.max_header_bytes` asks again and is never more.
+const H2_HEADER_LIST: u32 = 64 * 1024;
+/// Requests at the same time on one HTTP/2 connection: what RFC 9113 section 6.5.2 recommends at least, and browsers
+/// expect. Each holds a task and its buffers.
+const H2_STREAMS: u32 = 100;
+/// Streams that a client reset before we took them up (CVE-2023-44487), and streams that were reset and may still get
+/// frames: over it the connection ends. A page that is left cancels what it asked for, which we have taken up by then.
+const H2_RESETS: usize = 20;
+/// Bytes of answers kept per stream for a client that does not read.
+const H2_SEND_BUFFER: usize = 64 * 1024;
+/// Largest head of an application's answer. Those with long policies of content send some KiB.
+const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 pub struct Engine {
     gate: Arc<Gate>,
@@ -49,8 +71,16 @@ pub struct Context {
     snapshot: Option<Arc<Snapshot>>,
     connection: Option<Arc<ConnectionInfo>>,
     forward: Option<Box<Forward>>,
+    /// Length of a body that was read because its application needs to know it.
+    spooled: Option<usize>,
+    /// Why the application cannot be sent this request.
+    unfit: Option<Reason>,
+    /// The server that has the request now, and all that were asked for it.
+    chosen: Option<Chosen>,
+    tried: Vec<Arc<Backend>>,
     /// The protocol that the client asked to switch to, if its route allows it.
     upgrade: Option<HeaderValue>,
+    body: Option<BodyWatch>,
     host: String,
     /// From arrival to the application's first byte.
     upstream_answered: Option<Duration>,
@@ -66,8 +96,20 @@ pub fn build(
     let mut options = pingora_core::apps::HttpServerOptions::default();
     options.h2_idle_timeout = Some(H2_IDLE);
     proxy.server_options = Some(options);
+    proxy.h2_options = Some(h2_options());
     proxy.handle_init_modules();
     Arc::new(proxy)
+}
+
+fn h2_options() -> H2Options {
+    let mut options = H2Options::new();
+    options
+        .max_header_list_size(H2_HEADER_LIST)
+        .max_concurrent_streams(H2_STREAMS)
+        .max_concurrent_reset_streams(H2_RESETS)
+        .max_pending_accept_reset_streams(H2_RESETS)
+        .max_send_buffer_size(H2_SEND_BUFFER);
+    options
 }
 
 #[async_trait]
@@ -80,7 +122,12 @@ impl ProxyHttp for Engine {
             snapshot: None,
             connection: None,
             forward: None,
+            spooled: None,
+            unfit: None,
+            chosen: None,
+            tried: Vec::new(),
             upgrade: None,
+            body: None,
             host: String::new(),
             upstream_answered: None,
             note: Note::empty(),
@@ -95,11 +142,14 @@ impl ProxyHttp for Engine {
         let connection = connection_of(session).ok_or_else(|| Error::new(ErrorType::InternalError))?;
         ctx.snapshot = Some(snapshot.clone());
         ctx.connection = Some(connection.clone());
+        connection.progress.head_is_read();
         let limits = &snapshot.config.limits;
         session.set_keepalive(Some(limits.idle_timeout.as_secs()));
         session.set_read_timeout(Some(limits.idle_timeout));
         session.set_write_timeout(Some(limits.idle_timeout));
         session.set_total_drain_timeout(Some(OWN_BODY_TIMEOUT));
+        // Early hints (RFC 8297) would reach a client before the answer they belong to has been looked at.
+        session.set_ignore_info_resp(true);
 
         if let Some(h1) = session.as_downstream().as_http1()
             && let Err(why) = strict::check_head(&h1.get_headers_raw_bytes())
@@ -118,10 +168,16 @@ impl ProxyHttp for Engine {
         let target = match request::read(&head.method, &head.uri, head.version, &head.headers, limits.max_headers) {
             Ok(target) => target,
             Err(why) => {
-                ctx.note.reason = Some(Reason::BadRequest);
-                return answer::send(session, refusal::bare(Reason::BadRequest, Some(why.sentence()))).await;
+                let reason = why.reason();
+                ctx.note.reason = Some(reason);
+                return answer::send(session, refusal::bare(reason, Some(why.sentence()))).await;
             }
         };
+        if path::has_encoded_slash(&target.path) && !snapshot.routes.takes_encoded_slash(&target.host, &target.path) {
+            let why = InvalidPath::Encoding.sentence();
+            ctx.note.reason = Some(Reason::BadRequest);
+            return answer::send(session, refusal::bare(Reason::BadRequest, Some(why))).await;
+        }
         // From here on there is one path: this one is routed, decided on, and forwarded. The engine keeps an absolute
         // target beside the URI and would send that.
         if head.uri.path() != target.path || head.uri.authority().is_some() || !head.raw_path().starts_with(b"/") {
@@ -150,7 +206,11 @@ impl ProxyHttp for Engine {
         ctx.host = target.host;
         let view = View { head: session.req_header(), host: &ctx.host, port: target.port, connection: &connection };
         let request = view.request(&body);
-        let outcome = gate::pass(&self.gate, &snapshot, &request, clock::now()).await;
+        let outcome = if verify::is_question(&request) {
+            verify::answer(&self.gate, &snapshot, &request, clock::now()).await
+        } else {
+            gate::pass(&self.gate, &snapshot, &request, clock::now()).await
+        };
         ctx.upgrade = request.headers.get(UPGRADE).cloned();
         ctx.note = outcome.note;
         match outcome.action {
@@ -166,20 +226,105 @@ impl ProxyHttp for Engine {
                 if ctx.upgrade.as_ref().is_some_and(|token| !upgrade_allowed(&forward, token)) {
                     ctx.upgrade = None;
                 }
+                if ctx.upgrade.is_none() {
+                    let limits = &snapshot.config.limits;
+                    let largest = forward.route.max_body.unwrap_or(limits.max_body);
+                    let slowest = forward.route.min_body_rate.unwrap_or(limits.min_body_rate);
+                    let body = BodyWatch::new(largest, slowest, Instant::now());
+                    let declared = session.req_header().headers.get(CONTENT_LENGTH);
+                    let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+                    if let Err(reason) = body.declared(declared) {
+                        ctx.note.reason = Some(reason);
+                        return answer::send(session, refusal::bare(reason, None)).await;
+                    }
+                    ctx.body = Some(body);
+                } else {
+                    // What takes over may be quiet for hours, either way; it ends with its session.
+                    session.set_read_timeout(None);
+                    session.set_write_timeout(None);
+                }
+                if takes::needs_length(session, &forward) {
+                    ctx.spooled = takes::spool(session).await?;
+                    if ctx.spooled.is_none() {
+                        ctx.note.reason = Some(Reason::BodyTooLarge);
+                        return answer::send(session, refusal::bare(Reason::BodyTooLarge, None).closing()).await;
+                    }
+                }
                 ctx.forward = Some(forward);
                 Ok(false)
             }
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let (Some(part), Some(watch)) = (body, &mut ctx.body) else { return Ok(()) };
+        watch.came(part.len(), Instant::now()).map_err(|reason| {
+            let mut error = Error::explain(ErrorType::HTTPStatus(reason.status()), "the body of a request");
+            error.esource = ErrorSource::Downstream;
+            error
+        })
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         // Asked again on a retry: the same permit, for the same request.
         let (Some(forward), Some(snapshot)) = (&ctx.forward, &ctx.snapshot) else {
             return Error::e_explain(ErrorType::InternalError, "no permit, no forward");
         };
         let unresolved = || Error::explain(ErrorType::ConnectError, "the upstream's name does not resolve");
         let upstream = snapshot.upstreams.for_request(forward).ok_or_else(unresolved)?;
-        upstream.peer(ctx.upgrade.is_some()).await.ok_or_else(unresolved)
+        let chosen = upstream.choose(forward.affinity, &ctx.tried, clock::now()).ok_or_else(unresolved)?;
+        let manner = match ctx.upgrade {
+            Some(_) => Manner::Upgrade,
+            None if is_stream(session.req_header()) => Manner::Stream,
+            None => Manner::Plain,
+        };
+        let peer = upstream.peer(&chosen.0, manner).await.ok_or_else(unresolved)?;
+        ctx.tried.push(chosen.0.clone());
+        ctx.chosen = Some(chosen);
+        Ok(peer)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing of the request is sent: whatever it is, another server may get it.
+        error.set_retry(ctx.failed_at_server());
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        // RFC 9110 section 9.2.2: what may be done twice, may be asked twice, as long as nobody saw an answer.
+        let twice = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated()
+            && session.response_written().is_none()
+            && ctx.upgrade.is_none();
+        if !twice {
+            error.set_retry(false);
+            return error;
+        }
+        error.retry.decide_reuse(reused);
+        // A kept connection that was closed meanwhile says nothing about its server; anything else does.
+        if !error.retry() && error.esource() == &ErrorSource::Upstream && *error.etype() != ErrorType::ReadTimedout {
+            error.set_retry(ctx.failed_at_server());
+        }
+        error
     }
 
     async fn connected_to_upstream(
@@ -216,10 +361,11 @@ impl ProxyHttp for Engine {
             upstream.remove_header(&name);
         }
         for (name, value) in forward.headers() {
-            upstream.insert_header(name.clone(), value.clone())?;
+            // What is reserved was taken away before: whatever is there, is ours.
+            upstream.append_header(name.clone(), value.clone())?;
         }
-        if let Some(host) = snapshot.upstreams.for_request(forward).and_then(|upstream| upstream.own_host.as_ref()) {
-            upstream.insert_header(HOST, host)?;
+        if let Some(chosen) = ctx.chosen.as_ref().filter(|_| !forward.route.preserve_host) {
+            upstream.insert_header(HOST, &chosen.0.own_host)?;
         }
         if let Some(token) = &ctx.upgrade
             && !token.as_bytes().eq_ignore_ascii_case(b"websocket")
@@ -227,6 +373,10 @@ impl ProxyHttp for Engine {
             // pingora forwards WebSocket upgrades by itself; other tokens only where the route lists them.
             upstream.insert_header(CONNECTION, "upgrade")?;
             upstream.insert_header(UPGRADE, token)?;
+        }
+        if let Err(reason) = takes::fit(upstream, forward, ctx.spooled)? {
+            ctx.unfit = Some(reason);
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "more than the application's server takes");
         }
         Ok(())
     }
@@ -237,7 +387,19 @@ impl ProxyHttp for Engine {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        let head: usize = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if head > MAX_RESPONSE_HEAD {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "the head of the answer is too large").map_err(
+                |mut e: Box<Error>| {
+                    e.esource = ErrorSource::Upstream;
+                    e
+                },
+            );
+        }
         ctx.upstream_answered.get_or_insert_with(|| ctx.started.elapsed());
+        if let Some(chosen) = &ctx.chosen {
+            chosen.0.answered();
+        }
         if response.status == 101 && ctx.upgrade.is_none() {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").map_err(
                 |mut e: Box<Error>| {
@@ -275,6 +437,9 @@ impl ProxyHttp for Engine {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let reason = match (error.esource(), error.etype()) {
+            _ if ctx.unfit.is_some() => ctx.unfit.unwrap_or(Reason::InternalError),
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => Reason::BodyTooLarge,
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(408) | ErrorType::ReadTimedout) => Reason::RequestTooSlow,
             (_, ErrorType::InvalidCert | ErrorType::TLSHandshakeFailure | ErrorType::HandshakeError) => {
                 Reason::UpstreamNotTrusted
             }
@@ -314,6 +479,13 @@ impl ProxyHttp for Engine {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        if session.as_downstream().as_http1().is_some() {
+            match &ctx.connection {
+                Some(connection) if session.is_body_done() => connection.progress.next_head(),
+                // What is left of the body would count as the next head, or that head as body.
+                _ => session.set_keepalive(None),
+            }
+        }
         let nowhere = || Name::from("-");
         let listener = ctx.connection.as_ref().map_or_else(nowhere, |connection| connection.listener.clone());
         let route = ctx.note.route.clone();
@@ -345,6 +517,24 @@ impl ProxyHttp for Engine {
         // `fail_to_proxy` has said it in our own words.
         true
     }
+}
+
+impl Context {
+    /// Notes that the server was no good; whether another one may be asked.
+    fn failed_at_server(&self) -> bool {
+        let Some(chosen) = &self.chosen else { return false };
+        chosen.0.failed(clock::now());
+        let upstream = self.forward.as_ref().zip(self.snapshot.as_ref()).and_then(|(f, s)| s.upstreams.for_request(f));
+        upstream.is_some_and(|upstream| upstream.may_try_again(&self.tried))
+    }
+}
+
+/// Server-sent events and gRPC say what they are; a watch that does not has `response_timeout: off` at its route.
+fn is_stream(head: &RequestHeader) -> bool {
+    let says = |name, value: &str| {
+        head.headers.get(name).is_some_and(|said| said.as_bytes().to_ascii_lowercase().starts_with(value.as_bytes()))
+    };
+    says(ACCEPT, "text/event-stream") || says(CONTENT_TYPE, "application/grpc")
 }
 
 /// A request as pingora holds it.

@@ -10,12 +10,13 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
 use pingora_core::{Error, ErrorType, Result};
+use std::fmt::Debug;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// The first turn may come before the end of the body is on its way, the second sees it; one more for luck.
 const TURNS: u8 = 3;
@@ -28,35 +29,46 @@ pub struct Patience {
 #[async_trait]
 impl Connect for Patience {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let Some(address) = address.as_inet() else {
-            return Error::e_explain(ErrorType::ConnectError, "not an internet address");
+        let connected: Box<dyn VirtualSocket> = match address {
+            SocketAddr::Inet(address) => {
+                let socket = self.within(TcpStream::connect(address)).await?;
+                socket.set_nodelay(true).map_err(|e| Error::because(ErrorType::ConnectError, "no delay", e))?;
+                Box::new(Patient { socket, turns: 0 })
+            }
+            SocketAddr::Unix(address) => {
+                let no_path = || Error::explain(ErrorType::ConnectError, "a socket without a path");
+                let path = address.as_pathname().ok_or_else(no_path)?;
+                Box::new(Patient { socket: self.within(UnixStream::connect(path)).await?, turns: 0 })
+            }
         };
-        let connected = tokio::time::timeout(self.connect_timeout, TcpStream::connect(address)).await;
-        let socket = match connected {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return Error::e_because(ErrorType::ConnectError, "the application is not there", error),
-            Err(_) => return Error::e_explain(ErrorType::ConnectTimedout, "the application does not answer"),
-        };
-        socket.set_nodelay(true).map_err(|e| Error::because(ErrorType::ConnectError, "no delay", e))?;
-        let patient = Patient { socket, turns: 0 };
-        Ok(VirtualSocketStream::new(Box::new(patient)).into())
+        Ok(VirtualSocketStream::new(connected).into())
+    }
+}
+
+impl Patience {
+    async fn within<S>(&self, connect: impl Future<Output = io::Result<S>>) -> Result<S> {
+        match tokio::time::timeout(self.connect_timeout, connect).await {
+            Ok(Ok(socket)) => Ok(socket),
+            Ok(Err(error)) => Error::e_because(ErrorType::ConnectError, "the application is not there", error),
+            Err(_) => Error::e_explain(ErrorType::ConnectTimedout, "the application does not answer"),
+        }
     }
 }
 
 #[derive(Debug)]
-struct Patient {
-    socket: TcpStream,
+struct Patient<S> {
+    socket: S,
     /// For how many turns there is still nothing to read.
     turns: u8,
 }
 
-impl VirtualSocket for Patient {
+impl<S: AsyncRead + AsyncWrite + Unpin + Debug + Send + Sync> VirtualSocket for Patient<S> {
     fn set_socket_option(&self, _option: VirtualSockOpt) -> io::Result<()> {
         Ok(())
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.turns > 0 {
             self.turns -= 1;
@@ -67,7 +79,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes));
         self.turns = TURNS;

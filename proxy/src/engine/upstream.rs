@@ -1,32 +1,31 @@
-//! Upstream peers, one per route, made when the configuration is loaded.
+//! Upstreams, one per route, made when the configuration is loaded: which server gets a request, and the engine's peer
+//! for it.
 //!
-//! What makes a connection trustworthy (authority, pin, name) is in the key of its pool: pingora's own key omits the
-//! authority, so that a peer with the wrong one would reuse a good connection.
-use arc_swap::ArcSwapOption;
-use pingora_core::protocols::ALPN;
-use pingora_core::protocols::tls::CaType;
-use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
-use pingora_core::utils::tls::{WrappedX509, parse_x509};
-use rustls::pki_types::CertificateDer;
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use torhaus_authz::Name;
-use torhaus_config::{Route, UpstreamScheme, UpstreamVerify};
-
+//! What makes a connection trustworthy (authority, pin, our own certificate) is in the key of its pool: pingora's own
+//! key omits the authority, so that a peer with the wrong one would reuse a good connection.
+use super::backend::{Backend, Chosen};
 use super::patience::Patience;
 use crate::edge::trust::{TrustError, read_pem};
 use crate::forward::Forward;
+use pingora_core::protocols::ALPN;
+use pingora_core::protocols::tls::CaType;
+use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use torhaus_authz::{Name, Timestamp};
+use torhaus_config::{Balance, HealthCheck, Route, UpstreamScheme, UpstreamServer, UpstreamTls, UpstreamVerify};
 
-/// Connections of one route to one server kept idle no longer than this; servers close theirs after 60 to 75 s.
-const UPSTREAM_IDLE: Duration = Duration::from_secs(55);
-/// How long a resolved name is believed.
-const RESOLVE_EVERY_MILLIS: u64 = 30_000;
-/// Placeholder until a name is resolved; never connected to.
-const UNRESOLVED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+/// Servers asked for one request, the first included. More than a handful of dead ones is no bad luck any more.
+const MOST_TRIES: usize = 4;
+/// Placeholder until a server is chosen; never connected to.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 #[derive(Debug, thiserror::Error)]
 #[error("route `{route}`: {why}")]
@@ -35,7 +34,7 @@ pub struct UpstreamError {
     why: TrustError,
 }
 
-/// The peers of all routes, by route name.
+/// The upstreams of all routes, by route name.
 pub struct Upstreams(HashMap<Name, Arc<Upstream>>);
 
 pub struct Upstream {
@@ -43,130 +42,226 @@ pub struct Upstream {
     /// For upgrades: connections of their own, kept apart from the others.
     patience: Arc<Patience>,
     upgrade_key: u64,
-    /// Host and port as configured; resolved now and then if it is a name.
-    host: String,
-    port: u16,
-    address: ArcSwapOption<SocketAddr>,
-    resolved_at: AtomicU64,
+    /// Primary servers first.
+    pub backends: Box<[Arc<Backend>]>,
+    primary: usize,
+    balance: Balance,
+    turn: AtomicUsize,
     /// SHA-256 of the leaf that the server has to show.
     pub pin: Option<[u8; 32]>,
-    /// `Host` for the application if not the caller's.
-    pub own_host: Option<String>,
+    pub health: Option<HealthCheck>,
 }
 
 impl Upstreams {
+    /// What is known about servers that stay where they are is taken over.
+    ///
     /// # Errors
-    /// The CA file of a route cannot be read.
-    pub fn build(routes: &[Arc<Route>]) -> Result<Self, UpstreamError> {
-        let build = |route: &Arc<Route>| {
-            let upstream = Upstream::build(route).map_err(|why| UpstreamError { route: route.name.clone(), why })?;
-            Ok((route.name.clone(), Arc::new(upstream)))
-        };
-        routes.iter().map(build).collect::<Result<_, _>>().map(Self)
+    /// A file of a route cannot be read.
+    pub fn build(routes: &[Arc<Route>], before: Option<&Self>) -> Result<Self, UpstreamError> {
+        let mut all = HashMap::new();
+        for route in routes {
+            let before = before.and_then(|before| before.0.get(&route.name));
+            let built = Upstream::build(route, before.map(Arc::as_ref))
+                .map_err(|why| UpstreamError { route: route.name.clone(), why })?;
+            all.extend(built.map(|upstream| (route.name.clone(), Arc::new(upstream))));
+        }
+        Ok(Self(all))
     }
 
-    /// The only way to an upstream: a permitted request.
+    /// The only way of a request to an upstream: a permit.
     pub fn for_request(&self, forward: &Forward) -> Option<&Arc<Upstream>> {
         self.0.get(&forward.route.name)
     }
+
+    /// Those whose servers are asked regularly how they are.
+    pub fn probed(&self) -> impl Iterator<Item = (&Arc<Upstream>, &HealthCheck)> {
+        self.0.values().filter_map(|upstream| Some((upstream, upstream.health.as_ref()?)))
+    }
+}
+
+/// What a request needs of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Plain,
+    /// Parts of the answer may be hours apart: server-sent events, gRPC.
+    Stream,
+    /// Another protocol takes over.
+    Upgrade,
 }
 
 impl Upstream {
-    fn build(route: &Route) -> Result<Self, TrustError> {
-        let upstream = &route.upstream;
-        let literal = upstream.host.trim_matches(['[', ']']).parse().ok().map(|ip| SocketAddr::new(ip, upstream.port));
-        let server_name = upstream.tls.as_ref().map(|tls| tls.server_name.clone()).unwrap_or_default();
-        let mut peer =
-            HttpPeer::new(literal.unwrap_or(UNRESOLVED), upstream.scheme == UpstreamScheme::Https, server_name);
+    fn build(route: &Route, before: Option<&Self>) -> Result<Option<Self>, TrustError> {
+        let Some(upstream) = &route.upstream else { return Ok(None) };
+        let mut peer = HttpPeer::new(NOWHERE, upstream.scheme.is_tls(), String::new());
         let mut trust = DefaultHasher::new();
         let mut pin = None;
-        match upstream.tls.as_ref().map(|tls| &tls.verify) {
-            None => {}
-            Some(UpstreamVerify::System) => 1u8.hash(&mut trust),
-            Some(UpstreamVerify::CaFile(path)) => {
-                let authorities = read_pem::<CertificateDer<'static>>(path)?;
-                (2u8, authorities.iter().map(|der| der.as_ref()).collect::<Vec<_>>()).hash(&mut trust);
-                let parsed: Vec<_> = authorities.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect();
-                let authorities: Arc<CaType> = parsed.into();
-                peer.options.ca = Some(authorities);
-            }
-            Some(UpstreamVerify::Pin(sha256)) => {
-                (3u8, sha256).hash(&mut trust);
-                // The pin is compared in `connected_to_upstream`, before any byte of the request is sent.
-                peer.options.verify_cert = false;
-                peer.options.verify_hostname = false;
-                pin = Some(*sha256);
-            }
-            Some(UpstreamVerify::DangerNone) => {
-                4u8.hash(&mut trust);
-                peer.options.verify_cert = false;
-                peer.options.verify_hostname = false;
-            }
+        if let Some(tls) = &upstream.tls {
+            pin = believe(&mut peer, tls, &mut trust)?;
         }
         peer.group_key = trust.finish();
         9u8.hash(&mut trust);
         let upgrade_key = trust.finish();
         peer.options.alpn = match upstream.scheme {
-            UpstreamScheme::H2c => ALPN::H2,
+            UpstreamScheme::H2c | UpstreamScheme::H2 => ALPN::H2,
             UpstreamScheme::Http | UpstreamScheme::Https => ALPN::H1,
         };
         peer.options.connection_timeout = Some(upstream.connect_timeout);
         peer.options.total_connection_timeout = Some(upstream.connect_timeout.saturating_mul(2));
         peer.options.read_timeout = upstream.response_timeout;
-        peer.options.idle_timeout = Some(UPSTREAM_IDLE);
+        peer.options.write_timeout = upstream.response_timeout;
+        peer.options.idle_timeout = Some(route.takes.keep_alive);
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
-        let own_host = (!route.preserve_host).then(|| match (upstream.scheme, upstream.port) {
-            (UpstreamScheme::Https, 443) | (UpstreamScheme::Http | UpstreamScheme::H2c, 80) => upstream.host.clone(),
-            (_, port) => format!("{}:{port}", upstream.host),
-        });
-        Ok(Self {
+        let server_name = upstream.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+        let backend = |server: &UpstreamServer| {
+            let known = before.and_then(|before| before.backends.iter().find(|known| known.server == *server));
+            Arc::new(Backend::new(server, upstream.scheme, server_name, known.map(Arc::as_ref)))
+        };
+        Ok(Some(Self {
             template: peer,
             patience: Arc::new(Patience { connect_timeout: upstream.connect_timeout }),
             upgrade_key,
-            host: upstream.host.clone(),
-            port: upstream.port,
-            address: ArcSwapOption::new(literal.map(Arc::new)),
-            resolved_at: AtomicU64::new(if literal.is_some() { u64::MAX } else { 0 }),
+            backends: upstream.primary.iter().chain(&upstream.standby).map(backend).collect(),
+            primary: upstream.primary.len(),
+            balance: upstream.balance,
+            turn: AtomicUsize::new(0),
             pin,
-            own_host,
-        })
+            health: upstream.health.clone(),
+        }))
     }
 
-    /// The peer to connect to; none if its name does not resolve.
-    pub async fn peer(&self, streaming: bool) -> Option<Box<HttpPeer>> {
-        self.resolve_if_old().await;
-        let address = *self.address.load_full()?;
+    /// A server for a request: a primary one that is well, else a standby that is, else whichever was not tried yet,
+    /// so that a gate that believes all of them dead still asks.
+    pub fn choose(&self, affinity: u64, tried: &[Arc<Backend>], now: Timestamp) -> Option<Chosen> {
+        let (primary, standby) = self.backends.split_at_checked(self.primary)?;
+        let untried = |backend: &&Arc<Backend>| !tried.iter().any(|other| Arc::ptr_eq(other, backend));
+        let well = |backend: &&Arc<Backend>| backend.is_well(now);
+        let groups: [Vec<&Arc<Backend>>; 4] = [
+            primary.iter().filter(untried).filter(well).collect(),
+            standby.iter().filter(untried).filter(well).collect(),
+            self.backends.iter().filter(untried).collect(),
+            self.backends.iter().collect(),
+        ];
+        let candidates = groups.into_iter().find(|group| !group.is_empty())?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        pick(&candidates, self.balance, affinity, turn).map(|backend| Chosen::new(backend.clone()))
+    }
+
+    /// Whether another server may be asked after one could not be reached.
+    pub fn may_try_again(&self, tried: &[Arc<Backend>]) -> bool {
+        tried.len() < self.backends.len().min(MOST_TRIES)
+    }
+
+    /// The engine's peer for a server; none if its name does not resolve.
+    pub async fn peer(&self, backend: &Backend, manner: Manner) -> Option<Box<HttpPeer>> {
         let mut peer = Box::new(self.template.clone());
-        peer._address = pingora_core::protocols::l4::socket::SocketAddr::Inet(address);
-        if streaming {
-            // A WebSocket may be silent for hours; it ends with its session.
+        peer._address = backend.address().await?;
+        peer.sni.clone_from(&backend.server_name);
+        if manner != Manner::Plain {
+            // It may be silent for hours; it ends with its session.
             peer.options.read_timeout = None;
+            peer.options.write_timeout = None;
+        }
+        if manner == Manner::Upgrade {
             peer.options.custom_l4 = Some(Arc::clone(&self.patience) as _);
             peer.options.idle_timeout = Some(Duration::ZERO);
             peer.group_key = self.upgrade_key;
         }
         Some(peer)
     }
+}
 
-    async fn resolve_if_old(&self) {
-        let resolved_at = self.resolved_at.load(Ordering::Relaxed);
-        if resolved_at == u64::MAX {
-            return;
+/// One of those that may be asked.
+fn pick<'a>(candidates: &[&'a Arc<Backend>], balance: Balance, affinity: u64, turn: usize) -> Option<&'a Arc<Backend>> {
+    let first = turn.checked_rem(candidates.len())?;
+    let around = candidates.iter().cycle().skip(first).take(candidates.len());
+    match balance {
+        Balance::RoundRobin => around.copied().next(),
+        // Among equals whose turn it is.
+        Balance::LeastConnections => around.copied().min_by_key(|backend| backend.open()),
+        // Rendezvous hashing (Thaler and Ravishankar, 1998): each server bids, the highest bid wins.
+        Balance::Sticky => candidates.iter().copied().max_by_key(|backend| {
+            let mut bid = DefaultHasher::new();
+            (affinity, &backend.server).hash(&mut bid);
+            bid.finish()
+        }),
+    }
+}
+
+/// Sets how the server is believed and what we show it, all of it in the hash; the pin, if it is one.
+fn believe(peer: &mut HttpPeer, tls: &UpstreamTls, trust: &mut DefaultHasher) -> Result<Option<[u8; 32]>, TrustError> {
+    let mut pin = None;
+    match &tls.verify {
+        UpstreamVerify::System => 1u8.hash(trust),
+        UpstreamVerify::CaFile(path) => {
+            let authorities = read_pem::<CertificateDer<'static>>(path)?;
+            (2u8, authorities.iter().map(|der| der.as_ref()).collect::<Vec<_>>()).hash(trust);
+            let parsed: Vec<_> = authorities.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect();
+            let authorities: Arc<CaType> = parsed.into();
+            peer.options.ca = Some(authorities);
         }
-        let now = u64::try_from(crate::clock::now().millis()).unwrap_or(0);
-        if now < resolved_at.saturating_add(RESOLVE_EVERY_MILLIS)
-            || self.resolved_at.compare_exchange(resolved_at, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
-        {
-            return;
+        UpstreamVerify::Pin(sha256) => {
+            (3u8, sha256).hash(trust);
+            // The pin is compared in `connected_to_upstream`, before any byte of the request is sent.
+            peer.options.verify_cert = false;
+            peer.options.verify_hostname = false;
+            pin = Some(*sha256);
         }
-        // The last good address stays when the resolver does not answer.
-        match tokio::net::lookup_host((self.host.as_str(), self.port)).await {
-            Ok(mut found) => {
-                if let Some(address) = found.next() {
-                    self.address.store(Some(Arc::new(address)));
-                }
+        UpstreamVerify::DangerNone => {
+            4u8.hash(trust);
+            peer.options.verify_cert = false;
+            peer.options.verify_hostname = false;
+        }
+    }
+    if let Some(pair) = &tls.client {
+        let chain: Vec<Vec<u8>> =
+            read_pem::<CertificateDer<'static>>(&pair.cert_file)?.iter().map(|der| der.to_vec()).collect();
+        let key = PrivateKeyDer::from_pem_file(&pair.key_file)
+            .map_err(|why| TrustError::File { path: pair.key_file.clone(), why: why.to_string() })?;
+        (5u8, &chain).hash(trust);
+        peer.client_cert_key = Some(Arc::new(CertKey::new(chain, key.secret_der().to_vec())));
+    }
+    Ok(pin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backends(count: u16) -> Vec<Arc<Backend>> {
+        let server = |port| UpstreamServer::Tcp { host: "127.0.0.1".into(), port };
+        (1..=count).map(|port| Arc::new(Backend::new(&server(port), UpstreamScheme::Http, None, None))).collect()
+    }
+
+    #[test]
+    fn a_session_stays_with_its_server_and_moves_only_when_that_one_goes() {
+        let all = backends(5);
+        let every: Vec<_> = all.iter().collect();
+        for affinity in 0..200 {
+            let chosen = pick(&every, Balance::Sticky, affinity, 0).unwrap();
+            assert!(Arc::ptr_eq(chosen, pick(&every, Balance::Sticky, affinity, 77).unwrap()));
+            for gone in &all {
+                let left: Vec<_> = all.iter().filter(|backend| !Arc::ptr_eq(backend, gone)).collect();
+                let again = pick(&left, Balance::Sticky, affinity, 1).unwrap();
+                assert!(Arc::ptr_eq(chosen, gone) || Arc::ptr_eq(chosen, again), "{affinity}");
             }
-            Err(error) => tracing::warn!(host = self.host, %error, "cannot resolve an upstream"),
         }
+        let used = |backend: &Arc<Backend>| {
+            (0..200).any(|affinity| Arc::ptr_eq(backend, pick(&every, Balance::Sticky, affinity, 0).unwrap()))
+        };
+        assert!(all.iter().all(used), "every server has sessions");
+    }
+
+    #[test]
+    fn turns_are_taken_and_the_least_busy_server_comes_first() {
+        let all = backends(3);
+        let every: Vec<_> = all.iter().collect();
+        for turn in 0..9 {
+            assert!(Arc::ptr_eq(&all[turn % 3], pick(&every, Balance::RoundRobin, 0, turn).unwrap()));
+        }
+        let (_one, _two) = (Chosen::new(all[0].clone()), Chosen::new(all[2].clone()));
+        for turn in 0..9 {
+            assert!(Arc::ptr_eq(&all[1], pick(&every, Balance::LeastConnections, 0, turn).unwrap()));
+        }
+        assert!(pick(&[], Balance::RoundRobin, 0, 5).is_none());
     }
 }

@@ -66,7 +66,7 @@ impl From<NotIdentified> for Reason {
 ///
 /// # Errors
 /// 1. two identities disagree; 2. a bearer token of an issuer of ours does not verify; 3. the certificate is another
-///    person's than the session; 4. the store could not be asked.
+///    person's than the session; 4. the store could not be asked; 5. the directory says that the account is out of use.
 pub async fn identify(
     gate: &Gate,
     snapshot: &Snapshot,
@@ -128,6 +128,7 @@ pub async fn identify(
         (None, None, Some((found, id))) => caller.take_service(snapshot, found, id, now),
         (_, _, Some(_)) => return Err(Reason::IdentityConflict.into()),
     }
+    caller.ask_directory(snapshot, now).await?;
     Ok(caller)
 }
 
@@ -157,11 +158,27 @@ impl Caller {
     }
 
     /// The person of a session, with no certificate known.
-    pub fn of_session(live: &Arc<LiveSession>) -> Self {
+    ///
+    /// # Errors
+    /// The directory says that the account is out of use.
+    pub async fn of_session(snapshot: &Snapshot, live: &Arc<LiveSession>, now: Timestamp) -> Result<Self, Reason> {
         let mut caller = Self::nobody(None, None);
         caller.certificate = Fact::Unknown(Why::NotGiven);
         caller.take_session(live.clone());
-        caller
+        caller.ask_directory(snapshot, now).await?;
+        Ok(caller)
+    }
+
+    /// Groups from the directory replace the token's, which are as old as the login.
+    async fn ask_directory(&mut self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Reason> {
+        let (Some(people), Identity::User(user)) = (&snapshot.people, &self.identity) else { return Ok(()) };
+        let Some(name) = people.name_of(user) else { return Ok(()) };
+        let seen = people.about(&name, now).await;
+        if seen.is_out().is_some() {
+            return Err(Reason::AccountDisabled);
+        }
+        self.groups = seen.groups();
+        Ok(())
     }
 
     fn take_session(&mut self, live: Arc<LiveSession>) {

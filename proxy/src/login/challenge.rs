@@ -24,7 +24,7 @@ pub fn login(
     tier: &Name,
     now: Timestamp,
 ) -> Action {
-    if pages::prefers_html(request.headers) {
+    if is_navigation(snapshot, request) {
         return browser(gate, snapshot, request, refused, tier, None, now);
     }
     // Somebody tried with a certificate that does not count: say that, not "sign in".
@@ -52,13 +52,18 @@ pub fn step_up(
     max_age: Duration,
     now: Timestamp,
 ) -> Action {
-    if pages::prefers_html(request.headers) {
+    if is_navigation(snapshot, request) {
         return browser(gate, snapshot, request, refused, tier, Some(max_age), now);
     }
     let response = refusal::respond(snapshot, request, refused, now);
     let token = refused.caller.and_then(|caller| caller.bearer.as_ref());
     let challenge = token.map(|token| token.step_up_challenge(tier, Some(max_age)));
     Action::Respond(with(response, challenge.as_deref()))
+}
+
+/// A browser goes to a page, of an application that browsers are for.
+fn is_navigation(snapshot: &Snapshot, request: &Request<'_>) -> bool {
+    pages::prefers_html(request.headers) && snapshot.route_of(request).is_none_or(|route| route.sign_in)
 }
 
 /// A response that carries a challenge for programs (RFC 9110 section 11.6.1), if there is one.

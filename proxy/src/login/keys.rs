@@ -116,6 +116,12 @@ impl KeySource {
         self.current.load().as_ref().map_or(0, |loaded| loaded.generation)
     }
 
+    /// Whether the issuer gave keys when it was last asked; none: it was not asked, or is being asked now.
+    pub fn answers(&self) -> Option<bool> {
+        let last = self.flight.try_lock().ok()?;
+        last.at.map(|_| last.failure.is_none())
+    }
+
     async fn loaded(self: &Arc<Self>, jwks_uri: &Url, now: Timestamp) -> Result<Arc<Loaded>, KeyError> {
         let Some(loaded) = self.of(jwks_uri) else {
             let mut last = self.flight.lock().await;

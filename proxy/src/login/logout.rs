@@ -8,6 +8,7 @@ use crate::response::Response;
 use crate::snapshot::Snapshot;
 use std::sync::Arc;
 use torhaus_authz::{Reason, Timestamp};
+use torhaus_config::Provider;
 
 /// Ends the session of this browser everywhere, open streams included.
 ///
@@ -31,4 +32,12 @@ pub async fn log_out(
     let next = provider.and_then(|provider| provider.logout_url(hint, state.expose()));
     let next = next.map_or(signed_out, String::from);
     Ok(Response::redirect(&next).with_cookie(&cookie::clear(cookie::SESSION)))
+}
+
+/// Where a form that signs out may lead on to. Chromium applies `form-action` to the redirects after a form, and the
+/// answer to this one redirects to the provider.
+pub fn form_targets(snapshot: &Snapshot) -> Vec<String> {
+    let end_session = |config: &Arc<Provider>| snapshot.providers.named(&config.name)?.logout_url(None, "");
+    let urls = snapshot.providers.offering(None).filter_map(end_session);
+    urls.map(|url| url.origin().ascii_serialization()).collect()
 }

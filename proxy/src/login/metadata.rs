@@ -100,6 +100,12 @@ impl MetadataSource {
         self.current.load_full().map(|loaded| Arc::clone(&loaded.metadata))
     }
 
+    /// Whether the issuer gave its document when it was last asked; none: it was not asked, or is being asked now.
+    pub fn answers(&self) -> Option<bool> {
+        let failure = self.flight.try_lock().ok()?;
+        if failure.is_some() { Some(false) } else { self.current.load().as_ref().map(|_| true) }
+    }
+
     /// Asks, unless someone else did since `seen`.
     async fn load(&self, now: Timestamp, seen: Option<Timestamp>) -> Result<Arc<Metadata>, MetadataError> {
         let mut failure = self.flight.lock().await;

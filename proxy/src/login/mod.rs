@@ -1,4 +1,6 @@
 //! Signing in: the provider, the session, the hand-over to a host, stepping up, signing out.
+pub mod attempts;
+pub mod backchannel;
 pub mod callback;
 pub mod challenge;
 pub mod claims;
@@ -10,6 +12,7 @@ pub mod id_token;
 pub mod jws;
 pub mod keys;
 pub mod logout;
+pub mod logout_token;
 pub mod merge;
 pub mod metadata;
 pub mod names;

@@ -2,17 +2,17 @@
 //! with these addresses, so they are fixed.
 use crate::ca::own_domain;
 use crate::gate::Gate;
-use crate::login::{handover, logout, sign_in};
+use crate::login::{attempts, backchannel, handover, logout, sign_in};
+use crate::metrics::LoginResult;
 use crate::portal::{devices, home, pages, session_list};
 use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
 use crate::{acme, identify, lookup};
+use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
-use std::sync::Arc;
 use torhaus_authz::{Identity, Reason, Timestamp};
-use torhaus_config::Provider;
 
 /// On every application's host this prefix is ours and never reaches the application.
 const OWN_PREFIX: &str = "/.torhaus/";
@@ -28,7 +28,12 @@ pub fn wants_body(snapshot: &Snapshot, method: &Method, host: &str, path: &str) 
 }
 
 fn is_own(snapshot: &Snapshot, host: &str, path: &str) -> bool {
-    snapshot.is_portal(host) || path.starts_with(OWN_PREFIX) || path == "/.torhaus"
+    snapshot.is_portal(host) || is_on_every_host(path)
+}
+
+/// A path that is ours on every application's host.
+pub fn is_on_every_host(path: &str) -> bool {
+    path.starts_with(OWN_PREFIX) || path == "/.torhaus"
 }
 
 /// The plain listener: everything is sent to https, but for revocation lists, and devices that look for a captive portal
@@ -72,12 +77,28 @@ fn published(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Option<
 
 /// Answers a request for one of our own pages.
 pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Response {
+    if signs_in(snapshot, request)
+        && !gate.attempts.one_more(request.connection.client.ip(), snapshot.config.limits.logins_per_minute, now)
+    {
+        gate.metrics.login("-", LoginResult::RateLimited);
+        let refused = Refused::because(Reason::RateLimited);
+        let response = refusal::respond(snapshot, request, &refused, now);
+        return response.with(RETRY_AFTER, HeaderValue::from(attempts::WINDOW.as_secs()));
+    }
     let answered = if snapshot.is_portal(request.host) {
         portal(gate, snapshot, request, now).await
     } else {
         host(gate, snapshot, request, now).await
     };
     answered.unwrap_or_else(|reason| refusal::respond(snapshot, request, &Refused::because(reason), now))
+}
+
+/// Steps of a sign-in: each costs us or the provider some work, and is what somebody would repeat who guesses.
+fn signs_in(snapshot: &Snapshot, request: &Request<'_>) -> bool {
+    match snapshot.is_portal(request.host) {
+        true => request.path == "/login" || request.path.starts_with("/callback/"),
+        false => request.path == "/.torhaus/session",
+    }
 }
 
 async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
@@ -91,7 +112,7 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
     }
     match request.path {
         "/" if get => match sign_in::browser_session(gate, request, now).await? {
-            Some(live) => Ok(home::page(snapshot, request, &live, now)),
+            Some(live) => home::page(snapshot, request, &live, now).await,
             None => Ok(Response::redirect("/login")),
         },
         "/login" if get => sign_in::login(gate, snapshot, request, now).await,
@@ -112,7 +133,7 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
         "/sessions" if post => {
             same_origin(request)?;
             let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
-            session_list::end(gate, request, &live, now).await
+            session_list::end(gate, snapshot, request, live, now).await
         }
         "/devices" if get => match sign_in::browser_session(gate, request, now).await? {
             Some(live) => devices::page(gate, snapshot, request, &live, now).await,
@@ -124,8 +145,14 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             devices::change(gate, snapshot, request, &live, now).await
         }
         "/.well-known/torhaus/jwks.json" if get => Ok(Response::json(StatusCode::OK, gate.told.assertions.jwks())),
-        path => match path.strip_prefix("/callback/") {
-            Some(provider) if get => sign_in::callback(gate, snapshot, request, provider, now).await,
+        path => match for_provider(path) {
+            Some(("callback", provider)) if get => sign_in::callback(gate, snapshot, request, provider, now).await,
+            Some(("backchannel-logout", provider)) if post => {
+                backchannel::back_channel(gate, snapshot, request, provider, now).await
+            }
+            Some(("frontchannel-logout", provider)) if *request.method == Method::GET => {
+                backchannel::front_channel(gate, snapshot, request, provider, now).await
+            }
             Some(_) => Err(Reason::MethodNotAllowed),
             None if matches!(path, "/" | "/login" | "/logout" | "/signed-out" | "/sessions" | "/devices") => {
                 Err(Reason::MethodNotAllowed)
@@ -133,6 +160,12 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             None => Err(Reason::NoRoute),
         },
     }
+}
+
+/// `/callback/corp` is `callback` for `corp`: the addresses that an identity provider is configured with.
+fn for_provider(path: &str) -> Option<(&str, &str)> {
+    let (what, provider) = path.strip_prefix('/')?.split_once('/')?;
+    matches!(what, "callback" | "backchannel-logout" | "frontchannel-logout").then_some((what, provider))
 }
 
 async fn host(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
@@ -197,7 +230,7 @@ async fn who_am_i(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         email: caller.email.clone(),
         groups: caller.groups.known().map(|groups| groups.iter().map(ToString::to_string).collect()),
         tiers: caller.proofs.iter().map(tier).collect(),
-        zone: snapshot.policy.decide(&facts).zone.to_string(),
+        zone: snapshot.decide(&facts).zone.to_string(),
         certificate: caller.certificate.known().and_then(|c| Some(c.as_ref()?.sha256.to_string())),
         address: request.connection.client.ip().to_string(),
         session: caller.session.as_ref().map(|live| live.session.id.to_string()),
@@ -206,15 +239,12 @@ async fn who_am_i(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
 }
 
 fn sign_out_page(snapshot: &Snapshot, request: &Request<'_>) -> Response {
-    // Chromium applies `form-action` to the redirects after a form, and the form's answer redirects to the provider.
-    let end_session = |config: &Arc<Provider>| snapshot.providers.named(&config.name)?.logout_url(None, "");
-    let form_targets = snapshot.providers.offering(None).filter_map(end_session);
     let page = pages::SignOut {
         action: request.path.into(),
         person: None,
         provider: None,
         csrf: String::new(),
-        form_targets: form_targets.map(|url| url.origin().ascii_serialization()).collect(),
+        form_targets: logout::form_targets(snapshot),
     };
     refusal::page(page.render(&refusal::look(snapshot), pages::language(request.headers)))
 }

@@ -4,6 +4,7 @@ use super::http_client::{HttpClient, HttpClientError};
 use super::id_token::{self, Expected, IdToken, IdTokenError, Nonce};
 use super::jws::{Claims, Unverified};
 use super::keys::KeySource;
+use super::logout_token::{self, LogoutToken, LogoutTokenError};
 use super::metadata::{Metadata, MetadataSource};
 use super::names::Names;
 use super::refresh::Flights;
@@ -119,6 +120,36 @@ impl OidcProvider {
             algorithms: &metadata.id_token_algorithms,
         };
         id_token::check(verified, &expected, now)
+    }
+
+    /// Whether the provider answered when it was last asked for its document or its keys; none: it was not asked yet.
+    pub fn answers(&self) -> Option<bool> {
+        match (self.metadata.answers(), self.keys.answers()) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (metadata, keys) => metadata.or(keys),
+        }
+    }
+
+    /// Checks a logout token: signature, then the whole checklist.
+    ///
+    /// # Errors
+    /// As [`LogoutTokenError`].
+    pub async fn check_logout_token(&self, text: &str, now: Timestamp) -> Result<LogoutToken, LogoutTokenError> {
+        if text.len() > logout_token::MAX_BYTES {
+            return Err(LogoutTokenError::TooLong);
+        }
+        let token = Unverified::parse(text)?;
+        let metadata = self.metadata.get(now).await?;
+        let (verified, _) = self.keys.verify(&metadata.jwks_uri, token, now).await?;
+        let own = self.config.tiers.values().filter_map(|needs| needs.client.as_ref());
+        let clients: Vec<&str> =
+            std::iter::once(&self.config.client).chain(own).map(|client| client.id.as_str()).collect();
+        let expected = logout_token::Expected {
+            issuer: &self.config.issuer_text,
+            clients: &clients,
+            algorithms: &metadata.id_token_algorithms,
+        };
+        logout_token::check(verified, text, &expected, now)
     }
 
     /// What UserInfo says of the same person (OpenID Connect Core 1.0 s5.3.2: `sub` MUST be equal, or nothing counts).

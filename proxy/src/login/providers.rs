@@ -62,6 +62,11 @@ impl Providers {
         }
     }
 
+    /// The providers that were asked, and whether each answered when it last was.
+    pub fn answering(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.all.iter().filter_map(|provider| Some((&*provider.config().name, provider.answers()?)))
+    }
+
     /// Those that can prove a tier, for the page where people choose.
     pub fn offering(&self, tier: Option<&str>) -> impl Iterator<Item = &Arc<Provider>> {
         let fits = move |provider: &&Arc<OidcProvider>| tier.is_none_or(|tier| provider.offers(tier));

@@ -69,6 +69,27 @@ impl SealKey {
         }
     }
 
+    /// A key in a file of its own.
+    ///
+    /// # Errors
+    /// 1. the file cannot be read; 2. others may read it; 3. it is not a key.
+    pub fn load(file: &Path) -> Result<Self, SealKeyError> {
+        read_key(file)
+    }
+
+    /// Makes a key in a file that is not there yet, for its owner alone.
+    ///
+    /// # Errors
+    /// It is there already, or cannot be made.
+    pub fn create(file: &Path) -> Result<(), SealKeyError> {
+        if file.exists() {
+            let problem = ErrorKind::AlreadyExists.into();
+            return Err(SealKeyError::File { file: file.display().to_string(), problem });
+        }
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        create_key(folder, file)
+    }
+
     /// A key derived from a secret text (HKDF-SHA256, RFC 5869). The text must hold as much randomness as a key.
     ///
     /// # Errors

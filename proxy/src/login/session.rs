@@ -121,18 +121,28 @@ pub enum Purpose {
 pub enum Which {
     Session(SessionId),
     User(Name),
-    /// (issuer, subject): back-channel logout without `sid`.
+    /// All of one person.
     Subject {
         issuer: Name,
         subject: Name,
     },
-    /// (issuer, sid): back-channel logout of one session at the provider.
-    ProviderSession {
-        issuer: Name,
-        sid: String,
-    },
+    /// What a logout at the provider means.
+    LoggedOut(ProviderLogout),
     Provider(Name),
+    /// Those that were used at one of these hosts; `*.name` is every host below `name`.
+    Hosts(Vec<Name>),
     All,
+}
+
+/// Who was signed out at an identity provider. With both names: the session with this `sid`, if it is this subject's,
+/// and those of the subject of which no `sid` is known, as each of them may be the one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderLogout {
+    pub issuer: Name,
+    pub subject: Option<Name>,
+    pub sid: Option<String>,
+    /// When Torhaus heard of it first: sessions that began later are not meant.
+    pub heard: Timestamp,
 }
 
 /// Keeps sessions. Every method may fail with [`Unavailable`], and then nothing may be opened.
@@ -160,6 +170,16 @@ pub trait SessionStore: Send + Sync {
     async fn list(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
     /// How many sessions are live.
     async fn count(&self) -> Result<u64, Unavailable>;
+    /// Keeps a logout at a provider until `until`, under the name of its token; when that token first came.
+    async fn keep_logout(
+        &self,
+        token: TicketHash,
+        logout: &ProviderLogout,
+        until: Timestamp,
+    ) -> Result<Timestamp, Unavailable>;
+    /// Whether the provider's session that a login rests on is over already, by a logout that was kept: the `sid`
+    /// itself, or, where one of the two sides names none, the person, since the login began.
+    async fn is_logged_out(&self, session: &Session, began: Timestamp) -> Result<bool, Unavailable>;
     /// Keeps a one-time value until `expires`.
     async fn put_once(
         &self,

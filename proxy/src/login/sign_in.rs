@@ -20,7 +20,7 @@ use crate::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Entry, Identity, Kind, ProofNote, Reason, Timestamp, Who};
+use torhaus_authz::{Entry, Identity, Kind, ProofNote, Reason, Timestamp, User, Who};
 
 /// A login under way. The browser that began it keeps it, sealed, in a cookie named after its `state`: nobody else can
 /// finish it, parallel tabs do not meet, and callers whom nobody knows cannot fill a store of ours.
@@ -116,11 +116,22 @@ pub async fn callback(
             return Ok(refuse(snapshot, request, reason, going_to, now));
         }
     };
+    if let Some(why) = out_of_use(snapshot, &signed_in.user, now).await {
+        gate.metrics.login(&provider.config().name, LoginResult::Failed);
+        let entry = Entry {
+            who: Some(Who::from(&Identity::User(Arc::new(signed_in.user)))),
+            detail: Some(format!("the account is {why} in the directory").into()),
+            ..recording::of_request(request, Kind::LoginFailed, now)
+        };
+        gate.audit.event(entry).await.map_err(|_| Reason::RecordUnavailable)?;
+        return Ok(refuse(snapshot, request, Reason::AccountDisabled, going_to, now));
+    }
     let not_proven = signed_in.not_proven.is_some();
     let result = if not_proven { LoginResult::NotProven } else { LoginResult::Done };
     gate.metrics.login(&provider.config().name, result);
     let before = browser_session(gate, request, now).await?;
     let (session, handle) = establish(gate, snapshot, request, before, signed_in, now).await?;
+    still_signed_in(gate, &session, under_way.started.at, now).await?;
 
     let host = under_way.host;
     let response = if host.as_ref().is_none_or(|wish| handover::satisfies(snapshot, &session.proofs, wish, now)) {
@@ -135,6 +146,14 @@ pub async fn callback(
     Ok(response
         .with_cookie(&cookie::set(cookie::SESSION, handle.expose()))
         .with_cookie(&cookie::clear(&cookie::of_login(state))))
+}
+
+/// Why an account that the provider let in must not be used, by what the directory says at this moment. Groups are
+/// known from here on, before the session is used.
+async fn out_of_use(snapshot: &Snapshot, user: &User, now: Timestamp) -> Option<&'static str> {
+    let people = snapshot.people.as_ref()?;
+    let name = people.name_of(user)?;
+    people.afresh(&name, now).await.is_out()
 }
 
 /// The session of this browser at this host.
@@ -272,6 +291,18 @@ async fn establish(
         revoke::end_sessions(gate, &Which::Session(live.session.id.clone()), "another person signed in", now).await?;
     }
     Ok((session, handle))
+}
+
+/// The provider may have signed the person out while the login was finishing; then the logout wins. Asked after the
+/// session was kept: a logout that comes later ends it, one that came before is found here.
+async fn still_signed_in(gate: &Gate, session: &Session, began: Timestamp, now: Timestamp) -> Result<(), Reason> {
+    let over = gate.sessions.store.is_logged_out(session, began).await.map_err(|_| Reason::StoreUnavailable)?;
+    if !over {
+        return Ok(());
+    }
+    let which = Which::Session(session.id.clone());
+    revoke::end_sessions(gate, &which, "signed out at the identity provider before the login was done", now).await?;
+    Err(Reason::SessionRevoked)
 }
 
 async fn record_login(

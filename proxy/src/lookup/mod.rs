@@ -1,11 +1,19 @@
 //! Facts that neither the request nor the session carries: where an address is, whether the person came from there
-//! before, which device it is and in which state. All of it is in memory; nothing here waits.
+//! before, which device it is and in which state, what the directory says of a person. A request finds them in memory.
 mod data_file;
 pub mod devices;
+pub mod directory;
 mod geoip;
+pub mod health;
 pub mod inventory;
+pub mod ldap;
+pub mod people;
 pub mod places;
+pub mod poll;
 pub mod seen;
+
+#[cfg(test)]
+mod people_tests;
 
 use crate::identify::Caller;
 use crate::request::Request;
@@ -102,7 +110,7 @@ pub fn about<'a>(snapshot: &Snapshot, request: &Request<'a>, caller: &Caller, no
         method: request.method.as_str(),
         path: request.path,
         listener: &request.connection.listener,
-        address: Fact::Known(address),
+        address: if address.is_unspecified() { Fact::Unknown(Why::NotGiven) } else { Fact::Known(address) },
         identity: caller.identity.clone(),
         groups: caller.groups.clone(),
         proofs: caller.proofs.clone(),

@@ -13,9 +13,16 @@ use std::sync::Arc;
 use torhaus_authz::{Facts, Language, Name, Reason, Timestamp, Verdict};
 use torhaus_config::{HostPattern, Route};
 
-pub fn page(snapshot: &Snapshot, request: &Request<'_>, live: &Arc<LiveSession>, now: Timestamp) -> Response {
+/// # Errors
+/// The account is out of use.
+pub async fn page(
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    live: &Arc<LiveSession>,
+    now: Timestamp,
+) -> Result<Response, Reason> {
     let language = pages::language(request.headers);
-    let caller = Caller::of_session(live);
+    let caller = Caller::of_session(snapshot, live, now).await?;
     let facts = lookup::about(snapshot, request, &caller, now);
     let mut seen = HashSet::new();
     let applications = snapshot
@@ -30,21 +37,21 @@ pub fn page(snapshot: &Snapshot, request: &Request<'_>, live: &Arc<LiveSession>,
         viewer: Viewer {
             name: live.session.display_name.clone().unwrap_or_else(|| live.session.user.name.to_string()),
             tier: highest_tier(snapshot, live, now),
-            zone: snapshot.policy.decide(&facts).zone.to_string(),
+            zone: snapshot.decide(&facts).zone.to_string(),
         },
         applications,
         query: request.query_parameter("q").map(|q| q.into_owned()).unwrap_or_default(),
         grouping: request.query_parameter("by").map(|by| Grouping::parse(&by)).unwrap_or_default(),
         now,
     };
-    refusal::page(view.render(&refusal::look(snapshot), language))
+    Ok(refusal::page(view.render(&refusal::look(snapshot), language)))
 }
 
 /// How an application stands for this person; none if it will never be open to them.
 fn application(snapshot: &Snapshot, route: &Route, facts: &Facts<'_>, language: Language) -> Option<Application> {
     let HostPattern::Exact(host) = &route.host else { return None };
     let facts = Facts { resource: &route.resource, path: &route.path, ..facts.clone() };
-    let decision = snapshot.policy.decide(&facts);
+    let decision = snapshot.decide(&facts);
     let access = match (&decision.verdict, decision.reason) {
         (Verdict::Allow(_), _) => Access::OpenNow,
         (Verdict::StepUp { tier, .. } | Verdict::Login { tier }, _) => {

@@ -1,5 +1,5 @@
 //! What every session store promises, as one function that each implementation runs.
-use crate::login::session::{Purpose, Session, SessionStore, TicketHash, Tokens, Which};
+use crate::login::session::{ProviderLogout, Purpose, Session, SessionStore, TicketHash, Tokens, Which};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,7 @@ pub async fn holds(store: Arc<dyn SessionStore>) {
     an_ended_session_is_gone(&*store).await;
     a_session_never_changes_hands(&*store).await;
     revocations_end_what_they_name(&*store).await;
+    a_logout_that_comes_before_its_login_wins(&*store).await;
     expired_and_idle_sessions_are_swept(&*store).await;
     a_one_time_value_is_taken_once(&store).await;
     ten_thousand_sessions(&*store).await;
@@ -138,8 +139,15 @@ async fn revocations_end_what_they_name(store: &dyn SessionStore) {
         (Which::User("nobody".into()), vec![]),
         (Which::Subject { issuer: issuer(), subject: "sub-bob".into() }, vec!["b-1"]),
         (Which::Subject { issuer: "https://other".into(), subject: "sub-bob".into() }, vec![]),
-        (Which::ProviderSession { issuer: issuer(), sid: "sid-a-2".into() }, vec!["a-2"]),
-        (Which::ProviderSession { issuer: "https://other".into(), sid: "sid-a-2".into() }, vec![]),
+        (logged_out(None, Some("sid-a-2")), vec!["a-2"]),
+        (logged_out(Some("sub-alice"), None), vec!["a-1", "a-2"]),
+        (logged_out(Some("sub-alice"), Some("sid-a-2")), vec!["a-2"]),
+        (logged_out(Some("sub-bob"), Some("sid-a-2")), vec!["b-1"]),
+        (logged_out(None, None), vec![]),
+        (Which::Hosts(vec!["pve".into()]), vec![]),
+        (Which::Hosts(vec![]), vec![]),
+        (Which::Hosts(vec!["pve".into(), "wiki".into()]), vec!["a-1", "a-2", "b-1", "p-1"]),
+        (Which::Hosts(vec!["*.wiki".into()]), vec![]),
         (Which::Provider("corp".into()), vec!["a-1", "a-2", "b-1"]),
         (Which::All, vec!["a-1", "a-2", "b-1", "p-1"]),
     ];
@@ -147,7 +155,9 @@ async fn revocations_end_what_they_name(store: &dyn SessionStore) {
         let mut partner = session("p-1", "partner/paul");
         partner.user =
             Arc::new(User { provider: "partner".into(), issuer: "https://partner".into(), ..(*partner.user).clone() });
-        let all = [session("a-1", "alice"), session("a-2", "alice"), session("b-1", "bob"), partner];
+        // Of Bob's session the provider's name is not known.
+        let bob = Session { provider_session: None, ..session("b-1", "bob") };
+        let all = [session("a-1", "alice"), session("a-2", "alice"), bob, partner];
         for (n, kept) in (0..).zip(&all) {
             store.create(kept, handle(n), "wiki").await.unwrap();
         }
@@ -163,6 +173,60 @@ async fn revocations_end_what_they_name(store: &dyn SessionStore) {
         }
         empty(store).await;
     }
+}
+
+fn logged_out(subject: Option<&str>, sid: Option<&str>) -> Which {
+    Which::LoggedOut(logout(subject, sid, NOON))
+}
+
+fn logout(subject: Option<&str>, sid: Option<&str>, heard: Timestamp) -> ProviderLogout {
+    ProviderLogout {
+        issuer: "https://idp.example.test".into(),
+        subject: subject.map(Into::into),
+        sid: sid.map(Into::into),
+        heard,
+    }
+}
+
+/// A login began at noon, and was finished at one.
+async fn a_logout_that_comes_before_its_login_wins(store: &dyn SessionStore) {
+    let minutes = |n: u64| NOON.plus(Duration::from_secs(60 * n));
+    let known = Session { created: minutes(1), ..session("s-1", "alice") };
+    let unnamed = Session { provider_session: None, ..known.clone() };
+    let (before, after) = (NOON.minus(Duration::from_secs(60)), minutes(1));
+    let rows = [
+        ("the session itself", logout(None, Some("sid-s-1"), after), true, false),
+        ("the session itself, heard of before the login began", logout(None, Some("sid-s-1"), before), true, false),
+        ("the session and its person", logout(Some("sub-alice"), Some("sid-s-1"), after), true, true),
+        ("the session and another person", logout(Some("sub-bob"), Some("sid-s-1"), after), false, false),
+        ("another session of the person", logout(Some("sub-alice"), Some("sid-s-2"), after), false, true),
+        ("the person", logout(Some("sub-alice"), None, after), true, true),
+        ("the person, heard of before the login began", logout(Some("sub-alice"), None, before), false, false),
+        ("another person", logout(Some("sub-bob"), None, after), false, false),
+        (
+            "another issuer",
+            ProviderLogout { issuer: "https://other".into(), ..logout(Some("sub-alice"), None, after) },
+            false,
+            false,
+        ),
+    ];
+    for (n, (what, heard, bars_known, bars_unnamed)) in (0..).zip(rows) {
+        assert_eq!(store.keep_logout(handle(n), &heard, minutes(2)).await.unwrap(), heard.heard);
+        assert_eq!(store.is_logged_out(&known, NOON).await.unwrap(), bars_known, "{what}");
+        assert_eq!(store.is_logged_out(&unnamed, NOON).await.unwrap(), bars_unnamed, "{what}, no sid known");
+        // The same token again, later: it means what it meant first.
+        let again = ProviderLogout { heard: minutes(30), ..heard.clone() };
+        assert_eq!(store.keep_logout(handle(n), &again, minutes(2)).await.unwrap(), heard.heard, "{what}");
+        store.sweep(minutes(2), NOON).await.unwrap();
+        assert!(!store.is_logged_out(&known, NOON).await.unwrap(), "{what}: forgotten when nobody can come back");
+    }
+    // Whoever signed in after it was heard of is not meant.
+    let later = Session { created: minutes(2), ..session("s-2", "alice") };
+    store.create(&known, handle(1), "wiki").await.unwrap();
+    store.create(&later, handle(2), "wiki").await.unwrap();
+    let ended = store.end(&Which::LoggedOut(logout(Some("sub-alice"), None, minutes(1))), minutes(3)).await.unwrap();
+    assert_eq!(ended, ["s-1".into()]);
+    empty(store).await;
 }
 
 async fn expired_and_idle_sessions_are_swept(store: &dyn SessionStore) {

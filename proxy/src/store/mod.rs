@@ -1,8 +1,10 @@
 //! Where state is kept. Each consumer declares the trait it needs (`login::session::SessionStore`); here they are
 //! implemented. SQL stands nowhere else.
 mod acme;
+pub mod backup;
 mod ledger;
 mod row;
+mod scope;
 mod seal;
 mod seen;
 mod sqlite;

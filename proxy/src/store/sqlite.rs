@@ -1,5 +1,8 @@
 //! Sessions and one-time values in one SQLite file. Hot reads do not come here: the gate keeps what it found.
-use crate::login::session::{Purpose, Session, SessionId, SessionStore, TicketHash, Unavailable, Which};
+use crate::login::session::{
+    ProviderLogout, Purpose, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
+};
+use crate::store::scope::{Value, scope};
 use crate::store::{Seal, row};
 use async_trait::async_trait;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -255,7 +258,10 @@ impl SessionStore for SqliteStore {
         let mut query =
             sqlx::query(AssertSqlSafe(format!("DELETE FROM sessions WHERE {condition} RETURNING id")).into_sql_str());
         for value in values {
-            query = query.bind(value.to_owned());
+            query = match value {
+                Value::Text(text) => query.bind(text),
+                Value::Time(at) => query.bind(at.millis()),
+            };
         }
         ids(query.fetch_all(&self.writer).await)
     }
@@ -266,7 +272,10 @@ impl SessionStore for SqliteStore {
             AssertSqlSafe(format!("SELECT * FROM sessions WHERE {condition} ORDER BY created DESC, id")).into_sql_str(),
         );
         for value in values {
-            query = query.bind(value.to_owned());
+            query = match value {
+                Value::Text(text) => query.bind(text),
+                Value::Time(at) => query.bind(at.millis()),
+            };
         }
         let rows = query.fetch_all(&self.readers).await.map_err(unavailable)?;
         rows.iter().map(|r| self.session(r)).collect()
@@ -277,6 +286,42 @@ impl SessionStore for SqliteStore {
             sqlx::query("SELECT count(*) AS n FROM sessions").fetch_one(&self.readers).await.map_err(unavailable)?;
         let n: i64 = row.try_get("n").map_err(unavailable)?;
         Ok(u64::try_from(n).unwrap_or(0))
+    }
+
+    async fn keep_logout(
+        &self,
+        token: TicketHash,
+        logout: &ProviderLogout,
+        until: Timestamp,
+    ) -> Result<Timestamp, Unavailable> {
+        // The same token again keeps the time of the first.
+        let row = sqlx::query(
+            "INSERT INTO logouts (token, issuer, subject, sid, heard, expires) VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (token) DO UPDATE SET expires = max(logouts.expires, excluded.expires) RETURNING heard",
+        )
+        .bind(token.0.as_slice())
+        .bind(&*logout.issuer)
+        .bind(logout.subject.as_deref())
+        .bind(&logout.sid)
+        .bind(logout.heard.millis())
+        .bind(until.millis())
+        .fetch_one(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        row.try_get("heard").map(Timestamp::from_millis).map_err(unavailable)
+    }
+
+    async fn is_logged_out(&self, session: &Session, began: Timestamp) -> Result<bool, Unavailable> {
+        // Asked on the writer's connection, after the session was written there: no older view of the file.
+        let row = sqlx::query(IS_LOGGED_OUT)
+            .bind(&*session.user.issuer)
+            .bind(&*session.user.subject)
+            .bind(&session.provider_session)
+            .bind(began.millis())
+            .fetch_one(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        row.try_get::<i64, _>("over").map(|over| over != 0).map_err(unavailable)
     }
 
     async fn put_once(
@@ -329,11 +374,9 @@ impl SessionStore for SqliteStore {
             .fetch_all(&mut *tx)
             .await;
         let ended = ids(ended)?;
-        sqlx::query("DELETE FROM once WHERE expires <= ?")
-            .bind(now.millis())
-            .execute(&mut *tx)
-            .await
-            .map_err(unavailable)?;
+        for forget in ["DELETE FROM once WHERE expires <= ?", "DELETE FROM logouts WHERE expires <= ?"] {
+            sqlx::query(forget).bind(now.millis()).execute(&mut *tx).await.map_err(unavailable)?;
+        }
         tx.commit().await.map_err(unavailable)?;
         Ok(ended)
     }
@@ -356,17 +399,10 @@ async fn insert_handle(
     Ok(done.rows_affected() == 1)
 }
 
-/// The condition of a `Which`, and the values of its question marks.
-fn scope(which: &Which) -> (&'static str, Vec<&str>) {
-    match which {
-        Which::Session(id) => ("id = ?", vec![id]),
-        Which::User(name) => ("user_name = ?", vec![name]),
-        Which::Subject { issuer, subject } => ("issuer = ? AND subject = ?", vec![issuer, subject]),
-        Which::ProviderSession { issuer, sid } => ("issuer = ? AND provider_session = ?", vec![issuer, sid]),
-        Which::Provider(name) => ("provider = ?", vec![name]),
-        Which::All => ("true", vec![]),
-    }
-}
+/// `$1` issuer, `$2` subject, `$3` sid or null, `$4` when the login began.
+const IS_LOGGED_OUT: &str = "SELECT EXISTS (SELECT 1 FROM logouts WHERE issuer = $1 AND ( \
+    (sid = $3 AND (subject IS NULL OR subject = $2)) \
+    OR (subject = $2 AND (sid IS NULL OR $3 IS NULL) AND heard >= $4))) AS over";
 
 fn once_purpose(purpose: Purpose) -> &'static str {
     match purpose {
@@ -395,6 +431,7 @@ fn migrations() -> Migrator {
         step(2, "seen places", include_str!("migrations/sqlite/0002_seen_places.sql")),
         step(3, "ledger", include_str!("migrations/sqlite/0003_ledger.sql")),
         step(10, "acme", include_str!("migrations/sqlite/0010_acme.sql")),
+        step(40, "logouts", include_str!("migrations/sqlite/0040_logouts.sql")),
     ])
 }
 

@@ -9,24 +9,32 @@
 )]
 #![expect(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
 mod acme;
+mod backup;
 mod certificates;
 mod dependencies;
+mod durability;
 mod examples;
 mod explain;
 mod harness;
 mod headers;
 mod login;
+mod logout;
 mod lookups;
 mod names;
 mod own_ca;
 mod own_ca_books;
 mod paths;
+mod policy_life;
+mod profiles;
 mod record;
 mod reload;
 mod return_addresses;
 mod revocation;
 mod secrets;
 mod sessions;
+mod signals;
 mod streams;
 mod strict;
+mod systemd;
 mod table;
+mod upstreams;

@@ -125,7 +125,7 @@ impl Keys {
         (data.header.typ.as_deref() == Some(typ)).then_some(data.claims)
     }
 
-    fn encode(&self, typ: &str, claims: &Value) -> Result<String, jsonwebtoken::errors::Error> {
+    pub fn encode(&self, typ: &str, claims: &Value) -> Result<String, jsonwebtoken::errors::Error> {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(typ.to_owned());
         header.kid = Some(self.kid.clone());

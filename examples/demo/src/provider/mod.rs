@@ -75,6 +75,19 @@ impl Provider {
         &self.issuer
     }
 
+    /// A token that is signed as ours are, for whoever plays this provider in a test: a logout token, true or not.
+    ///
+    /// # Errors
+    /// The claims are not JSON.
+    pub fn sign(&self, typ: &str, claims: &Value) -> Result<String, Box<dyn Error + Send + Sync>> {
+        Ok(self.keys.encode(typ, claims)?)
+    }
+
+    /// The `sid` of each session that a person has here.
+    pub fn session_ids(&self, user: &str) -> Vec<String> {
+        self.sessions.of(user, clock::now())
+    }
+
     /// The browser's session here.
     fn session(&self, headers: &HeaderMap) -> Option<session::Session> {
         self.sessions.find(&cookie(headers, &self.cookie)?, clock::now())

@@ -52,6 +52,20 @@ impl Sessions {
         self.shelf.any(now, |session| session.sid == sid)
     }
 
+    /// The `sid` of each session of a person.
+    pub fn of(&self, user: &str, now: OffsetDateTime) -> Vec<String> {
+        let found = std::sync::Mutex::new(Vec::new());
+        self.shelf.any(now, |session| {
+            if session.person.user == user
+                && let Ok(mut found) = found.lock()
+            {
+                found.push(session.sid.clone());
+            }
+            false
+        });
+        found.into_inner().unwrap_or_default()
+    }
+
     pub fn end(&self, sid: &str) {
         self.shelf.drop_all(|session| session.sid == sid);
     }

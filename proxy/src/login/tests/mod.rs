@@ -4,6 +4,7 @@ pub(crate) mod fake;
 mod answer;
 mod id_token;
 mod keys;
+mod logout;
 mod profile;
 mod real_providers;
 mod refresh;

@@ -205,6 +205,8 @@ impl Refusal {
             | Reason::MethodNotAllowed
             | Reason::BodyTooLarge
             | Reason::HeaderTooLarge
+            | Reason::UriTooLong
+            | Reason::RequestTooSlow
             | Reason::UpgradeRefused
             | Reason::CrossOrigin
             | Reason::PeerNotTrusted => headings.request,

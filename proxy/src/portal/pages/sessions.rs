@@ -7,12 +7,15 @@ use super::when::{ago, moment, rfc3339};
 use askama::Template;
 use torhaus_authz::{Language, Timestamp};
 
-/// Its forms post `end` (and `csrf`, if there is one) to `/sessions`; `end` is a session's id, or [`Sessions::ALL_OTHERS`].
+/// Its forms post `end` (and `csrf`, if there is one) to `/sessions`; `end` is a session's id,
+/// [`Sessions::ALL_OTHERS`] or [`Sessions::EVERYWHERE`].
 #[derive(Clone)]
 pub struct Sessions {
     /// In the order to show them; the current one is moved to the front.
     pub sessions: Vec<OpenSession>,
     pub csrf: String,
+    /// Origins that the form may lead on to: signing out everywhere goes by way of the provider.
+    pub form_targets: Vec<String>,
     /// How many the last press of a button ended, if the page follows one.
     pub just_ended: Option<usize>,
     pub now: Timestamp,
@@ -34,6 +37,9 @@ pub struct OpenSession {
 impl Sessions {
     /// The value of `end` that means every session but this one.
     pub const ALL_OTHERS: &'static str = "all-others";
+
+    /// The value of `end` that means every session, this one and the provider's too.
+    pub const EVERYWHERE: &'static str = "everywhere";
 
     pub fn render(&self, look: &Look, language: Language) -> Page {
         let shell = Shell::new(look, language, "", Here::Sessions);
@@ -64,11 +70,12 @@ impl Sessions {
             rows,
             others: !others.is_empty(),
             all_others: Self::ALL_OTHERS,
+            everywhere: Self::EVERYWHERE,
             notice,
             check: Icon::Check,
             screen: Icon::Screen,
         };
-        html(200, language, Forms::Own(&[]), &template)
+        html(200, language, Forms::Own(&self.form_targets), &template)
     }
 }
 
@@ -94,6 +101,7 @@ struct SessionsHtml<'a> {
     rows: Vec<Row<'a>>,
     others: bool,
     all_others: &'static str,
+    everywhere: &'static str,
     notice: Option<String>,
     check: Icon,
     screen: Icon,

@@ -164,6 +164,7 @@ pub(super) struct SessionsWords {
     pub end: &'static str,
     pub end_named: fn(&str) -> String,
     pub end_others: &'static str,
+    pub end_everywhere: &'static str,
     pub ended: fn(usize) -> String,
     pub only_this: &'static str,
     pub unknown_browser: &'static str,
@@ -369,6 +370,7 @@ static ENGLISH: Strings = Strings {
         end: "End",
         end_named: |browser| format!("End session: {browser}"),
         end_others: "End all other sessions",
+        end_everywhere: "Sign out everywhere",
         ended: |n| {
             if n == 1 { "One session was ended.".to_owned() } else { format!("{n} sessions were ended.") }
         },
@@ -570,6 +572,7 @@ static GERMAN: Strings = Strings {
         end: "Beenden",
         end_named: |browser| format!("Sitzung beenden: {browser}"),
         end_others: "Alle anderen Sitzungen beenden",
+        end_everywhere: "Überall abmelden",
         ended: |n| {
             if n == 1 { "Eine Sitzung wurde beendet.".to_owned() } else { format!("{n} Sitzungen wurden beendet.") }
         },

@@ -84,7 +84,13 @@ fn sessions(text: &str) -> Sessions {
         last_used: NOW,
         expires: NOW,
     };
-    Sessions { sessions: vec![session(false), session(true)], csrf: text.into(), just_ended: Some(2), now: NOW }
+    Sessions {
+        sessions: vec![session(false), session(true)],
+        csrf: text.into(),
+        form_targets: vec![],
+        just_ended: Some(2),
+        now: NOW,
+    }
 }
 
 fn devices(text: &str) -> Devices {
@@ -395,7 +401,10 @@ fn the_current_session_stands_first_and_is_ended_only_by_signing_out() {
     assert!(body.find(">mine<").unwrap() < body.find(">other<").unwrap());
     assert!(body.contains("name=\"end\" value=\"other\"") && !body.contains("value=\"mine\""));
     assert!(body.contains(&format!("value=\"{}\"", Sessions::ALL_OTHERS)));
+    let everywhere = format!("value=\"{}\"", Sessions::EVERYWHERE);
+    assert!(body.contains(&everywhere));
     view.sessions.retain(|session| session.current);
+    assert!(view.render(&look("Example"), Language::German).body.contains(&everywhere), "also with the provider alone");
     assert!(!view.render(&look("Example"), Language::English).body.contains(Sessions::ALL_OTHERS));
 }
 

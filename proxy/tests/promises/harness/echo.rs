@@ -176,7 +176,10 @@ async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>> {
     } else if seen.header("transfer-encoding").is_some() {
         loop {
             let mut size = String::new();
-            stream.read_line(&mut size).await?;
+            if stream.read_line(&mut size).await? == 0 {
+                // Cut off: it is no request.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
             if size == 0 {
                 seen.headers.extend(trailers(stream).await?);

@@ -96,6 +96,7 @@ routes:
 
 /// The table of M6, and rows that help to test.
 pub const POLICY: &str = r#"version: 1
+longest_exception: 3660d
 zones:
   internal: { listeners: [office] }
 tiers:
@@ -120,7 +121,7 @@ table:
     require: [{ name: company-device, client_certificate: devices }]
 exceptions:
   - { id: EX-14, resource: samba-hr, allow: ["user:carol"], zone: external, tier: hardware,
-      owner: alice@example.test, reason: audit on site, expires: 2099-12-01T00:00:00Z }
+      owner: alice@example.test, reason: audit on site, expires: 2036-11-01T00:00:00Z }
 tests:
   - { name: HR from outside is refused, user: dana, groups: [hr], listener: internet, proven: mfa, resource: samba-hr,
       expect: deny, reason: zone_denied }

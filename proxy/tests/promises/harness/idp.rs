@@ -1,5 +1,6 @@
 //! The demo's OpenID provider, on a runtime of its own so that it can die in the middle of anything.
 use std::net::TcpListener;
+use std::sync::Arc;
 use tokio::runtime::Runtime;
 use torhaus_demo::provider::client::Client;
 use torhaus_demo::provider::people::{self, Person};
@@ -7,6 +8,8 @@ use torhaus_demo::provider::{Provider, router};
 
 pub struct Idp {
     pub issuer: String,
+    /// To sign what a provider could send, true or not.
+    pub provider: Arc<Provider>,
     runtime: Option<Runtime>,
 }
 
@@ -22,12 +25,13 @@ impl Idp {
         };
         let provider = Provider::new(listener.local_addr().unwrap().port(), vec![client]).unwrap();
         let issuer = provider.issuer().to_owned();
+        let kept = Arc::clone(&provider);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             axum::serve(listener, router(provider)).await
         });
-        Self { issuer, runtime: Some(runtime) }
+        Self { issuer, provider: kept, runtime: Some(runtime) }
     }
 
     /// Gone, with all its connections.

@@ -6,7 +6,8 @@ use crate::harness::pki::{Identity, Pki, replace, write_secret};
 use crate::harness::{Answer, Browser, files, until};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -49,6 +50,8 @@ pub struct Setup {
     pub policy: String,
     /// More environment for the gate's process.
     pub environment: Vec<(&'static str, String)>,
+    /// Opened by a service manager, and handed on to every process of the gate.
+    pub socket: Option<TcpListener>,
     pub folder: TempDir,
     pub pki: Pki,
     pub idp: Idp,
@@ -59,6 +62,7 @@ pub struct World {
     pub pki: Pki,
     pub idp: Idp,
     pub echo: Echo,
+    socket: Option<TcpListener>,
     gate: Process,
     pub folder: TempDir,
     status: Status,
@@ -87,21 +91,25 @@ impl Setup {
         pki.write(folder.path(), &hosts);
         write_secret(&folder.path().join("secret"), secret);
         let config = files::config(&idp.issuer, echo.port);
-        Self { config, policy: files::POLICY.to_owned(), environment: Vec::new(), folder, pki, idp, echo }
+        Self { config, policy: files::POLICY.to_owned(), environment: Vec::new(), socket: None, folder, pki, idp, echo }
     }
 
     pub async fn start(self) -> World {
-        let Self { config, policy, environment, folder, pki, idp, echo } = self;
+        let Self { config, policy, environment, socket, folder, pki, idp, echo } = self;
         replace(&folder.path().join("torhaus.yaml"), &config);
         replace(&folder.path().join("policy.yaml"), &policy);
-        let (gate, status) = Process::start(&folder, &environment).await;
-        World { pki, idp, echo, gate, folder, status, environment }
+        let (gate, status) = Process::start(&folder, &environment, socket.as_ref()).await;
+        World { pki, idp, echo, socket, gate, folder, status, environment }
     }
 }
 
 impl Process {
-    async fn start(folder: &TempDir, environment: &[(&'static str, String)]) -> (Self, Status) {
-        let gate = Command::new(binary())
+    async fn start(
+        folder: &TempDir,
+        environment: &[(&'static str, String)],
+        socket: Option<&TcpListener>,
+    ) -> (Self, Status) {
+        let gate = command(socket)
             .args(["run", "--config"])
             .arg(folder.path().join("torhaus.yaml"))
             .envs(environment.iter().cloned())
@@ -118,7 +126,7 @@ impl Process {
                 panic!("the gate ended ({ended}): {}", read(folder.path(), "stderr.log"));
             }
             status = admin.get::<Status>("/status").await.ok();
-            status.as_ref().is_some_and(|status| status.listeners.len() == 3)
+            status.as_ref().is_some_and(|status| status.listeners.len() >= 3)
         })
         .await;
         (gate, status.unwrap())
@@ -130,6 +138,14 @@ impl World {
         Setup::new().await.start().await
     }
 
+    /// Kills the gate as a power failure does, does `between` with its folder, and starts it again.
+    pub async fn killed_and_started(mut self, between: impl AsyncFnOnce(&Path)) -> Self {
+        self.kill();
+        between(self.folder.path()).await;
+        self.restart().await;
+        self
+    }
+
     /// Ends the gate as a power failure would: SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.gate.0.kill();
@@ -139,7 +155,7 @@ impl World {
     /// Starts it again, on the folder as it lies there. Ports are new.
     pub async fn restart(&mut self) {
         self.kill();
-        (self.gate, self.status) = Process::start(&self.folder, &self.environment).await;
+        (self.gate, self.status) = Process::start(&self.folder, &self.environment, self.socket.as_ref()).await;
     }
 
     pub fn pid(&self) -> u32 {
@@ -242,6 +258,19 @@ impl World {
         let fits = |line: &Value| values.iter().all(|(name, value)| line[*name] == **value);
         self.audit().into_iter().filter(fits).collect()
     }
+}
+
+/// The gate's command, with a socket as systemd hands it on (`sd_listen_fds(3)`): descriptor 3 of this very process.
+fn command(socket: Option<&TcpListener>) -> Command {
+    let Some(socket) = socket else {
+        let mut command = Command::new(binary());
+        command.stdin(Stdio::null());
+        return command;
+    };
+    let mut command = Command::new("sh");
+    let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+    command.args(["-c", script, "sh", &binary()]).stdin(Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+    command
 }
 
 fn read(folder: &Path, name: &str) -> String {

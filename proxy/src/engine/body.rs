@@ -1,0 +1,70 @@
+//! Bounds on a request's body as it streams by: how much, and how slowly.
+use std::time::{Duration, Instant};
+use torhaus_authz::Reason;
+
+/// A body is judged by what came in spans of this length, so that a pause of the client or of the application counts
+/// once and is then forgotten.
+const SPAN: Duration = Duration::from_secs(20);
+
+/// One request's body.
+#[derive(Debug)]
+pub struct BodyWatch {
+    largest: u64,
+    /// Bytes per second; 0: no matter.
+    slowest: u64,
+    total: u64,
+    since: Instant,
+    in_span: u64,
+}
+
+impl BodyWatch {
+    pub fn new(largest: u64, slowest: u64, now: Instant) -> Self {
+        Self { largest, slowest, total: 0, since: now, in_span: 0 }
+    }
+
+    /// # Errors
+    /// What is wrong with a body that says it has so many bytes.
+    pub fn declared(&self, length: u64) -> Result<(), Reason> {
+        if length > self.largest { Err(Reason::BodyTooLarge) } else { Ok(()) }
+    }
+
+    /// # Errors
+    /// It is too large, or came too slowly.
+    pub fn came(&mut self, bytes: usize, now: Instant) -> Result<(), Reason> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.total = self.total.saturating_add(bytes);
+        self.declared(self.total)?;
+        self.in_span = self.in_span.saturating_add(bytes);
+        if now.saturating_duration_since(self.since) < SPAN {
+            return Ok(());
+        }
+        if self.in_span < self.slowest.saturating_mul(SPAN.as_secs()) {
+            return Err(Reason::RequestTooSlow);
+        }
+        (self.since, self.in_span) = (now, 0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_may_be_so_large_and_so_slow() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut body = BodyWatch::new(100, 0, begin);
+        assert_eq!(body.declared(101), Err(Reason::BodyTooLarge));
+        assert_eq!((body.came(100, at(0)), body.came(1, at(0))), (Ok(()), Err(Reason::BodyTooLarge)));
+        assert_eq!(BodyWatch::new(100, 0, begin).came(1, at(3600)), Ok(()), "as slow as it likes");
+
+        let mut body = BodyWatch::new(u64::MAX, 512, begin);
+        assert!((0..20).all(|second| body.came(1, at(second)).is_ok()));
+        assert_eq!(body.came(1, at(20)), Err(Reason::RequestTooSlow));
+        let mut body = BodyWatch::new(u64::MAX, 512, begin);
+        assert!((0..10).all(|span| body.came(512 * 20, at(20 * (span + 1))).is_ok()));
+        // The application did not read for ten minutes; what waited in between comes at once.
+        assert_eq!(body.came(16 * 1024, at(1000)), Ok(()));
+    }
+}

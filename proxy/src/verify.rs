@@ -1,0 +1,234 @@
+//! Forward authentication: another reverse proxy asks whether a request of its own may pass.
+//!
+//! ```text
+//! client -> nginx, Apache, Traefik, Caddy -- GET /.torhaus/verify, which describes the request --> gate::pass
+//!                                         <- 200 and who it is | 401, 403 | a redirect to sign in
+//! ```
+//!
+//! Only listed peers are heard: what they say about a request (host, path, method, the client's address) is believed.
+//! Never decides, and says 200 to a permit only: an answer of the gate's own, such as to a preflight, is none.
+use crate::edge::connection::{ConnectionInfo, TlsInfo};
+use crate::edge::pace::Progress;
+use crate::edge::stream::Cutter;
+use crate::forward::Forward;
+use crate::gate::{self, Gate};
+use crate::login::own_pages;
+use crate::outcome::{Action, Note, Outcome};
+use crate::refusal;
+use crate::request::{self, Request};
+use crate::response::Response;
+use crate::snapshot::Snapshot;
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING};
+use http::{Method, StatusCode, Uri, Version};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use torhaus_authz::{Reason, Timestamp};
+use torhaus_config::{AskingProxy, AskingStyle, FORWARD_AUTH_LISTENER};
+
+const PATH: &str = "/.torhaus/verify";
+/// What a host without a port means (RFC 9110 section 4.2.2).
+const HTTPS: u16 = 443;
+/// Why, for the asking proxy's log.
+const REASON: HeaderName = HeaderName::from_static("x-torhaus-reason");
+
+/// Whether a request is a question about another one.
+pub fn is_question(request: &Request<'_>) -> bool {
+    request.path == PATH && request.connection.tls.is_some()
+}
+
+/// Answers a question: the request that it describes takes the same way as any other.
+pub async fn answer(gate: &Gate, snapshot: &Snapshot, question: &Request<'_>, now: Timestamp) -> Outcome {
+    let peer = question.connection.peer.ip().to_canonical();
+    let asking =
+        snapshot.config.forward_auth.iter().find(|asking| asking.addresses.iter().any(|net| net.contains(&peer)));
+    let Some(asking) = asking else {
+        return refused(Reason::PeerNotTrusted, "this address is no peer of `forward_auth`");
+    };
+    if !snapshot.belongs(question) {
+        return refused(Reason::WrongHost, Reason::WrongHost.words(torhaus_authz::Language::English).what_to_do);
+    }
+    let described = match Described::read(snapshot, asking, question) {
+        Ok(described) => described,
+        Err(why) => {
+            tracing::warn!(%peer, why, "a question for authorisation is not understood");
+            return refused(Reason::BadRequest, why);
+        }
+    };
+    let request = described.request();
+    if own_pages::serves(snapshot, &request) {
+        return refused(Reason::NoRoute, "the gate's own pages are sent to the gate itself, not asked about");
+    }
+    let Outcome { action, mut note } = gate::pass(gate, snapshot, &request, now).await;
+    let response = match action {
+        Action::Forward(forward) => allowed(&forward, snapshot, &described.headers),
+        Action::KeepForm { sign_in, cookie } => Response::redirect(&sign_in).with_cookie(&cookie),
+        Action::Respond(response) if response.status.is_success() => {
+            note.reason = Some(Reason::CrossOrigin);
+            refusal::bare(Reason::CrossOrigin, Some("a preflight is answered by nobody who only authorises"))
+        }
+        Action::Respond(response) => response,
+    };
+    let response = match asking.style {
+        AskingStyle::XForwarded => response,
+        AskingStyle::XOriginal => plainly(response),
+    };
+    let why = note.reason.map(|reason| HeaderValue::try_from(reason.to_string()));
+    note.respond(match why {
+        Some(Ok(why)) => response.with(REASON, why),
+        _ => response,
+    })
+}
+
+fn refused(reason: Reason, detail: &str) -> Outcome {
+    // 403 whatever it is: the only refusal that every asking proxy understands.
+    let mut response = refusal::bare(reason, Some(detail));
+    response.status = StatusCode::FORBIDDEN;
+    Note { reason: Some(reason), ..Note::empty() }.respond(response)
+}
+
+/// Who the caller is, for the proxy to pass on, and its cookies without ours.
+fn allowed(forward: &Forward, snapshot: &Snapshot, headers: &HeaderMap) -> Response {
+    let mut response = Response::empty(StatusCode::OK);
+    let told = forward.told().map(|(name, value)| (name.clone(), value.clone()));
+    response.headers.extend(told);
+    // Every name that the application may be told by, also with nothing to tell: a proxy that copies only what is there
+    // would let the client's own through.
+    let names = &forward.route.headers;
+    let assertion = names.assertion.then_some("x-torhaus-assertion");
+    let names = [&names.user, &names.email, &names.groups, &names.name].into_iter().filter_map(|name| name.as_deref());
+    for name in names.chain(assertion).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
+        if !response.headers.iter().any(|(known, _)| *known == name) {
+            response.headers.push((name, HeaderValue::from_static("")));
+        }
+    }
+    let changed = snapshot.reserved.changes(headers).replace;
+    let cookies = changed.map_or_else(|| headers.get_all(COOKIE).iter().cloned().collect(), |(_, values)| values);
+    let cookie = cookies.into_iter().next().unwrap_or(HeaderValue::from_static(""));
+    response.headers.push((COOKIE, cookie));
+    response
+}
+
+/// For those who understand 2xx, 401 and 403 and nothing else: where to sign in stands in `Location` of a 401.
+fn plainly(mut response: Response) -> Response {
+    let status = response.status;
+    if status.is_redirection() && response.headers.iter().any(|(name, _)| *name == LOCATION) {
+        response.status = StatusCode::UNAUTHORIZED;
+    } else if status.is_client_error() && status != StatusCode::UNAUTHORIZED {
+        response.status = StatusCode::FORBIDDEN;
+    }
+    response
+}
+
+/// The request that is asked about, as the asking proxy describes it.
+struct Described {
+    method: Method,
+    host: String,
+    port: Option<u16>,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+    connection: Arc<ConnectionInfo>,
+}
+
+impl Described {
+    /// # Errors
+    /// What is missing, there twice, or has two readings, in words.
+    fn read(snapshot: &Snapshot, asking: &AskingProxy, question: &Request<'_>) -> Result<Self, &'static str> {
+        let said = |name: &'static str, why| question.header(name).filter(|value| !value.is_empty()).ok_or(why);
+        let (method, proto, authority, target) = match asking.style {
+            AskingStyle::XOriginal => {
+                let url = said("x-original-url", "one `X-Original-URL: https://HOST/PATH` is needed")?;
+                let (proto, rest) = url.split_once("://").ok_or("`X-Original-URL` is not a URL")?;
+                let (authority, target) = rest.split_at(rest.find('/').ok_or("`X-Original-URL` has no path")?);
+                (said("x-original-method", "one `X-Original-Method` is needed")?, proto, authority, target)
+            }
+            AskingStyle::XForwarded => (
+                said("x-forwarded-method", "one `X-Forwarded-Method` is needed")?,
+                said("x-forwarded-proto", "one `X-Forwarded-Proto` is needed")?,
+                said("x-forwarded-host", "one `X-Forwarded-Host` is needed")?,
+                said("x-forwarded-uri", "one `X-Forwarded-Uri` is needed")?,
+            ),
+        };
+        if proto != "https" {
+            return Err("sessions are never sent in the clear: redirect to https before asking");
+        }
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| "the method is malformed")?;
+        let uri = target.parse::<Uri>().ok().filter(|uri| uri.authority().is_none() && target.starts_with('/'));
+        let uri = uri.ok_or("the path is malformed")?;
+        let mut headers = question.headers.clone();
+        for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+            headers.remove(name);
+        }
+        headers.insert(HOST, HeaderValue::from_str(authority).map_err(|_| "the host is malformed")?);
+        let most = snapshot.config.limits.max_headers;
+        let found = request::read(&method, &uri, Version::HTTP_11, &headers, most).map_err(|why| why.sentence())?;
+        // The asking proxy forwards the path as it was; what is decided has to be the same.
+        if found.path != uri.path() {
+            return Err("the path is not canonical, so an application may read another one than the policy");
+        }
+        let client = client(snapshot, question)?;
+        let connection = connection(snapshot, question, (&found.host, found.port), client);
+        let query = uri.query().map(str::to_owned);
+        Ok(Self { method, host: found.host, port: found.port, path: found.path, query, headers, connection })
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request {
+            method: &self.method,
+            host: &self.host,
+            port: self.port,
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers: &self.headers,
+            connection: &self.connection,
+            body: &[],
+        }
+    }
+}
+
+/// The last address that no proxy of ours wrote about itself: what stands before it, the client wrote.
+fn client(snapshot: &Snapshot, question: &Request<'_>) -> Result<IpAddr, &'static str> {
+    let why = "`X-Forwarded-For` with the client's address is needed";
+    let said = question.header("x-forwarded-for").ok_or(why)?;
+    let ours = |address: &IpAddr| snapshot.config.trusted_proxies.iter().any(|net| net.contains(address));
+    let mut last = None;
+    for part in said.rsplit(',') {
+        let address = part.trim().parse::<IpAddr>().map_err(|_| why)?.to_canonical();
+        last = Some(address);
+        if !ours(&address) {
+            break;
+        }
+    }
+    last.ok_or(why)
+}
+
+/// The connection of a client that we do not see: its TLS ends at the asking proxy, so no certificate is known here, and
+/// the port that was connected to is the one the proxy was asked for.
+fn connection(
+    snapshot: &Snapshot,
+    question: &Request<'_>,
+    (host, port): (&str, Option<u16>),
+    client: IpAddr,
+) -> Arc<ConnectionInfo> {
+    let tls = question.connection.tls.as_ref().map(|tls| TlsInfo {
+        server_name: host.to_owned(),
+        group: snapshot.groups.find(host).unwrap_or(&tls.group).clone(),
+        peer_chain: Vec::new(),
+        peer_sha256: None,
+        version: tls.version,
+        cipher: tls.cipher,
+        key_exchange: tls.key_exchange.clone(),
+        alpn: tls.alpn,
+        resumed: tls.resumed,
+    });
+    Arc::new(ConnectionInfo {
+        listener: FORWARD_AUTH_LISTENER.into(),
+        client: SocketAddr::new(client, 0),
+        peer: question.connection.peer,
+        local_port: port.unwrap_or(HTTPS),
+        tls,
+        cutter: Cutter::default(),
+        progress: Progress::default(),
+        origin: OnceLock::new(),
+    })
+}

@@ -1,0 +1,59 @@
+//! Under a service manager: it is told how we are, and connections wait in its sockets while we are replaced.
+use crate::harness::{Call, Connection, Door, Setup, until};
+use std::net::{TcpListener, TcpStream};
+use tokio::net::UnixDatagram;
+
+#[tokio::test]
+async fn the_service_manager_is_told_that_we_serve_live_and_stop() {
+    let mut setup = Setup::new().await;
+    let path = setup.folder.path().join("notify");
+    let told = UnixDatagram::bind(&path).unwrap();
+    setup.environment.push(("NOTIFY_SOCKET", path.display().to_string()));
+    setup.environment.push(("WATCHDOG_USEC", "200000".to_owned()));
+    let world = setup.start().await;
+    let (mut ready, mut alive) = (false, 0);
+    let mut buffer = [0; 256];
+    until("the service manager hears", async || {
+        let length = told.recv(&mut buffer).await.unwrap();
+        let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        ready |= said.starts_with("READY=1\n");
+        alive += usize::from(said == "WATCHDOG=1");
+        ready && alive >= 3
+    })
+    .await;
+    world.signal("TERM").await;
+    until("it hears that we stop", async || {
+        let length = told.recv(&mut buffer).await.unwrap();
+        buffer[..length].starts_with(b"STOPPING=1")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_wait_in_the_sockets_of_the_service_manager_while_the_gate_is_replaced() {
+    let mut setup = Setup::new().await;
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let own = "name: office, address: \"127.0.0.1:0\"";
+    assert!(setup.config.contains(own), "{}", setup.config);
+    setup.config = setup.config.replace(own, &format!("name: office, address: \"{address}\""));
+    setup.socket = Some(socket);
+    let world = setup.start().await;
+    assert_eq!(world.address(Door::Inside), address);
+    let call = || Call::get("status.test", "/").with("accept", "application/json");
+    assert_eq!(world.call(Door::Inside, None, &call()).await.unwrap().status, 200);
+    let tls = world.tls(None, &["http/1.1"]);
+    let mut waiting = None;
+    let world = world
+        .killed_and_started(async |_| {
+            TcpStream::connect(address).expect("nobody is turned away");
+            waiting =
+                Some(tokio::spawn(
+                    async move { Connection::open(address, "status.test", &tls).await?.send(&call()).await },
+                ));
+        })
+        .await;
+    let answer = waiting.unwrap().await.unwrap().expect("who came while nobody served is served now");
+    assert_eq!(answer.status, 200);
+    assert_eq!(world.address(Door::Inside), address);
+}
