@@ -76,7 +76,7 @@ fn torhaus(arguments: &str) -> Command {
 fn a_good_configuration_is_ok() {
     let site = Site::new();
     let (code, text) = site.run("check");
-    assert!(code == 0 && text.contains("ok (3 listeners, 7 routes, 7 rows"), "{code} {text}");
+    assert!(code == 0 && text.contains("ok (3 listeners, 9 routes, 7 rows"), "{code} {text}");
     let (code, report) = site.json("check");
     assert_eq!((code, &report["ok"], report["errors"].as_array().unwrap().len()), (0, &Value::Bool(true), 0));
 }
@@ -243,7 +243,7 @@ fn a_question_that_makes_no_sense_is_a_usage_error_that_says_what_would() {
         ("policy explain --resource wiki --listener nowhere", "there are: mesh, plain, public"),
         ("policy explain --resource wiki --country Germany", "`DE`"),
         ("policy explain --resource wiki --service backup", "not a SPIFFE ID"),
-        ("policy explain --resource wiki --service spiffe://a/b", "devices, partner"),
+        ("policy explain --resource wiki --service spiffe://a/b", "devices, laptops, partner"),
         (
             "policy explain --resource wiki --service spiffe://a/b --trust-domain partner",
             "may not vouch for `spiffe://a/b`",
