@@ -1,6 +1,7 @@
 //! What an operator may ask of the running process, and how it answers.
 use crate::admin::{
-    Caller, CandidateStatus, Certificates, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Rollback, Status,
+    Caller, CandidateStatus, Certificates, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Rollback,
+    Status,
 };
 use crate::clock;
 use crate::gate::Gate;

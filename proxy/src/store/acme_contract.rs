@@ -121,8 +121,8 @@ async fn holds(store: Arc<dyn Store>) {
 }
 
 async fn nonces_and_keys(store: &dyn Store) {
-    assert!(store.spend_nonce([7; 16].into(), hours(1)).await.unwrap());
-    assert!(!store.spend_nonce([7; 16].into(), hours(1)).await.unwrap(), "a nonce is spent once");
+    assert!(store.spend_nonce([7; 16], hours(1)).await.unwrap());
+    assert!(!store.spend_nonce([7; 16], hours(1)).await.unwrap(), "a nonce is spent once");
     let (one, other) = (eab(), eab());
     store.add_eab(one.clone()).await.unwrap();
     store.add_eab(other.clone()).await.unwrap();
