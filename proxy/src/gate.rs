@@ -10,6 +10,7 @@
 //!
 //! Knows no HTTP engine: the request is our own view of one, and what comes back is an action. Forward authentication,
 //! `explain` and the tests come the same way.
+use crate::acme::Acme;
 use crate::audit::access::AccessLog;
 use crate::audit::{Audit, Recorded};
 use crate::ca::OwnCa;
@@ -49,6 +50,7 @@ pub struct Gate {
     pub route_metrics: RouteHandles,
     pub access: AccessLog,
     pub ca: OwnCa,
+    pub acme: Acme,
 }
 
 /// One request, from arrival to answer. `now` and the snapshot are read once, by the caller.

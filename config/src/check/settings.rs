@@ -35,6 +35,9 @@ pub(crate) mod default {
     pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(55);
     pub(crate) const HEALTH_EVERY: Duration = Duration::from_secs(5);
     pub(crate) const POSTURE_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+    pub(crate) const ENROLMENT: Duration = Duration::from_secs(90 * 24 * 3600);
+    pub(crate) const ACME_REQUESTS: u32 = 60;
+    pub(crate) const ACME_FAILED: u32 = 20;
     pub(crate) const ORGANISATION: &str = "Torhaus";
 }
 

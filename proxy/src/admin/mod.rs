@@ -3,6 +3,7 @@
 mod api;
 mod certificates;
 mod client;
+mod enrolments;
 mod socket;
 
 pub use api::{
@@ -10,6 +11,7 @@ pub use api::{
 };
 pub use certificates::{CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 pub use client::{Client, ClientError};
+pub use enrolments::{EabAnswer, EabEnd, EabOrder, Enrolments};
 pub use socket::{BindError, Socket};
 
 use axum::Router;
