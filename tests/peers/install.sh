@@ -1,13 +1,11 @@
 #!/bin/bash
 # Puts on this machine what the interoperation tests work with and what is missing: Debian packages, as root, and the
-# exact versions of package-lock.json, into tests/.work/npm, and of requirements.txt, into tests/.work/python; and Helm,
-# which Debian does not have, built by Go into tests/.work/bin.
+# exact versions of package-lock.json, into tests/.work/npm, and of requirements.txt, into
+# tests/.work/python.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 npm=$here/../.work/npm
 python=$here/../.work/python
-bin=$here/../.work/bin
-helm=v3.22.0
 
 missing=()
 need() { # what has to be there, and the package that brings it
@@ -69,12 +67,4 @@ if ! cmp -s "$here/requirements.txt" "$python/requirements.txt"; then
   python3 -m venv "$python"
   "$python/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
   cp "$here/requirements.txt" "$python/"
-fi
-
-if [ "$(cat "$bin/helm.version" 2> /dev/null)" != "$helm" ]; then
-  # The Go of Debian 12 is too old to build it.
-  command -v go > /dev/null || { echo "Go 1.24 or later is missing; Helm is built with it" >&2; exit 1; }
-  mkdir -p "$bin"
-  GOBIN=$(cd "$bin" && pwd) go install -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$helm"
-  echo "$helm" > "$bin/helm.version"
 fi
