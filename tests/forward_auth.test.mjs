@@ -125,7 +125,8 @@ test('a question with a gap, or with two readings, is refused', async () => {
   for (const [what, headers] of Object.entries({
     'no method': question('/', { 'X-Forwarded-Method': '' }), 'no address': question('/', { 'X-Forwarded-For': '' }),
     'not https': question('/', { 'X-Forwarded-Proto': 'http' }), 'dots in the path': question('/public/../finance'),
-    'an encoded slash': question('/public%2ffinance'), 'two hosts': question('/', { 'X-Forwarded-Host': 'caddy.gate.test, nginx.gate.test' }),
+    'an encoded slash': question('/public%2ffinance'), 'an encoded slash in its canonical form': question('/finance%2Fq3'),
+    'an encoded slash and dots': question('/x%2F..%2Ffinance'), 'two hosts': question('/', { 'X-Forwarded-Host': 'caddy.gate.test, nginx.gate.test' }),
     'the headers of another kind of proxy': { 'X-Original-URL': 'https://caddy.gate.test/', 'X-Original-Method': 'GET', 'X-Forwarded-For': '10.1.2.3' },
   })) {
     const answer = await ask(ADDRESS.caddy, headers);

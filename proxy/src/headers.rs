@@ -25,6 +25,16 @@ fn is_reserved(name: &str) -> bool {
             | "x-client-ip"
             | "x-cluster-client-ip"
             | "x-envoy-external-address"
+            | "client-ip"
+            | "x-originating-ip"
+            | "forwarded-for"
+            | "x-forward-for"
+            | "x-azure-clientip"
+            | "fly-client-ip"
+            // Where an application is mounted: gunicorn and others take it off the path that was decided on.
+            | "script-name"
+            | "path-info"
+            | "x-script-name"
             | "client-cert"
             | "x-client-cert"
             | "x-client-dn"
@@ -195,6 +205,15 @@ mod tests {
             "Proxy",
             "Content_Length",
             "transfer.encoding",
+            "SCRIPT_NAME",
+            "Path-Info",
+            "X-Script-Name",
+            "Client-IP",
+            "X-Originating-IP",
+            "Forwarded-For",
+            "X-Forward-For",
+            "X-Azure-ClientIP",
+            "Fly-Client-IP",
         ] {
             assert!(reserved.covers(name), "{name}");
         }

@@ -11,8 +11,11 @@ use crate::lookup::Lookups;
 use crate::lookup::people::People;
 use crate::policies::Pinned;
 use crate::reload::config_hash;
-use crate::request::Request;
+use crate::path;
+use crate::path::InvalidPath;
+use crate::request::{self, Malformed, Request, Target};
 use crate::route::Routes;
+use http::{HeaderMap, Method, Uri, Version};
 use std::sync::Arc;
 use torhaus_authz::{Decision, Facts, Name, Policy, Timestamp};
 use torhaus_config::{Config, FORWARD_AUTH_LISTENER, ListenerKind, Route};
@@ -80,6 +83,19 @@ impl Snapshot {
             certificate_ends: certificate_ends(&config),
             config,
         })
+    }
+
+    /// Checks a request's head before anything is decided on it, whoever forwards it: [`request::read`], and `%2F` only
+    /// where a route takes it.
+    ///
+    /// # Errors
+    /// What is malformed.
+    pub fn read(&self, method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Target, Malformed> {
+        let target = request::read(method, uri, version, headers, self.config.limits.max_headers)?;
+        if path::has_encoded_slash(&target.path) && !self.routes.takes_encoded_slash(&target.host, &target.path) {
+            return Err(Malformed::Path(InvalidPath::Encoding));
+        }
+        Ok(target)
     }
 
     /// The one decision of this configuration: by its policy, and where there is one by the candidate beside it.

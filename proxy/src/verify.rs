@@ -15,7 +15,7 @@ use crate::gate::{self, Gate};
 use crate::login::own_pages;
 use crate::outcome::{Action, Note, Outcome};
 use crate::refusal;
-use crate::request::{self, Request};
+use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING};
@@ -160,8 +160,7 @@ impl Described {
             headers.remove(name);
         }
         headers.insert(HOST, HeaderValue::from_str(authority).map_err(|_| "the host is malformed")?);
-        let most = snapshot.config.limits.max_headers;
-        let found = request::read(&method, &uri, Version::HTTP_11, &headers, most).map_err(|why| why.sentence())?;
+        let found = snapshot.read(&method, &uri, Version::HTTP_11, &headers).map_err(|why| why.sentence())?;
         // The asking proxy forwards the path as it was; what is decided has to be the same.
         if found.path != uri.path() {
             return Err("the path is not canonical, so an application may read another one than the policy");

@@ -18,9 +18,8 @@ use crate::gate::{self, Gate};
 use crate::headers::{COOKIE_PREFIX, Changes, disarmed_connection};
 use crate::login::own_pages;
 use crate::outcome::{Action, Note};
-use crate::path::{self, InvalidPath};
 use crate::refusal::{self, Refused};
-use crate::request::{self, Request};
+use crate::request::Request;
 use crate::snapshot::Snapshot;
 use crate::strict;
 use crate::verify;
@@ -165,7 +164,7 @@ impl ProxyHttp for Engine {
             ctx.note.reason = Some(Reason::HeaderTooLarge);
             return answer::send(session, refusal::bare(Reason::HeaderTooLarge, None)).await;
         }
-        let target = match request::read(&head.method, &head.uri, head.version, &head.headers, limits.max_headers) {
+        let target = match snapshot.read(&head.method, &head.uri, head.version, &head.headers) {
             Ok(target) => target,
             Err(why) => {
                 let reason = why.reason();
@@ -173,11 +172,6 @@ impl ProxyHttp for Engine {
                 return answer::send(session, refusal::bare(reason, Some(why.sentence()))).await;
             }
         };
-        if path::has_encoded_slash(&target.path) && !snapshot.routes.takes_encoded_slash(&target.host, &target.path) {
-            let why = InvalidPath::Encoding.sentence();
-            ctx.note.reason = Some(Reason::BadRequest);
-            return answer::send(session, refusal::bare(Reason::BadRequest, Some(why))).await;
-        }
         // From here on there is one path: this one is routed, decided on, and forwarded. The engine keeps an absolute
         // target beside the URI and would send that.
         if head.uri.path() != target.path || head.uri.authority().is_some() || !head.raw_path().starts_with(b"/") {
@@ -421,7 +415,7 @@ impl ProxyHttp for Engine {
         let ours = |value: &HeaderValue| {
             let value = value.as_bytes().trim_ascii_start();
             // A nameless cookie is sent back as if its value were the name.
-            let value = value.strip_prefix(b"=").unwrap_or(value);
+            let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii_start();
             value.get(..COOKIE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE_PREFIX.as_bytes()))
         };
         if response.headers.get_all(SET_COOKIE).iter().any(ours) {
