@@ -16,9 +16,10 @@ use crate::path::InvalidPath;
 use crate::request::{self, Malformed, Request, Target};
 use crate::route::Routes;
 use http::{HeaderMap, Method, Uri, Version};
+use std::net::IpAddr;
 use std::sync::Arc;
 use torhaus_authz::{Decision, Facts, Name, Policy, Timestamp};
-use torhaus_config::{Config, FORWARD_AUTH_LISTENER, ListenerKind, Route};
+use torhaus_config::{AskingProxy, Config, FORWARD_AUTH_LISTENER, ListenerKind, Route};
 
 pub struct Snapshot {
     pub config: Arc<Config>,
@@ -145,6 +146,11 @@ impl Snapshot {
     pub fn route_of(&self, request: &Request<'_>) -> Option<&Arc<Route>> {
         let route = self.routes.find(request.host, request.path)?;
         (route.upstream.is_some() || *request.connection.listener == *FORWARD_AUTH_LISTENER).then_some(route)
+    }
+
+    /// The proxy at this address that may ask about requests of its own.
+    pub fn asking_proxy(&self, peer: IpAddr) -> Option<&AskingProxy> {
+        self.config.forward_auth.iter().find(|asking| asking.addresses.iter().any(|net| net.contains(&peer)))
     }
 
     pub fn is_portal(&self, host: &str) -> bool {

@@ -39,13 +39,18 @@ pub fn is_question(request: &Request<'_>) -> bool {
 /// Answers a question: the request that it describes takes the same way as any other.
 pub async fn answer(gate: &Gate, snapshot: &Snapshot, question: &Request<'_>, now: Timestamp) -> Outcome {
     let peer = question.connection.peer.ip().to_canonical();
-    let asking =
-        snapshot.config.forward_auth.iter().find(|asking| asking.addresses.iter().any(|net| net.contains(&peer)));
-    let Some(asking) = asking else {
+    // Whoever comes through a sender of PROXY headers is not that sender, listed or not.
+    let own_words = question.connection.client.ip().to_canonical() == peer;
+    let Some(asking) = snapshot.asking_proxy(peer).filter(|_| own_words) else {
         return refused(Reason::PeerNotTrusted, "this address is no peer of `forward_auth`");
     };
     if !snapshot.belongs(question) {
         return refused(Reason::WrongHost, Reason::WrongHost.words(torhaus_authz::Language::English).what_to_do);
+    }
+    // The client wrote it, and the asking proxy would pass it on to an application that may fold names.
+    if let Some(name) = snapshot.reserved.disguised(question.headers) {
+        tracing::warn!(%peer, %name, "a question for authorisation carries a reserved header in disguise");
+        return refused(Reason::BadRequest, "a reserved header is spelled in another way");
     }
     let described = match Described::read(snapshot, asking, question) {
         Ok(described) => described,
@@ -95,8 +100,9 @@ fn allowed(forward: &Forward, snapshot: &Snapshot, headers: &HeaderMap) -> Respo
     // would let the client's own through.
     let names = &forward.route.headers;
     let assertion = names.assertion.then_some("x-torhaus-assertion");
+    let certificate = names.client_certificate.then_some("client-cert");
     let names = [&names.user, &names.email, &names.groups, &names.name].into_iter().filter_map(|name| name.as_deref());
-    for name in names.chain(assertion).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
+    for name in names.chain(assertion).chain(certificate).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
         if !response.headers.iter().any(|(known, _)| *known == name) {
             response.headers.push((name, HeaderValue::from_static("")));
         }
