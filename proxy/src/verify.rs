@@ -102,7 +102,9 @@ fn allowed(forward: &Forward, snapshot: &Snapshot, headers: &HeaderMap) -> Respo
     let assertion = names.assertion.then_some("x-torhaus-assertion");
     let certificate = names.client_certificate.then_some("client-cert");
     let names = [&names.user, &names.email, &names.groups, &names.name].into_iter().filter_map(|name| name.as_deref());
-    for name in names.chain(assertion).chain(certificate).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
+    for name in
+        names.chain(assertion).chain(certificate).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+    {
         if !response.headers.iter().any(|(known, _)| *known == name) {
             response.headers.push((name, HeaderValue::from_static("")));
         }

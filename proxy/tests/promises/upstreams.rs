@@ -76,6 +76,16 @@ async fn what_may_not_be_done_twice_is_sent_once() {
 }
 
 #[tokio::test]
+async fn a_body_counts_once_however_many_servers_are_asked() {
+    let apps = [App::with(None, |_| Reply::HangUp), App::with(None, |_| Reply::HangUp)];
+    let world = gate(&format!("{{ primary: {} }}, max_body: 1KiB", list(&apps)), "").await;
+    let put = Call { method: "PUT", body: "b".repeat(1000), ..Call::get("status.test", "/whole") };
+    let answer = world.call(Door::Inside, None, &put).await.unwrap();
+    assert_eq!(answer.outcome(), (502, "upstream_failed".to_owned()), "and not too large");
+    assert_eq!(apps.iter().map(App::count).sum::<usize>(), 2);
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_listen_costs_no_request_whatever_its_method() {
     let mut apps = [App::start(), App::start()];
     let world = gate(&format!("{{ primary: {} }}", list(&apps)), "").await;
