@@ -86,6 +86,23 @@ async fn a_body_counts_once_however_many_servers_are_asked() {
 }
 
 #[tokio::test]
+async fn what_a_route_strips_or_sends_itself_comes_from_no_client_in_any_spelling() {
+    let (app, setup) = (App::start(), Setup::new().await);
+    write_secret(&setup.folder.path().join("token"), "ours");
+    let more = "request: { strip: [X-Api-Key] }, send: { X-Token: { file: token } }";
+    let world = started(setup, &format!("\"{}\", {more}", app.url()), "").await;
+    for name in ["X-Api-Key", "x_api_key", "X.Api_Key", "X-Token", "x_token", "X~Token"] {
+        let call = Call::get("status.test", "/spelled").with(name, "mine");
+        assert_eq!(world.call(Door::Inside, None, &call).await.unwrap().status, 200, "{name}");
+    }
+    let seen = app.seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 6);
+    for head in seen {
+        assert!(head.contains("ours") && !head.contains("mine"), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_listen_costs_no_request_whatever_its_method() {
     let mut apps = [App::start(), App::start()];
     let world = gate(&format!("{{ primary: {} }}", list(&apps)), "").await;
