@@ -1,6 +1,8 @@
 // nginx, Caddy and Apache serve applications and ask Torhaus: `/.torhaus/verify`, with the files of examples/forward-auth.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { connect } from 'node:tls';
 import { startApplication } from './peers/application.mjs';
 import { Client } from './peers/client.mjs';
 import { run } from './peers/command.mjs';
@@ -102,6 +104,42 @@ for (const name of PROXIES) {
   });
 }
 
+/** These bytes to nginx over TLS: the status that it answers with. */
+const rawToNginx = (head) => new Promise((done, failed) => {
+  const { port } = new URL(proxies.nginx.at());
+  const socket = connect({ host: '127.0.0.1', port, servername: 'nginx.gate.test', ca: readFileSync(file('ca.crt')) }, () => socket.write(head));
+  let said = '';
+  socket.on('data', (part) => { said += part; });
+  socket.on('end', () => done(Number(said.split(' ')[1])));
+  socket.on('error', failed);
+});
+
+test('apache: another spelling of a header that says who it is does not reach the application', async () => {
+  const proxy = proxies.apache;
+  const browser = new Client();
+  await signIn(browser, proxy.at(), alice);
+  const asked = await browser.send(proxy.at('/spelled'), { headers: { x_forwarded_user: 'root', 'x.forwarded.groups': 'admins' } });
+  assert.equal(asked.status, 200, proxy.log());
+  const seen = application.requests.at(-1);
+  assert.deepEqual([seen.path, seen.user, seen.headers.x_forwarded_user, seen.headers['x.forwarded.groups']], ['/spelled', 'alice', undefined, undefined]);
+  browser.close();
+});
+
+test('nginx: a host in the request line that is not `Host` is refused before anybody is asked', async () => {
+  const before = application.requests.length;
+  const { port } = new URL(proxies.nginx.at());
+  const get = (target, host) => rawToNginx(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nAccept: application/json\r\nConnection: close\r\n\r\n`);
+  const [here, other] = [`nginx.gate.test:${port}`, `caddy.gate.test:${port}`];
+  for (const [target, host] of [[`https://${here}/finance`, other], [`https://${other}/`, here], [`https://${here}/`, 'caddy.gate.test'],
+    [`https://nginx.gate.test/`, `nginx.gate.test.${here}`]]) {
+    assert.equal(await get(target, host), 400, `${target} ${host}`);
+  }
+  for (const [target, host] of [[`https://${here}/finance`, here], ['/finance', here], ['/finance', `NGINX.gate.test:${port}`]]) {
+    assert.equal(await get(target, host), 401, `${target} ${host}`);
+  }
+  assert.equal(application.requests.length, before);
+});
+
 /** A question as a listed proxy would ask it, from an address of our choice. */
 async function ask(from, headers) {
   const more = Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}: ${value}`]);
@@ -125,7 +163,8 @@ test('a question with a gap, or with two readings, is refused', async () => {
   for (const [what, headers] of Object.entries({
     'no method': question('/', { 'X-Forwarded-Method': '' }), 'no address': question('/', { 'X-Forwarded-For': '' }),
     'not https': question('/', { 'X-Forwarded-Proto': 'http' }), 'dots in the path': question('/public/../finance'),
-    'an encoded slash': question('/public%2ffinance'), 'two hosts': question('/', { 'X-Forwarded-Host': 'caddy.gate.test, nginx.gate.test' }),
+    'an encoded slash': question('/public%2ffinance'), 'an encoded slash in its canonical form': question('/finance%2Fq3'),
+    'an encoded slash and dots': question('/x%2F..%2Ffinance'), 'two hosts': question('/', { 'X-Forwarded-Host': 'caddy.gate.test, nginx.gate.test' }),
     'the headers of another kind of proxy': { 'X-Original-URL': 'https://caddy.gate.test/', 'X-Original-Method': 'GET', 'X-Forwarded-For': '10.1.2.3' },
   })) {
     const answer = await ask(ADDRESS.caddy, headers);

@@ -8,6 +8,9 @@ local SECONDS = 10
 -- What the gate has to see of a request, and what it says about a caller. The latter is taken away from clients.
 local SEEN = { "Accept", "Authorization", "Cookie", "Origin", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "X-Requested-With" }
 local TOLD = { "X-Forwarded-User", "X-Forwarded-Groups", "X-Torhaus-Assertion" }
+local function normal(name) return (name:lower():gsub("[^a-z0-9]", "-")) end
+local IS_TOLD = {}
+for _, name in ipairs(TOLD) do IS_TOLD[normal(name)] = true end
 -- The gate's own pages at this host are sent to it unasked.
 local OWN = { ["/.torhaus/session"] = true, ["/.torhaus/logout"] = true, ["/.torhaus/whoami"] = true }
 
@@ -64,6 +67,10 @@ function verify(r)
   if not good then
     r:err("torhaus cannot be asked: " .. tostring(status))
     return 503
+  end
+  -- An application may read `X_Forwarded_User` for `X-Forwarded-User`: gone in every spelling.
+  for name in pairs(r:headers_in_table()) do
+    if IS_TOLD[normal(name)] then r.headers_in[name] = nil end
   end
   for _, name in ipairs(TOLD) do r.headers_in[name] = answer[name:lower()] end
   if status == 200 then

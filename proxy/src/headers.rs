@@ -25,6 +25,16 @@ fn is_reserved(name: &str) -> bool {
             | "x-client-ip"
             | "x-cluster-client-ip"
             | "x-envoy-external-address"
+            | "client-ip"
+            | "x-originating-ip"
+            | "forwarded-for"
+            | "x-forward-for"
+            | "x-azure-clientip"
+            | "fly-client-ip"
+            // Where an application is mounted: gunicorn and others take it off the path that was decided on.
+            | "script-name"
+            | "path-info"
+            | "x-script-name"
             | "client-cert"
             | "x-client-cert"
             | "x-client-dn"
@@ -94,6 +104,11 @@ impl Reserved {
         is_reserved(&name) || self.configured.contains(&*name) || is_disguised(spelled, &name)
     }
 
+    /// A reserved name that is not spelled as we would spell it: nobody sends it in good faith.
+    pub fn disguised<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderName> {
+        headers.keys().find(|name| *normal_form(name.as_str()) != *name.as_str() && self.covers(name.as_str()))
+    }
+
     /// What has to go before an application sees it: every reserved header, and our cookies.
     pub fn changes(&self, headers: &HeaderMap) -> Changes {
         let reserved = headers.keys().filter(|name| self.covers(name.as_str())).cloned().collect();
@@ -110,7 +125,7 @@ pub struct Changes {
 }
 
 /// Lower case; whatever is no letter or digit as `-`.
-fn normal_form(name: &str) -> Cow<'_, str> {
+pub fn normal_form(name: &str) -> Cow<'_, str> {
     if name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
         return Cow::Borrowed(name);
     }
@@ -195,6 +210,15 @@ mod tests {
             "Proxy",
             "Content_Length",
             "transfer.encoding",
+            "SCRIPT_NAME",
+            "Path-Info",
+            "X-Script-Name",
+            "Client-IP",
+            "X-Originating-IP",
+            "Forwarded-For",
+            "X-Forward-For",
+            "X-Azure-ClientIP",
+            "Fly-Client-IP",
         ] {
             assert!(reserved.covers(name), "{name}");
         }

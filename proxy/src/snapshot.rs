@@ -9,13 +9,17 @@ use crate::identify::bearer::BearerVerifier;
 use crate::login::providers::Providers;
 use crate::lookup::Lookups;
 use crate::lookup::people::People;
+use crate::path;
+use crate::path::InvalidPath;
 use crate::policies::Pinned;
 use crate::reload::config_hash;
-use crate::request::Request;
+use crate::request::{self, Malformed, Request, Target};
 use crate::route::Routes;
+use http::{HeaderMap, Method, Uri, Version};
+use std::net::IpAddr;
 use std::sync::Arc;
 use torhaus_authz::{Decision, Facts, Name, Policy, Timestamp};
-use torhaus_config::{Config, FORWARD_AUTH_LISTENER, ListenerKind, Route};
+use torhaus_config::{AskingProxy, Config, FORWARD_AUTH_LISTENER, ListenerKind, Route};
 
 pub struct Snapshot {
     pub config: Arc<Config>,
@@ -82,6 +86,19 @@ impl Snapshot {
         })
     }
 
+    /// Checks a request's head before anything is decided on it, whoever forwards it: [`request::read`], and `%2F` only
+    /// where a route takes it.
+    ///
+    /// # Errors
+    /// What is malformed.
+    pub fn read(&self, method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Target, Malformed> {
+        let target = request::read(method, uri, version, headers, self.config.limits.max_headers)?;
+        if path::has_encoded_slash(&target.path) && !self.routes.takes_encoded_slash(&target.host, &target.path) {
+            return Err(Malformed::Path(InvalidPath::Encoding));
+        }
+        Ok(target)
+    }
+
     /// The one decision of this configuration: by its policy, and where there is one by the candidate beside it.
     pub fn decide(&self, facts: &Facts<'_>) -> Decision {
         match &self.config.candidate {
@@ -129,6 +146,11 @@ impl Snapshot {
     pub fn route_of(&self, request: &Request<'_>) -> Option<&Arc<Route>> {
         let route = self.routes.find(request.host, request.path)?;
         (route.upstream.is_some() || *request.connection.listener == *FORWARD_AUTH_LISTENER).then_some(route)
+    }
+
+    /// The proxy at this address that may ask about requests of its own.
+    pub fn asking_proxy(&self, peer: IpAddr) -> Option<&AskingProxy> {
+        self.config.forward_auth.iter().find(|asking| asking.addresses.iter().any(|net| net.contains(&peer)))
     }
 
     pub fn is_portal(&self, host: &str) -> bool {

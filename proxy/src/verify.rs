@@ -15,7 +15,7 @@ use crate::gate::{self, Gate};
 use crate::login::own_pages;
 use crate::outcome::{Action, Note, Outcome};
 use crate::refusal;
-use crate::request::{self, Request};
+use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING};
@@ -39,13 +39,18 @@ pub fn is_question(request: &Request<'_>) -> bool {
 /// Answers a question: the request that it describes takes the same way as any other.
 pub async fn answer(gate: &Gate, snapshot: &Snapshot, question: &Request<'_>, now: Timestamp) -> Outcome {
     let peer = question.connection.peer.ip().to_canonical();
-    let asking =
-        snapshot.config.forward_auth.iter().find(|asking| asking.addresses.iter().any(|net| net.contains(&peer)));
-    let Some(asking) = asking else {
+    // Whoever comes through a sender of PROXY headers is not that sender, listed or not.
+    let own_words = question.connection.client.ip().to_canonical() == peer;
+    let Some(asking) = snapshot.asking_proxy(peer).filter(|_| own_words) else {
         return refused(Reason::PeerNotTrusted, "this address is no peer of `forward_auth`");
     };
     if !snapshot.belongs(question) {
         return refused(Reason::WrongHost, Reason::WrongHost.words(torhaus_authz::Language::English).what_to_do);
+    }
+    // The client wrote it, and the asking proxy would pass it on to an application that may fold names.
+    if let Some(name) = snapshot.reserved.disguised(question.headers) {
+        tracing::warn!(%peer, %name, "a question for authorisation carries a reserved header in disguise");
+        return refused(Reason::BadRequest, "a reserved header is spelled in another way");
     }
     let described = match Described::read(snapshot, asking, question) {
         Ok(described) => described,
@@ -95,8 +100,11 @@ fn allowed(forward: &Forward, snapshot: &Snapshot, headers: &HeaderMap) -> Respo
     // would let the client's own through.
     let names = &forward.route.headers;
     let assertion = names.assertion.then_some("x-torhaus-assertion");
+    let certificate = names.client_certificate.then_some("client-cert");
     let names = [&names.user, &names.email, &names.groups, &names.name].into_iter().filter_map(|name| name.as_deref());
-    for name in names.chain(assertion).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
+    for name in
+        names.chain(assertion).chain(certificate).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+    {
         if !response.headers.iter().any(|(known, _)| *known == name) {
             response.headers.push((name, HeaderValue::from_static("")));
         }
@@ -160,8 +168,7 @@ impl Described {
             headers.remove(name);
         }
         headers.insert(HOST, HeaderValue::from_str(authority).map_err(|_| "the host is malformed")?);
-        let most = snapshot.config.limits.max_headers;
-        let found = request::read(&method, &uri, Version::HTTP_11, &headers, most).map_err(|why| why.sentence())?;
+        let found = snapshot.read(&method, &uri, Version::HTTP_11, &headers).map_err(|why| why.sentence())?;
         // The asking proxy forwards the path as it was; what is decided has to be the same.
         if found.path != uri.path() {
             return Err("the path is not canonical, so an application may read another one than the policy");

@@ -1,7 +1,6 @@
 #!/bin/bash
 # Puts on this machine what the interoperation tests work with and what is missing: Debian packages, as root, and the
-# exact versions of package-lock.json, into tests/.work/npm, and of requirements.txt, into
-# tests/.work/python.
+# exact versions of package-lock.json, into tests/.work/npm, and of requirements.txt, into tests/.work/python.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 npm=$here/../.work/npm

@@ -323,9 +323,9 @@ pub(super) const SECTIONS: &[Section] = &[
                 .because("a browser sends its head in one piece; the first one has this long from the handshake"),
             key("limits.max_connections", "number", "`10000`", "connections at the same time, all listeners together")
                 .because("at under 40 KB for each idle one, 10,000 need 400 MB"),
-            key("limits.max_connections_per_address", "number", "`1000`", "connections of one IPv4 address, or one IPv6 /64; peers in `trusted_proxies` are counted by whom they speak for")
+            key("limits.max_connections_per_address", "number", "`1000`", "connections of one IPv4 address, or one IPv6 /64, and four times as many of a /48; peers in `trusted_proxies` are counted by whom they speak for")
                 .because("an office behind one address has some hundreds; a tenth of all is nobody's share alone"),
-            key("limits.max_handshakes", "number", "`1000`", "TLS handshakes under way at the same time; of one address an eighth")
+            key("limits.max_handshakes", "number", "`1000`", "TLS handshakes under way at the same time, each from its ClientHello; of one address an eighth")
                 .because("a half-open one costs up to 64 KiB, and a core finishes some thousand in a second"),
             key("limits.max_header_bytes", "size", "`32KiB`", "all headers of a request together, at most `64KiB`; 431")
                 .because("browsers send up to 16 KiB of cookies for a host; nothing honest needs twice that"),

@@ -15,7 +15,7 @@ use pingora_core::server::ShutdownWatch;
 use rustls::HandshakeKind;
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -37,7 +37,7 @@ const LINGER: Duration = Duration::from_millis(500);
 const LINGER_READS: usize = 16;
 
 /// Where somebody is who cannot be told: in no zone's network, and nobody's address.
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 /// What connections need of the current configuration.
 pub struct EdgeSettings {
@@ -273,9 +273,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             ListenerKind::RedirectToHttps => return Ok((GateStream::plain(stream, Arc::new(info), bounds)?, share)),
             ListenerKind::Tls { .. } => settings.tls.get(&listener.name).ok_or(Refused::UnknownName)?,
         };
-        let handshaking = self.shares.handshake(client.ip(), settings.shares).ok_or(Refused::ShareOfHandshakes)?;
-        let (stream, tls) = self.handshake(stream, tls).await?;
-        drop(handshaking);
+        let (stream, tls) = self.handshake(stream, tls, client.ip(), settings.shares).await?;
         info.tls = Some(tls);
         Ok((GateStream::tls(stream, Arc::new(info), bounds)?, share))
     }
@@ -284,8 +282,12 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         &self,
         mut stream: TcpStream,
         tls: &ListenerTls,
+        client: IpAddr,
+        bounds: Bounds,
     ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, TlsInfo), Refused> {
         let accepted = client_hello::read(&mut stream).await?;
+        // From here on it costs us work. Who says nothing takes a connection, and no handshake of somebody else.
+        let _place = self.shares.handshake(client, bounds).ok_or(Refused::ShareOfHandshakes)?;
         let Some((server_name, group, config)) = tls.pick(&accepted.client_hello()) else {
             client_hello::refuse_name(&mut stream).await;
             return Err(Refused::UnknownName);

@@ -11,6 +11,9 @@ use torhaus_config::{UpstreamScheme, UpstreamServer};
 const RESOLVE_EVERY_MILLIS: i64 = 30_000;
 /// How long a server that could not be reached is left alone, unless a probe finds it well before.
 const LEFT_ALONE_MILLIS: i64 = 5_000;
+/// So many answers in a row that break off make a server as good as unreachable. One or two may be about the request: a
+/// client that knows which of them an application dies of must not take it away from everybody.
+const MOST_BROKEN: usize = 3;
 
 pub struct Backend {
     pub server: UpstreamServer,
@@ -32,6 +35,8 @@ struct State {
     probe_failed: AtomicBool,
     probed_at: AtomicI64,
     open: AtomicUsize,
+    /// Answers that broke off, one after the other.
+    broken: AtomicUsize,
 }
 
 impl Backend {
@@ -75,7 +80,14 @@ impl Backend {
         self.state.open.load(Ordering::Relaxed)
     }
 
-    /// It could not be reached, or broke off without an answer.
+    /// It was reached, and broke off without an answer.
+    pub fn broke_off(&self, now: Timestamp) {
+        if self.state.broken.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_BROKEN {
+            self.failed(now);
+        }
+    }
+
+    /// It could not be reached.
     pub fn failed(&self, now: Timestamp) {
         self.state.left_alone_until.store(now.millis().saturating_add(LEFT_ALONE_MILLIS), Ordering::Relaxed);
         self.state.next.fetch_add(1, Ordering::Relaxed);
@@ -86,6 +98,7 @@ impl Backend {
 
     pub fn answered(&self) {
         self.state.left_alone_until.store(i64::MIN, Ordering::Relaxed);
+        self.state.broken.store(0, Ordering::Relaxed);
     }
 
     /// What a probe found. True if that is news.
@@ -160,6 +173,21 @@ impl Drop for Chosen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_left_alone_after_three_answers_in_a_row_that_broke_off() {
+        let server = UpstreamServer::Tcp { host: "app.test".into(), port: 443 };
+        let now = Timestamp::from_seconds(1_000);
+        let backend = Backend::new(&server, UpstreamScheme::Https, None, None);
+        backend.broke_off(now);
+        backend.broke_off(now);
+        backend.answered();
+        backend.broke_off(now);
+        backend.broke_off(now);
+        assert!(backend.is_well(now));
+        backend.broke_off(now);
+        assert!(!backend.is_well(now));
+    }
 
     #[test]
     fn a_server_that_failed_is_left_alone_and_a_reload_does_not_forget_it() {

@@ -1,5 +1,9 @@
-//! Bounds on a request's body as it streams by: how much, and how slowly.
+//! Bounds on a request's body as it streams by: how much, how slowly, and whether it comes at all.
+use crate::edge::connection::ConnectionInfo;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 use torhaus_authz::Reason;
 
 /// A body is judged by what came in spans of this length, so that a pause of the client or of the application counts
@@ -20,6 +24,11 @@ pub struct BodyWatch {
 impl BodyWatch {
     pub fn new(largest: u64, slowest: u64, now: Instant) -> Self {
         Self { largest, slowest, total: 0, since: now, in_span: 0 }
+    }
+
+    /// The same bounds for the same body, sent once more.
+    pub fn again(self, now: Instant) -> Self {
+        Self::new(self.largest, self.slowest, now)
     }
 
     /// # Errors
@@ -46,6 +55,39 @@ impl BodyWatch {
     }
 }
 
+/// Ends a connection whose body stopped coming; the engine waits without end for one on HTTP/2. Given up when this is
+/// dropped.
+pub struct Stalled {
+    came: Arc<AtomicBool>,
+    timer: JoinHandle<()>,
+}
+
+impl Stalled {
+    /// `patience`: from the head to the first part, and between two parts; at most twice as long.
+    pub fn watch(connection: Arc<ConnectionInfo>, patience: Duration) -> Self {
+        let came = Arc::new(AtomicBool::new(true));
+        let seen = came.clone();
+        let timer = tokio::spawn(async move {
+            while seen.swap(false, Ordering::AcqRel) {
+                tokio::time::sleep(patience).await;
+            }
+            connection.cutter.cut();
+        });
+        Self { came, timer }
+    }
+
+    /// A part of the body.
+    pub fn came(&self) {
+        self.came.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.timer.abort();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +108,9 @@ mod tests {
         assert!((0..10).all(|span| body.came(512 * 20, at(20 * (span + 1))).is_ok()));
         // The application did not read for ten minutes; what waited in between comes at once.
         assert_eq!(body.came(16 * 1024, at(1000)), Ok(()));
+        // A second server gets all of it.
+        let mut body = BodyWatch::new(100, 0, begin);
+        assert_eq!(body.came(100, at(0)), Ok(()));
+        assert_eq!(body.again(at(1)).came(100, at(1)), Ok(()));
     }
 }

@@ -19,18 +19,17 @@ use crate::gate::{self, Gate};
 use crate::headers::{COOKIE_PREFIX, Changes, disarmed_connection};
 use crate::login::own_pages;
 use crate::outcome::{Action, Note};
-use crate::path::{self, InvalidPath};
 use crate::refusal::{self, Refused};
-use crate::request::{self, Request};
+use crate::request::Request;
 use crate::snapshot::Snapshot;
 use crate::strict;
 use crate::verify;
 use async_trait::async_trait;
 use backend::{Backend, Chosen};
-use body::BodyWatch;
+use body::{BodyWatch, Stalled};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE, UPGRADE};
-use http::{HeaderValue, Uri};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Uri, Version};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::v2::server::H2Options;
@@ -83,6 +82,8 @@ pub struct Context {
     /// The protocol that the client asked to switch to, if its route allows it.
     upgrade: Option<HeaderValue>,
     body: Option<BodyWatch>,
+    /// While a body is awaited.
+    stalled: Option<Stalled>,
     host: String,
     /// From arrival to the application's first byte.
     upstream_answered: Option<Duration>,
@@ -135,6 +136,7 @@ impl ProxyHttp for Engine {
             tried: Vec::new(),
             upgrade: None,
             body: None,
+            stalled: None,
             host: String::new(),
             upstream_answered: None,
             note: Note::empty(),
@@ -172,7 +174,7 @@ impl ProxyHttp for Engine {
             ctx.note.reason = Some(Reason::HeaderTooLarge);
             return answer::send(session, refusal::bare(Reason::HeaderTooLarge, None)).await;
         }
-        let target = match request::read(&head.method, &head.uri, head.version, &head.headers, limits.max_headers) {
+        let target = match snapshot.read(&head.method, &head.uri, head.version, &head.headers) {
             Ok(target) => target,
             Err(why) => {
                 let reason = why.reason();
@@ -180,11 +182,6 @@ impl ProxyHttp for Engine {
                 return answer::send(session, refusal::bare(reason, Some(why.sentence()))).await;
             }
         };
-        if path::has_encoded_slash(&target.path) && !snapshot.routes.takes_encoded_slash(&target.host, &target.path) {
-            let why = InvalidPath::Encoding.sentence();
-            ctx.note.reason = Some(Reason::BadRequest);
-            return answer::send(session, refusal::bare(Reason::BadRequest, Some(why))).await;
-        }
         // From here on there is one path: this one is routed, decided on, and forwarded. The engine keeps an absolute
         // target beside the URI and would send that.
         if head.uri.path() != target.path || head.uri.authority().is_some() || !head.raw_path().starts_with(b"/") {
@@ -233,6 +230,11 @@ impl ProxyHttp for Engine {
                 if ctx.upgrade.as_ref().is_some_and(|token| !upgrade_allowed(&forward, token)) {
                     ctx.upgrade = None;
                 }
+                if ctx.upgrade.is_some() && !may_switch(session.req_header()) {
+                    ctx.note.reason = Some(Reason::BadRequest);
+                    let why = "another protocol is switched to from HTTP/1.1, by a request without a body";
+                    return answer::send(session, refusal::bare(Reason::BadRequest, Some(why)).closing()).await;
+                }
                 if ctx.upgrade.is_none() {
                     let limits = &snapshot.config.limits;
                     let largest = forward.route.max_body.unwrap_or(limits.max_body);
@@ -245,6 +247,10 @@ impl ProxyHttp for Engine {
                         return answer::send(session, refusal::bare(reason, None)).await;
                     }
                     ctx.body = Some(body);
+                    // On HTTP/1.1 the engine's own timeout counts, and says 408.
+                    if session.as_downstream().as_http1().is_none() && !session.as_mut().is_body_empty() {
+                        ctx.stalled = Some(Stalled::watch(connection.clone(), limits.idle_timeout));
+                    }
                 } else {
                     // What takes over may be quiet for hours, either way; it ends with its session.
                     session.set_read_timeout(None);
@@ -267,9 +273,14 @@ impl ProxyHttp for Engine {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
+        match &ctx.stalled {
+            Some(_) if end_of_stream => ctx.stalled = None,
+            Some(stalled) if body.as_ref().is_some_and(|part| !part.is_empty()) => stalled.came(),
+            _ => {}
+        }
         let (Some(part), Some(watch)) = (body, &mut ctx.body) else { return Ok(()) };
         watch.came(part.len(), Instant::now()).map_err(|reason| {
             let mut error = Error::explain(ErrorType::HTTPStatus(reason.status()), "the body of a request");
@@ -288,9 +299,13 @@ impl ProxyHttp for Engine {
         let chosen = upstream.choose(forward.affinity, &ctx.tried, clock::now()).ok_or_else(unresolved)?;
         let manner = match ctx.upgrade {
             Some(_) => Manner::Upgrade,
-            None if is_stream(session.req_header()) => Manner::Stream,
+            None if is_stream(session) => Manner::Stream,
             None => Manner::Plain,
         };
+        if !ctx.tried.is_empty() {
+            // The next server gets the same body from its beginning.
+            ctx.body = ctx.body.take().map(|body| body.again(Instant::now()));
+        }
         let peer = upstream.peer(&chosen.0, manner).await.ok_or_else(unresolved)?;
         ctx.tried.push(chosen.0.clone());
         ctx.chosen = Some(chosen);
@@ -305,7 +320,10 @@ impl ProxyHttp for Engine {
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing of the request is sent: whatever it is, another server may get it.
-        error.set_retry(ctx.failed_at_server());
+        if let Some(chosen) = &ctx.chosen {
+            chosen.0.failed(clock::now());
+        }
+        error.set_retry(ctx.may_try_again());
         error
     }
 
@@ -329,7 +347,10 @@ impl ProxyHttp for Engine {
         error.retry.decide_reuse(reused);
         // A kept connection that was closed meanwhile says nothing about its server; anything else does.
         if !error.retry() && error.esource() == &ErrorSource::Upstream && *error.etype() != ErrorType::ReadTimedout {
-            error.set_retry(ctx.failed_at_server());
+            if let Some(chosen) = &ctx.chosen {
+                chosen.0.broke_off(clock::now());
+            }
+            error.set_retry(ctx.may_try_again());
         }
         error
     }
@@ -390,7 +411,7 @@ impl ProxyHttp for Engine {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
@@ -406,6 +427,13 @@ impl ProxyHttp for Engine {
         ctx.upstream_answered.get_or_insert_with(|| ctx.started.elapsed());
         if let Some(chosen) = &ctx.chosen {
             chosen.0.answered();
+        }
+        // The application has answered: how long its client goes on talking is between the two.
+        ctx.stalled = None;
+        if let Some(snapshot) = ctx.snapshot.as_ref().filter(|_| ctx.upgrade.is_some() && response.status != 101) {
+            // It did not switch: a request like any other.
+            session.set_read_timeout(Some(snapshot.config.limits.idle_timeout));
+            session.set_write_timeout(Some(snapshot.config.limits.idle_timeout));
         }
         if response.status == 101 && ctx.upgrade.is_none() {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").map_err(
@@ -428,7 +456,7 @@ impl ProxyHttp for Engine {
         let ours = |value: &HeaderValue| {
             let value = value.as_bytes().trim_ascii_start();
             // A nameless cookie is sent back as if its value were the name.
-            let value = value.strip_prefix(b"=").unwrap_or(value);
+            let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii_start();
             value.get(..COOKIE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE_PREFIX.as_bytes()))
         };
         if response.headers.get_all(SET_COOKIE).iter().any(ours) {
@@ -527,21 +555,22 @@ impl ProxyHttp for Engine {
 }
 
 impl Context {
-    /// Notes that the server was no good; whether another one may be asked.
-    fn failed_at_server(&self) -> bool {
-        let Some(chosen) = &self.chosen else { return false };
-        chosen.0.failed(clock::now());
+    /// Whether another server may be asked after the chosen one was no good.
+    fn may_try_again(&self) -> bool {
         let upstream = self.forward.as_ref().zip(self.snapshot.as_ref()).and_then(|(f, s)| s.upstreams.for_request(f));
-        upstream.is_some_and(|upstream| upstream.may_try_again(&self.tried))
+        self.chosen.is_some() && upstream.is_some_and(|upstream| upstream.may_try_again(&self.tried))
     }
 }
 
-/// Server-sent events and gRPC say what they are; a watch that does not has `response_timeout: off` at its route.
-fn is_stream(head: &RequestHeader) -> bool {
+/// Server-sent events and gRPC say what they are; a watch that does not has `response_timeout: off` at its route. Events
+/// are asked for without a body: `Accept` of a request that sends one takes no bound away.
+fn is_stream(session: &mut Session) -> bool {
+    let no_body = session.as_mut().is_body_empty();
+    let head = session.req_header();
     let says = |name, value: &str| {
         head.headers.get(name).is_some_and(|said| said.as_bytes().to_ascii_lowercase().starts_with(value.as_bytes()))
     };
-    says(ACCEPT, "text/event-stream") || says(CONTENT_TYPE, "application/grpc")
+    (no_body && says(ACCEPT, "text/event-stream")) || says(CONTENT_TYPE, "application/grpc")
 }
 
 /// A request as pingora holds it.
@@ -607,6 +636,14 @@ async fn read_body(session: &mut Session) -> Result<Option<Bytes>> {
     };
     let too_slow = |_| Error::explain(ErrorType::ReadTimedout, "the body of a request to one of our pages");
     tokio::time::timeout(OWN_BODY_TIMEOUT, read).await.map_err(too_slow)?
+}
+
+/// Only HTTP/1.1 has this way to another protocol (RFC 9110 section 7.8); a body would have no bounds before it.
+fn may_switch(head: &RequestHeader) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH);
+    head.version == Version::HTTP_11
+        && !head.headers.contains_key(TRANSFER_ENCODING)
+        && length.is_none_or(|length| length.as_bytes().iter().all(|digit| *digit == b'0'))
 }
 
 fn upgrade_allowed(forward: &Forward, token: &HeaderValue) -> bool {

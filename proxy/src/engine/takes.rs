@@ -1,6 +1,7 @@
 //! Makes a request what its application's server can take, or says that it cannot be: header budget, a length for its
 //! body, what it must not see, and the secrets that it is sent.
 use crate::forward::Forward;
+use crate::headers::normal_form;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -44,8 +45,12 @@ pub async fn spool(session: &mut Session) -> Result<Option<usize>> {
 /// The application's server would not read a head of this size; nothing is sent to it.
 pub fn fit(head: &mut RequestHeader, forward: &Forward, spooled: Option<usize>) -> Result<Result<(), Reason>> {
     let takes = &forward.route.takes;
-    for name in &takes.strip {
-        head.remove_header(name.as_str());
+    // In every spelling, as an application may read `X_Api_Key` for `X-Api-Key`.
+    let ours = takes.strip.iter().chain(takes.sent.iter().map(|sent| &sent.name));
+    let ours: Vec<_> = ours.map(|name| normal_form(name)).collect();
+    let known = head.headers.keys().filter(|name| ours.contains(&normal_form(name.as_str())));
+    for name in known.cloned().collect::<Vec<_>>() {
+        head.remove_header(&name);
     }
     for sent in &takes.sent {
         let name = HeaderName::from_bytes(sent.name.as_bytes());

@@ -97,7 +97,11 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now
 fn signs_in(snapshot: &Snapshot, request: &Request<'_>) -> bool {
     match snapshot.is_portal(request.host) {
         true => request.path == "/login" || request.path.starts_with("/callback/"),
-        false => request.path == "/.torhaus/session",
+        // Everybody behind a proxy that asks comes from its address. A code has 256 bits and one use: nothing to guess.
+        false => {
+            request.path == "/.torhaus/session"
+                && snapshot.asking_proxy(request.connection.client.ip().to_canonical()).is_none()
+        }
     }
 }
 

@@ -199,6 +199,39 @@ async fn a_body_that_stops_is_408() {
     assert!(world.echo.seen_at("/stops").is_empty());
 }
 
+/// The engine waits without end for a body on HTTP/2, and `Accept` must not buy time from the application either.
+#[tokio::test]
+async fn a_body_that_never_comes_on_http2_ends_its_connection() {
+    let world = gate_with("idle_timeout: 1s").await;
+    for (n, sent) in [&b""[..], b"hi"].iter().enumerate() {
+        let mut raw = Raw::open(&world, Door::Inside, "status.test").await;
+        let path = format!("/never-{n}");
+        let mut fields = h2::get("status.test", &path);
+        fields[0] = (":method", b"POST");
+        fields[4] = ("accept", b"text/event-stream");
+        raw.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &h2::block(&fields))).await;
+        raw.send(&h2::frame(h2::DATA, 0, 1, sent)).await;
+        assert_ne!(raw.outcome(1).await, Ended::Answered(200), "{n}");
+    }
+}
+
+/// A WebSocket has no bounds on what it sends; a request that only says that it wants one has.
+#[tokio::test]
+async fn an_upgrade_takes_no_bound_off_a_body() {
+    let world = World::start().await;
+    let tls = world.tls(None, &["http/1.1"]);
+    let head = "Host: status.test\r\nUpgrade: websocket\r\nConnection: upgrade\r\nAccept: application/json\r\n";
+    for (what, request) in [
+        ("a length", format!("POST /up HTTP/1.1\r\n{head}Content-Length: 2\r\n\r\nhi")),
+        ("chunks", format!("POST /up HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")),
+        ("HTTP/1.0", format!("GET /up HTTP/1.0\r\n{head}\r\n")),
+    ] {
+        let answers = exchange(world.address(Door::Inside), "status.test", &tls, request.as_bytes()).await;
+        assert_eq!(answers[0].outcome(), (400, "bad_request".to_owned()), "{what}");
+    }
+    assert_eq!(world.echo.count(), 0);
+}
+
 #[tokio::test]
 async fn an_address_has_its_share_of_connections() {
     let world = gate_with("max_connections_per_address: 3").await;
@@ -217,8 +250,22 @@ async fn an_address_has_its_share_of_connections() {
 async fn an_address_has_its_share_of_handshakes_and_they_end() {
     let world = gate_with("max_handshakes: 8, handshake_timeout: 6s").await;
     let tls = world.tls(None, &["http/1.1"]);
-    let stalled = TcpStream::connect(world.address(Door::Inside)).await.unwrap();
     let open = r#"torhaus_connections_open{listener="office"}"#;
+    // Who says nothing holds no place.
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(TcpStream::connect(world.address(Door::Inside)).await.unwrap());
+    }
+    until("they are all there", async || world.metric(open).await == 8).await;
+    assert!(handshake(world.address(Door::Inside), "status.test", &tls).await.is_ok());
+    drop(silent);
+    until("they are gone", async || world.metric(open).await == 0).await;
+
+    let mut stalled = TcpStream::connect(world.address(Door::Inside)).await.unwrap();
+    let mut hello = Vec::new();
+    let name = ServerName::try_from("status.test").unwrap();
+    rustls::ClientConnection::new(tls.clone(), name).unwrap().write_tls(&mut hello).unwrap();
+    stalled.write_all(&hello).await.unwrap();
     until("it has its place", async || world.metric(open).await == 1).await;
     until("the next one finds no place", async || {
         handshake(world.address(Door::Inside), "status.test", &tls).await.is_err()

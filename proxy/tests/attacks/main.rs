@@ -10,6 +10,7 @@
     reason = "a test that cannot go on says where; helpers stand outside #[test] functions"
 )]
 #![allow(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
+mod asking;
 mod bounds;
 mod credentials;
 mod floods;

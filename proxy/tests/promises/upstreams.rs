@@ -76,6 +76,33 @@ async fn what_may_not_be_done_twice_is_sent_once() {
 }
 
 #[tokio::test]
+async fn a_body_counts_once_however_many_servers_are_asked() {
+    let apps = [App::with(None, |_| Reply::HangUp), App::with(None, |_| Reply::HangUp)];
+    let world = gate(&format!("{{ primary: {} }}, max_body: 1KiB", list(&apps)), "").await;
+    let put = Call { method: "PUT", body: "b".repeat(1000), ..Call::get("status.test", "/whole") };
+    let answer = world.call(Door::Inside, None, &put).await.unwrap();
+    assert_eq!(answer.outcome(), (502, "upstream_failed".to_owned()), "and not too large");
+    assert_eq!(apps.iter().map(App::count).sum::<usize>(), 2);
+}
+
+#[tokio::test]
+async fn what_a_route_strips_or_sends_itself_comes_from_no_client_in_any_spelling() {
+    let (app, setup) = (App::start(), Setup::new().await);
+    write_secret(&setup.folder.path().join("token"), "ours");
+    let more = "request: { strip: [X-Api-Key] }, send: { X-Token: { file: token } }";
+    let world = started(setup, &format!("\"{}\", {more}", app.url()), "").await;
+    for name in ["X-Api-Key", "x_api_key", "X.Api_Key", "X-Token", "x_token", "X~Token"] {
+        let call = Call::get("status.test", "/spelled").with(name, "mine");
+        assert_eq!(world.call(Door::Inside, None, &call).await.unwrap().status, 200, "{name}");
+    }
+    let seen = app.seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 6);
+    for head in seen {
+        assert!(head.contains("ours") && !head.contains("mine"), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_listen_costs_no_request_whatever_its_method() {
     let mut apps = [App::start(), App::start()];
     let world = gate(&format!("{{ primary: {} }}", list(&apps)), "").await;
