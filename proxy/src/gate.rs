@@ -94,8 +94,8 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     };
     note.decision = recorded.decision().cloned();
     stages.done(Stage::Record);
-    if let Some(seen) = snapshot.lookups.seen.as_ref().filter(|_| decision.learns_place) {
-        seen.learn(&facts);
+    if let Some(seen) = &snapshot.lookups.seen {
+        seen.learn(&facts, decision.learns);
     }
 
     match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {
@@ -126,7 +126,7 @@ fn act(
     let now = facts.now;
     match decision.verdict {
         Verdict::Allow(permit) => {
-            let open = gate.streams.enter(Account::of(caller, route), Allowed::by(facts, request));
+            let open = gate.streams.enter(Account::of(caller, route, decision.until), Allowed::by(facts, request));
             // From here on a revocation or a reload finds it. What came between the first look and now, while the
             // record was written, did not: look again.
             if let Some(reason) = gate.overtaken(snapshot, caller, &open, now) {

@@ -27,18 +27,19 @@ pub struct Account {
     /// SHA-256 of the client certificate.
     pub certificate: Option<Name>,
     pub resource: Name,
-    /// When what it rests on ends by itself (session, certificate).
+    /// When what it rests on ends by itself (session, certificate, exception).
     pub until: Option<Timestamp>,
 }
 
 impl Account {
-    pub fn of(caller: &Caller, route: &Route) -> Self {
+    /// `until`: when the decision ends by itself.
+    pub fn of(caller: &Caller, route: &Route, until: Option<Timestamp>) -> Self {
         Self {
             session: caller.session.as_ref().map(|live| live.session.id.clone()),
             subject: caller.subject(),
             certificate: caller.certificate.known().and_then(|found| Some(found.as_ref()?.sha256.clone())),
             resource: route.resource.clone(),
-            until: caller.until,
+            until: caller.until.into_iter().chain(until).min(),
         }
     }
 }
@@ -101,6 +102,7 @@ impl Allowed {
             path: &self.path,
             listener: &self.connection.listener,
             groups: self.groups(),
+            now,
             ..self.facts.clone()
         };
         believed && matches!(snapshot.decide(&facts).verdict, Verdict::Allow(_))

@@ -421,6 +421,11 @@ pub(super) fn unavailable(error: sqlx::Error) -> Unavailable {
     Unavailable(error.to_string())
 }
 
+/// Brings a database that is open to this version's form.
+pub(super) async fn migrate(database: &mut sqlx::sqlite::SqliteConnection) -> Result<(), sqlx::migrate::MigrateError> {
+    migrations().run(database).await
+}
+
 /// Forward only: an older program refuses a newer file instead of guessing.
 fn migrations() -> Migrator {
     let step = |version, name: &'static str, sql: &'static str| {
