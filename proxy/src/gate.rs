@@ -153,7 +153,7 @@ async fn refuse_identity(
     now: Timestamp,
 ) -> Outcome {
     gate.metrics.decided(VerdictKind::Deny, why.reason);
-    let Ok(recorded) = recording::not_identified(&gate.audit, request, route, why.reason, now).await else {
+    let Ok(recorded) = recording::not_identified(&gate.audit, request, route, &why, now).await else {
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
     };
     note.decision = recorded.decision().cloned();

@@ -12,7 +12,7 @@ use http::Method;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use torhaus_authz::{Fact, Facts, Groups, Identity, Name, Timestamp, Verdict};
+use torhaus_authz::{Fact, Facts, Groups, Identity, Name, Timestamp, User, Verdict};
 use torhaus_config::Route;
 
 /// Locks are short, but two cores taking turns on one would show.
@@ -179,6 +179,19 @@ impl Streams {
             entry.allowed.groups.store(Some(Arc::new(groups)));
             !entry.allowed.still(snapshot, &entry.account.resource, now)
         })
+    }
+
+    /// Who has something open; somebody more than once.
+    pub fn users(&self) -> Vec<Arc<User>> {
+        let mut users = Vec::new();
+        for shard in &self.shards {
+            let entries = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            users.extend(entries.values().filter_map(|entry| match &entry.allowed.facts.identity {
+                Identity::User(user) => Some(user.clone()),
+                _ => None,
+            }));
+        }
+        users
     }
 
     pub fn open(&self) -> usize {

@@ -113,6 +113,9 @@ fn create(args: &CreateArgs, out: &mut Out) -> Result<Answer, Failure> {
         return Ok(Answer::Yes);
     }
     let folder = Path::new(&args.to);
+    if !folder.is_dir() {
+        return Err(Failure::Failed(format!("`{}` is no folder; make it first, for its owner alone", args.to)));
+    }
     if !args.same_disk {
         backup::on_another_disk(&state, folder)?;
     }

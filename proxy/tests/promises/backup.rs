@@ -170,6 +170,8 @@ async fn what_is_no_good_backup_is_refused_with_words_and_leaves_no_state() {
     let at = |arguments: &'static [&'static str]| torhaus(&folder, arguments);
     let (code, _, why) = at(&["create", "--to", "backups", "--key", "backup.key"]).await;
     assert!(code == 1 && why.contains("belongs on another one"), "{code} {why}");
+    let (code, _, why) = at(&["create", "--to", "nowhere", "--key", "backup.key"]).await;
+    assert!(code == 1 && why.contains("make it first"), "{code} {why}");
     fs::copy(folder.join("backup.key"), folder.join("backups/inside.key")).unwrap();
     let (code, _, why) = at(&["create", "--to", "backups", "--key", "backups/inside.key", "--same-disk"]).await;
     assert!(code == 2 && why.contains("keep it apart"), "{code} {why}");

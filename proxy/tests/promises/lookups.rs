@@ -149,7 +149,7 @@ async fn a_stolen_password_teaches_no_place_through_the_part_of_a_row_that_asks_
         "careful",
         "raise: [{ name: new, when: { new_place: network, paths: [/careful/admin] }, to: mfa }]",
     );
-    row(&mut setup, "strict", "deny: [{ name: new, when: { new_place: network } }]");
+    row(&mut setup, "strict", "deny: [{ name: new, new_place: network }]");
     let world = setup.start().await;
     let (url, admin) = ("https://apps.test/careful", "https://apps.test/careful/admin");
     let raised = (401, "step_up_needed".to_owned());
