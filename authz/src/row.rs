@@ -88,8 +88,8 @@ impl Row {
             new_place_rank: 0,
             exceptions: Box::default(),
         };
-        let asks = |what: fn(&Term) -> bool| row.terms().any(what);
-        row.asks_request_line = asks(Term::asks_request_line);
+        let asks_request_line = row.terms().any(Term::asks_request_line);
+        row.asks_request_line = asks_request_line;
         let raised = row.raise.iter().filter(|raise| raise.guard.term.asks_new_place());
         row.new_place_rank = raised.map(|raise| raise.to.rank).max().unwrap_or(0);
         check_condition_names(draft, problems);

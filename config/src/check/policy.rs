@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{
     CellDraft, ExceptionDraft, GuardDraft, LONGEST_EXCEPTION, Located, Policy, PolicyDraft, Problem, ProjectDraft,
-    RaiseDraft, RowDraft, TierDraft, Timestamp, ZoneDraft,
+    RaiseDraft, RowDraft, TierDraft, ZoneDraft,
 };
 
 /// What a policy is called in explanations and records.
