@@ -208,7 +208,7 @@ fn a_directory_answers_for_the_people_of_its_provider_alone() {
 #[tokio::test]
 async fn who_is_out_stays_out_while_the_directory_is_silent_however_long() {
     let fake = Fake::with(&["alice", "bob", "carol"]);
-    let people = people(&fake);
+    let people = people(&fake, true);
     let names = || names(&["alice", "bob", "carol"]);
     for name in names() {
         people.about(&name, NOW).await;
