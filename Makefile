@@ -1,7 +1,7 @@
 # Thin: each target is one or two commands. Everything that a fresh Debian machine with Rust lacks is installed by them.
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint bench bench-quick bench-build
+.PHONY: demo test chart lint bench bench-quick bench-build
 
 # Torhaus with its demo identity provider and sample applications; prints URLs and logins; Ctrl-C stops it all.
 demo:
@@ -14,12 +14,17 @@ test:
 	$(TARGET)/debug/torhaus-demo --torhaus $(TARGET)/debug/torhaus --base-port 18443 --folder $(TARGET)/demo-check --check
 	tests/run
 
+# The Helm chart, with Helm itself; needs Go.
+chart:
+	tests/chart
+
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/imports
 	scripts/links
 	scripts/deny
+	scripts/sbom
 
 bench-build:
 	cargo build --locked --release -p torhaus -p torhaus-loadtest --bins

@@ -2,6 +2,7 @@
 use crate::canary::Compared;
 use crate::identity::{Identity, Name};
 use crate::reason::Reason;
+use crate::time::Timestamp;
 use crate::trace::Trace;
 use std::fmt;
 use std::time::Duration;
@@ -24,9 +25,10 @@ pub struct Decision {
     pub condition: Option<Name>,
     /// The row says `record: every`.
     pub record_every: bool,
-    /// The person may be known here from now on: allowed by a row that asks for new places, or for more than the
-    /// lowest tier. What is proven by a password alone makes no place a known one.
-    pub learns_place: bool,
+    /// What this decision teaches about where the person comes from.
+    pub learns: Learns,
+    /// When what it rests on ends by itself: the expiry of the exception that stood in.
+    pub until: Option<Timestamp>,
     /// Version of the policy that decided.
     pub policy: Name,
     /// What the other policy said, where a candidate runs beside this one and says something else.
@@ -34,6 +36,18 @@ pub struct Decision {
     pub trace: Trace,
     /// What the row's conditions on method and path came to: all that the fingerprint needs to know of either.
     pub(crate) request_class: u64,
+}
+
+/// Whether a place becomes known by a decision. What a password alone proves makes no place a known one, whichever row
+/// asks: somebody who stole it would pass `new_place` at the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Learns {
+    /// Not allowed, no person, or nothing was proven.
+    No,
+    /// A place that is known stays so for longer; a new one stays new.
+    Refresh,
+    /// More than the lowest tier was proven, and as much as the row raises a new place to.
+    Learn,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

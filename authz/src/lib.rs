@@ -50,7 +50,7 @@ pub use canary::{Candidate, CandidateMode, Compared, Role};
 pub use chain::{Broken, BrokenAt, Chain, Line, LineHash, MAX_VALUE_BYTES, Record, Summary, verify};
 pub use condition::{Holds, NewPlace, PostureAsk};
 pub use continent::Continent;
-pub use decision::{Decision, Permit, RowRef, Verdict, VerdictKind};
+pub use decision::{Decision, Learns, Permit, RowRef, Verdict, VerdictKind};
 pub use device::{Device, serial};
 pub use draft::{
     CellDraft, Condition, DeviceDraft, ExceptionDraft, GuardDraft, Located, NetworkDraft, PolicyDraft, PostureDraft,

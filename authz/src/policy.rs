@@ -1,6 +1,6 @@
 //! The checked policy table, and `decide`: the only evaluator.
 use crate::condition::Holds;
-use crate::decision::{Decision, Permit, RowRef, Verdict};
+use crate::decision::{Decision, Learns, Permit, RowRef, Verdict};
 use crate::draft::Located;
 use crate::exception::Exception;
 use crate::facts::Facts;
@@ -9,6 +9,7 @@ use crate::reason::Reason;
 use crate::row::{Cell, Guard, Row};
 use crate::sources::Sources;
 use crate::tier::{Ladder, Proven, Tier};
+use crate::time::Timestamp;
 use crate::trace::{Step, Trace};
 use crate::zone::{ZoneId, Zones};
 use std::collections::HashMap;
@@ -98,6 +99,7 @@ struct Case<'a> {
     zone: ZoneId,
     row: Option<&'a Row>,
     exception: Option<Name>,
+    until: Option<Timestamp>,
     tier: Option<Name>,
     condition: Option<Name>,
     trace: Trace,
@@ -108,7 +110,7 @@ impl<'a> Case<'a> {
         let (zone, because) = policy.zones.locate(facts);
         let mut trace = Trace::new();
         trace.note(Step::Place { zone, because });
-        Self { policy, facts, zone, row: None, exception: None, tier: None, condition: None, trace }
+        Self { policy, facts, zone, row: None, exception: None, until: None, tier: None, condition: None, trace }
     }
 
     fn note(&mut self, step: Step) {
@@ -156,6 +158,7 @@ impl<'a> Case<'a> {
             match member {
                 Holds::Yes => {
                     self.exception = Some(exception.id.clone());
+                    self.until = Some(exception.expires);
                     return Ok(exception.tier.clone());
                 }
                 Holds::No => {}
@@ -230,7 +233,7 @@ impl<'a> Case<'a> {
 
     fn close(self, verdict: Verdict, reason: Reason) -> Decision {
         let request_class = self.request_class();
-        let learns_place = matches!(verdict, Verdict::Allow(_)) && self.learns_place();
+        let learns = if matches!(verdict, Verdict::Allow(_)) { self.learns() } else { Learns::No };
         Decision {
             verdict,
             reason,
@@ -240,7 +243,8 @@ impl<'a> Case<'a> {
             tier: self.tier,
             condition: self.condition,
             record_every: self.row.is_some_and(|row| row.record_every),
-            learns_place,
+            learns,
+            until: self.until,
             policy: self.policy.version.clone(),
             request_class,
             compared: None,
@@ -248,10 +252,12 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn learns_place(&self) -> bool {
-        let lowest = || self.tier.as_deref() == self.policy.ladder.at(0).map(|tier| &*tier.name);
-        let proven = self.tier.is_some() && (self.row.is_some_and(|row| row.asks_new_place) || !lowest());
-        proven && matches!(self.facts.identity, Identity::User(_))
+    fn learns(&self) -> Learns {
+        let (Identity::User(_), Some(row), Some(tier)) = (&self.facts.identity, self.row, &self.tier) else {
+            return Learns::No;
+        };
+        let rank = self.policy.ladder.find(tier).map_or(0, |tier| tier.rank);
+        if rank > 0 && rank >= row.new_place_rank { Learns::Learn } else { Learns::Refresh }
     }
 
     /// Tells two requests apart that the row's conditions on method and path tell apart, also where the verdict is the

@@ -37,8 +37,8 @@ pub struct Row {
     condition_lines: Box<[u32]>,
     /// Some condition looks at method or path.
     pub(crate) asks_request_line: bool,
-    /// Some condition asks whether a place is new.
-    pub(crate) asks_new_place: bool,
+    /// The highest tier that is asked for because a place is new; 0: none is.
+    pub(crate) new_place_rank: u8,
     /// Lowest tier first, so that the first that fits is the one that counts.
     pub(crate) exceptions: Box<[Exception]>,
 }
@@ -85,11 +85,13 @@ impl Row {
             raise: draft.raise.iter().filter_map(|raise| Raise::check(raise, known, problems)).collect(),
             condition_lines: condition_names(draft).map(|name| name.line).collect(),
             asks_request_line: false,
-            asks_new_place: false,
+            new_place_rank: 0,
             exceptions: Box::default(),
         };
         let asks = |what: fn(&Term) -> bool| row.terms().any(what);
-        (row.asks_request_line, row.asks_new_place) = (asks(Term::asks_request_line), asks(Term::asks_new_place));
+        row.asks_request_line = asks(Term::asks_request_line);
+        let raised = row.raise.iter().filter(|raise| raise.guard.term.asks_new_place());
+        row.new_place_rank = raised.map(|raise| raise.to.rank).max().unwrap_or(0);
         check_condition_names(draft, problems);
         row.check_anyone(draft, problems);
         if draft.max_age.is_some_and(|age| age < Duration::from_secs(1)) {

@@ -24,6 +24,8 @@ pub struct Config {
     pub forward_auth: Vec<AskingProxy>,
     pub trust_domains: BTreeMap<String, TrustDomain>,
     pub ca: Ca,
+    /// None: no ACME server, no enrolment.
+    pub acme: Option<Acme>,
     /// At least one. The first one's names are bare in the policy.
     pub providers: Vec<Arc<Provider>>,
     pub bearer: Vec<BearerIssuer>,
@@ -37,8 +39,8 @@ pub struct Config {
     pub sessions: Sessions,
     pub limits: Limits,
     pub branding: Branding,
-    /// Where metrics and health are also served, beside the unix socket; loopback only.
-    pub admin_address: Option<SocketAddr>,
+    /// Where metrics and health are also served, beside the unix socket.
+    pub admin: Option<Admin>,
     pub policy: Arc<Policy>,
     /// The file that the configuration names, whatever was loaded.
     pub policy_file: PathBuf,
@@ -174,6 +176,39 @@ pub struct Ca {
     pub revocations_file: Option<PathBuf>,
     /// One for each purpose, in the order of `Purpose::ALL`.
     pub profiles: [Profile; 4],
+}
+
+/// The ACME server on the portal's host, and the enrolment of devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// Names of enrolled devices lie below it.
+    pub client_zone: String,
+    /// What a person proves before enrolling a device; one of the policy's ladder.
+    pub tier: Arc<str>,
+    /// How long a device may renew before its person enrols it again.
+    pub enrolment: Duration,
+    pub probe: AcmeProbe,
+    pub limits: AcmeLimits,
+}
+
+/// What validation of challenges may reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeProbe {
+    /// Empty: nothing.
+    pub networks: Vec<IpNet>,
+    /// None: the first name server of the system.
+    pub resolver: Option<SocketAddr>,
+    pub http_port: u16,
+    pub tls_port: u16,
+}
+
+/// Most requests within an hour; see `torhaus_certs::acme::Rates`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcmeLimits {
+    pub new_accounts: u32,
+    pub new_orders: u32,
+    pub failed_validations: u32,
+    pub finalizes: u32,
 }
 
 /// Which services an authority may name: the trust domains of their SPIFFE IDs. Without such a bound the authority of a
@@ -453,6 +488,13 @@ pub struct UpstreamTls {
     pub verify: UpstreamVerify,
     /// The certificate that we show.
     pub client: Option<ClientPair>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    pub address: SocketAddr,
+    /// `danger_beyond_loopback: true`; otherwise the address is a loopback one.
+    pub beyond_loopback: bool,
 }
 
 /// A certificate of ours and its key, for an upstream that asks for one.

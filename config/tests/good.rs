@@ -41,6 +41,12 @@ fn the_example_of_the_design_loads() {
     assert_eq!(config.trust_domains["laptops"].signers, Signers::Own);
     assert_eq!(config.ca.crl_base, "http://auth.example.test/ca", "there is a plain listener, so over http");
     assert_eq!(config.ca.profiles.map(|profile| profile.life().whole_hours()), [12, 12, 24, 720]);
+    let acme = config.acme.as_ref().unwrap();
+    assert_eq!(
+        (acme.client_zone.as_str(), &*acme.tier, acme.enrolment.as_secs()),
+        ("devices.example.test", "mfa", 90 * 86_400)
+    );
+    assert_eq!((acme.probe.http_port, acme.probe.tls_port, acme.limits.new_orders), (80, 443, 60));
     assert_eq!(config.policy.rows().len(), 7);
     assert!(config.files.iter().any(|file| file.ends_with("partner.crl")));
 }

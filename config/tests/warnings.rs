@@ -77,6 +77,12 @@ fn what_opens_nothing_or_too_much_is_a_warning() {
         ("policy.yaml", "review_by: 2027-01-31", "review_by: 2026-01-31", "reviewed"),
         ("policy.yaml", "2026-12-20", "2026-12-02", "EX-14"),
         (
+            "torhaus.yaml",
+            "admin: { address: 127.0.0.1:9090 }",
+            "admin: { address: 0.0.0.0:9090, danger_beyond_loopback: true }",
+            "`0.0.0.0:9090` reads metrics and health (`danger_beyond_loopback`)",
+        ),
+        (
             "policy.yaml",
             "      proven: hardware, resource: headscale, expect: deny",
             "      proven: hardware, resource: proxmox, expect: deny",

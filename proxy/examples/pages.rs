@@ -21,6 +21,7 @@ fn main() -> std::io::Result<()> {
         organisation: "Stadtwerke Musterstadt".into(),
         contact: Some("it-hilfe@stadtwerke.example".into()),
         portal: "https://auth.example.test:8443".into(),
+        devices: true,
     };
     for (language, code) in [(Language::English, "en"), (Language::German, "de")] {
         for (name, page) in pages(&look, language) {

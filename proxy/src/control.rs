@@ -1,6 +1,7 @@
 //! What an operator may ask of the running process, and how it answers.
 use crate::admin::{
-    Caller, CandidateStatus, Certificates, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Status,
+    Caller, CandidateStatus, Certificates, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Rollback,
+    Status,
 };
 use crate::clock;
 use crate::gate::Gate;
@@ -144,6 +145,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     fn authority(&self) -> Option<&dyn Certificates> {
+        Some(self)
+    }
+
+    fn enrolment(&self) -> Option<&dyn Enrolments> {
         Some(self)
     }
 

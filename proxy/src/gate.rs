@@ -10,6 +10,7 @@
 //!
 //! Knows no HTTP engine: the request is our own view of one, and what comes back is an action. Forward authentication,
 //! `explain` and the tests come the same way.
+use crate::acme::Acme;
 use crate::audit::access::AccessLog;
 use crate::audit::{Audit, Recorded};
 use crate::ca::OwnCa;
@@ -49,6 +50,7 @@ pub struct Gate {
     pub route_metrics: RouteHandles,
     pub access: AccessLog,
     pub ca: OwnCa,
+    pub acme: Acme,
 }
 
 /// One request, from arrival to answer. `now` and the snapshot are read once, by the caller.
@@ -92,8 +94,8 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     };
     note.decision = recorded.decision().cloned();
     stages.done(Stage::Record);
-    if let Some(seen) = snapshot.lookups.seen.as_ref().filter(|_| decision.learns_place) {
-        seen.learn(&facts);
+    if let Some(seen) = &snapshot.lookups.seen {
+        seen.learn(&facts, decision.learns);
     }
 
     match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {
@@ -124,7 +126,7 @@ fn act(
     let now = facts.now;
     match decision.verdict {
         Verdict::Allow(permit) => {
-            let open = gate.streams.enter(Account::of(caller, route), Allowed::by(facts, request));
+            let open = gate.streams.enter(Account::of(caller, route, decision.until), Allowed::by(facts, request));
             // From here on a revocation or a reload finds it. What came between the first look and now, while the
             // record was written, did not: look again.
             if let Some(reason) = gate.overtaken(snapshot, caller, &open, now) {
@@ -151,7 +153,7 @@ async fn refuse_identity(
     now: Timestamp,
 ) -> Outcome {
     gate.metrics.decided(VerdictKind::Deny, why.reason);
-    let Ok(recorded) = recording::not_identified(&gate.audit, request, route, why.reason, now).await else {
+    let Ok(recorded) = recording::not_identified(&gate.audit, request, route, &why, now).await else {
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
     };
     note.decision = recorded.decision().cloned();

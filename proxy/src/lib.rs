@@ -1,5 +1,6 @@
 //! The binary `torhaus` as a library, so that tests and the bare edge of `make bench` can use its parts.
 //! Read `gate.rs` first: the way of a request from arrival to answer.
+pub mod acme;
 pub mod admin;
 pub mod assertion;
 pub mod audit;

@@ -42,6 +42,7 @@ pub struct Metrics {
     pub audit_waiting: Gauge,
     pub audit_failing: Gauge,
     issued: Family<ProfileLabel, Counter>,
+    acme: Family<AcmeLabels, Counter>,
     revoked: Counter,
     /// Certificates of ours that are neither over nor revoked; and how many of them end within the hour.
     pub issued_valid: Gauge,
@@ -103,6 +104,12 @@ struct ResultLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
     name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AcmeLabels {
+    action: &'static str,
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -328,6 +335,7 @@ impl Metrics {
             audit_waiting: Gauge::default(),
             audit_failing: Gauge::default(),
             issued: Family::default(),
+            acme: Family::default(),
             revoked: Counter::default(),
             issued_valid: Gauge::default(),
             issued_expiring: Gauge::default(),
@@ -421,6 +429,11 @@ impl Metrics {
             self.certificates.clone(),
         );
         r.register("certificates_issued", "Certificates issued since start.", self.issued.clone());
+        r.register(
+            "acme_requests",
+            "Requests of ACME clients, by what was asked and what came of it.",
+            self.acme.clone(),
+        );
         r.register("certificates_revoked", "Certificates revoked since start.", self.revoked.clone());
         r.register("certificates_valid", "Issued, and neither over nor revoked.", self.issued_valid.clone());
         r.register("certificates_expiring", "Of these, how many end within an hour.", self.issued_expiring.clone());
@@ -458,6 +471,11 @@ impl Metrics {
     /// A certificate of ours was handed out.
     pub fn issued(&self, profile: &str) {
         self.issued.get_or_create_owned(&ProfileLabel { profile: profile.to_owned() }).inc();
+    }
+
+    /// `result` is `ok` or the name of a problem (RFC 8555 section 6.7).
+    pub fn acme(&self, action: &'static str, result: &'static str) {
+        self.acme.get_or_create(&AcmeLabels { action, result }).inc();
     }
 
     pub fn revoked(&self) {

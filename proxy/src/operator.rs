@@ -1,4 +1,5 @@
 //! What an operator may ask about certificates, and how the running process answers.
+use crate::acme::enrolment::{self, EnrolError};
 use crate::admin::{Caller, CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 use crate::ca::issue::{IssueRequest, issue};
 use crate::ca::revoke::{RevokeRequest, live_of, revoke};
@@ -91,6 +92,16 @@ impl<E: ServerApp + Send + Sync + 'static> Certificates for Running<E> {
         let asked = serials.len();
         let request = RevokeRequest { serials, reason, revoked_by: by.to_string(), why: order.why };
         let done = revoke(&self.gate, &request, now).await?;
+        if let Some(owner) = &order.owner {
+            // Or its devices would fetch new ones. What they got meanwhile is revoked with them.
+            let ended = enrolment::end_all_of(&self.gate, owner, &by.to_string(), now).await;
+            match ended {
+                Ok(_) | Err(EnrolError::NotConfigured) => {}
+                Err(error) => {
+                    return Err(CaError::Refused(format!("enrolments of `{owner}` could not be ended: {error}")));
+                }
+            }
+        }
         Ok(RevokedAnswer {
             already: asked - done.new.len(),
             new: done.new.iter().map(ToString::to_string).collect(),

@@ -1,9 +1,14 @@
 //! From a decision to its line in the audit log. Waits until the line is written, if it has to be: no record, no
 //! forward.
 use crate::audit::{Audit, Note, Recorded, Unavailable};
-use crate::identify::Caller;
+use crate::identify::{Caller, NotIdentified, Shown};
 use crate::request::Request;
-use torhaus_authz::{Decision, Entry, Fact, Facts, Identity, Kind, Name, Reason, Timestamp, Verdict, fingerprint};
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+use torhaus_authz::{
+    Certificate, CertificateNote, Decision, Entry, Fact, Facts, Identity, Kind, Name, Timestamp, Verdict, Who,
+    fingerprint,
+};
 use torhaus_config::Route;
 
 /// Records a decision. Those about strangers that were refused or sent to sign in are counted per network, so that
@@ -37,7 +42,8 @@ pub async fn decision(
     audit.decision(print, every, facts.now, line).await
 }
 
-/// Records a caller whose identity is contradictory or does not check out, under the same bounds as strangers.
+/// Records a caller whose identity is contradictory or does not check out. Of whom something is known, by that: one
+/// line each, however many are behind the same network. Everybody else is counted as strangers are.
 ///
 /// # Errors
 /// The line is not on disk.
@@ -45,19 +51,33 @@ pub async fn not_identified(
     audit: &Audit,
     request: &Request<'_>,
     route: &Route,
-    reason: Reason,
+    why: &NotIdentified,
     now: Timestamp,
 ) -> Result<Recorded, Unavailable> {
+    let Shown { user, session, certificate } = &*why.shown;
+    let note = |found: &Arc<Certificate>| {
+        let (sha256, trust_domain) = (found.sha256.clone(), found.trust_domain.clone());
+        Fact::Known(CertificateNote { sha256, trust_domain, not_after: found.not_after })
+    };
     let line = || Entry {
         decision: Some(decision_id()),
+        who: user.as_ref().map(|user| Who::from(&Identity::User(user.clone()))),
+        session: session.clone(),
+        certificate: certificate.as_ref().map(note),
         resource: Some(route.resource.clone()),
         method: Some(request.method.as_str().into()),
         path: Some(request.path.into()),
         verdict: Some(torhaus_authz::VerdictKind::Deny),
-        reason: Some(reason),
+        reason: Some(why.reason),
         ..of_request(request, Kind::Decision, now)
     };
-    audit.refusal(Some(request.connection.client.ip()), reason, now, line).await
+    if user.is_none() && certificate.is_none() {
+        return audit.refusal(Some(request.connection.client.ip()), why.reason, now, line).await;
+    }
+    let person = user.as_ref().map(|user| (&user.issuer, &user.subject));
+    let sha256 = certificate.as_ref().map(|found| &found.sha256);
+    let print = audit.hasher().hash_one((person, session, sha256, why.reason, &route.resource));
+    audit.decision(print, false, now, line).await
 }
 
 /// An event with where it came from.

@@ -4,6 +4,7 @@ use crate::ca::CaError;
 use crate::clock;
 use crate::edge::accept::{Edge, Listeners};
 use crate::gate::Gate;
+use crate::login::renewal;
 use crate::policies::{self, Loaded, Pinned};
 use crate::snapshot::{Snapshot, SnapshotError};
 use arc_swap::ArcSwap;
@@ -178,6 +179,7 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         if ended > 0 {
             tracing::info!(ended, "open requests that the new configuration does not allow were ended");
         }
+        renewal::end_orphans(&self.gate, now).await;
         Ok(snapshot)
     }
 

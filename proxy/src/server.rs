@@ -1,4 +1,5 @@
 //! The composition root: builds everything once, keeps it running, and owns the order of shutting down.
+use crate::acme::Acme;
 use crate::admin::{self, Control};
 use crate::assertion::{AssertionKeyError, Assertions};
 use crate::audit::access::{AccessLog, Target};
@@ -52,6 +53,8 @@ const REPORT_REFUSALS: Duration = Duration::from_secs(60);
 const RENEW_SESSIONS: Duration = Duration::from_secs(30);
 /// How often revocation lists are looked at; they live for a day.
 const RENEW_LISTS: Duration = Duration::from_secs(30);
+/// How often the ACME server forgets what is past; nothing of it is asked about by then.
+const SWEEP_ACME: Duration = Duration::from_secs(300);
 /// Idle connections to applications kept, over all of them.
 const UPSTREAM_POOL: usize = 1024;
 
@@ -93,6 +96,8 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let released = loaded.released.clone();
     let ca = OwnCa::open(config, store.clone(), SealKey::load_or_create(&config.state_dir)?, now).await?;
     let gate = Arc::new(build_gate(loaded, access, store.clone(), ca).await?);
+    gate.acme.belongs_to(&gate);
+    gate.acme.settle(&gate).await?;
     let snapshot = gate.snapshot.load_full();
     gate.now_running(&snapshot);
     if let Some(pinned) = released {
@@ -100,7 +105,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     }
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
-    let edge = Edge::new(engine::build(gate.clone(), conf), snapshot.edge_settings()?, gate.metrics.clone());
+    let edge = Edge::new(engine::build(gate.clone(), conf)?, snapshot.edge_settings()?, gate.metrics.clone());
     let mut listeners = Listeners::inheriting(Inherited::take()?);
     edge.listen(&mut listeners, &snapshot.config.listeners).await?;
     for (name, address) in listeners.addresses() {
@@ -127,6 +132,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(renew_sessions(gate.clone())),
         tokio::spawn(reminders::run(gate.clone())),
         tokio::spawn(keep_lists_fresh(gate.clone())),
+        tokio::spawn(sweep_acme(gate.clone())),
         tokio::spawn(poll::watch(gate.clone(), now)),
         tokio::spawn(refresh_lookups(gate.clone())),
         tokio::spawn(engine::probe::watch(gate.clone())),
@@ -168,8 +174,8 @@ async fn serve_admin(
     };
     let socket = admin::Socket::bind(&config.state_dir.join(admin::SOCKET)).await?;
     let mut tasks = vec![tokio::spawn(noted(admin::serve(socket, control.clone(), stopped(stop.subscribe()))))];
-    if let Some(address) = config.admin_address {
-        tasks.push(tokio::spawn(noted(admin::serve_health(address, control, stopped(stop.subscribe())))));
+    if let Some(health) = config.admin {
+        tasks.push(tokio::spawn(noted(admin::serve_health(health, control, stopped(stop.subscribe())))));
     }
     Ok((stop, tasks))
 }
@@ -210,6 +216,7 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>, 
     metrics.store_up.set(1);
     Ok(Gate {
         snapshot: ArcSwap::from_pointee(snapshot),
+        acme: Acme::new(store.clone()),
         sessions: Sessions::new(store),
         audit,
         streams: Arc::new(Streams::default()),
@@ -329,6 +336,14 @@ async fn keep_lists_fresh(gate: Arc<Gate>) {
             tracing::error!(%error, "revocation lists could not be renewed; those before are published until they end");
         }
         gate.ca.measure(&gate.metrics, now).await;
+    }
+}
+
+async fn sweep_acme(gate: Arc<Gate>) {
+    let mut ticks = tokio::time::interval(SWEEP_ACME);
+    loop {
+        ticks.tick().await;
+        gate.acme.sweep(clock::now()).await;
     }
 }
 

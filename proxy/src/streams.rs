@@ -12,7 +12,7 @@ use http::Method;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use torhaus_authz::{Fact, Facts, Groups, Identity, Name, Timestamp, Verdict};
+use torhaus_authz::{Fact, Facts, Groups, Identity, Name, Timestamp, User, Verdict};
 use torhaus_config::Route;
 
 /// Locks are short, but two cores taking turns on one would show.
@@ -27,18 +27,19 @@ pub struct Account {
     /// SHA-256 of the client certificate.
     pub certificate: Option<Name>,
     pub resource: Name,
-    /// When what it rests on ends by itself (session, certificate).
+    /// When what it rests on ends by itself (session, certificate, exception).
     pub until: Option<Timestamp>,
 }
 
 impl Account {
-    pub fn of(caller: &Caller, route: &Route) -> Self {
+    /// `until`: when the decision ends by itself.
+    pub fn of(caller: &Caller, route: &Route, until: Option<Timestamp>) -> Self {
         Self {
             session: caller.session.as_ref().map(|live| live.session.id.clone()),
             subject: caller.subject(),
             certificate: caller.certificate.known().and_then(|found| Some(found.as_ref()?.sha256.clone())),
             resource: route.resource.clone(),
-            until: caller.until,
+            until: caller.until.into_iter().chain(until).min(),
         }
     }
 }
@@ -101,6 +102,7 @@ impl Allowed {
             path: &self.path,
             listener: &self.connection.listener,
             groups: self.groups(),
+            now,
             ..self.facts.clone()
         };
         believed && matches!(snapshot.decide(&facts).verdict, Verdict::Allow(_))
@@ -177,6 +179,19 @@ impl Streams {
             entry.allowed.groups.store(Some(Arc::new(groups)));
             !entry.allowed.still(snapshot, &entry.account.resource, now)
         })
+    }
+
+    /// Who has something open; somebody more than once.
+    pub fn users(&self) -> Vec<Arc<User>> {
+        let mut users = Vec::new();
+        for shard in &self.shards {
+            let entries = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            users.extend(entries.values().filter_map(|entry| match &entry.allowed.facts.identity {
+                Identity::User(user) => Some(user.clone()),
+                _ => None,
+            }));
+        }
+        users
     }
 
     pub fn open(&self) -> usize {

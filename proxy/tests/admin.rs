@@ -49,7 +49,7 @@ fn status() -> Status {
 #[async_trait]
 impl Control for Fake {
     fn status(&self) -> Status {
-        status()
+        Status { not_ready: self.not_ready(), ..status() }
     }
 
     fn sources(&self) -> Vec<SourceStatus> {
@@ -205,11 +205,15 @@ async fn fetch(address: std::net::SocketAddr, path: &str) -> String {
     text
 }
 
+fn loopback_only(address: std::net::SocketAddr) -> torhaus_config::Admin {
+    torhaus_config::Admin { address, beyond_loopback: false }
+}
+
 #[tokio::test]
 async fn the_loopback_address_serves_health_and_metrics_and_nothing_else() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let control = Arc::new(Fake { broken: true, ..Fake::default() });
-    tokio::spawn(admin::serve_health(free, control, std::future::pending()));
+    tokio::spawn(admin::serve_health(loopback_only(free), control, std::future::pending()));
     for _ in 0..100 {
         if TcpStream::connect(free).await.is_ok() {
             break;
@@ -227,7 +231,11 @@ async fn the_loopback_address_serves_health_and_metrics_and_nothing_else() {
     for path in ["/status", "/sessions", "/reload", "/"] {
         assert!(fetch(free, path).await.starts_with("HTTP/1.1 404"), "{path}");
     }
-    let public = admin::serve_health("0.0.0.0:0".parse().unwrap(), Arc::new(Fake::default()), std::future::pending());
+    let public = admin::serve_health(
+        loopback_only("0.0.0.0:0".parse().unwrap()),
+        Arc::new(Fake::default()),
+        std::future::pending(),
+    );
     assert!(public.await.is_err());
 }
 
@@ -236,6 +244,18 @@ async fn torhaus(arguments: &str, socket: &Path) -> (i32, String) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_torhaus"));
     let output = command.args(arguments.split_whitespace()).arg("--socket").arg(socket).output().await.unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn status_tells_apart_whether_it_lives_and_whether_traffic_may_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(admin::SOCKET);
+    let (code, _) = torhaus("status --alive", &path).await;
+    assert_eq!(code, 3, "nobody answers");
+    let _stop = start(&path, Arc::new(Fake { broken: true, ..Fake::default() })).await;
+    let (ready, _) = torhaus("status", &path).await;
+    let (alive, _) = torhaus("status --alive", &path).await;
+    assert_eq!((ready, alive), (1, 0));
 }
 
 #[tokio::test]

@@ -36,11 +36,12 @@ export const byAcr = {
  * @param lookups as the configuration has it
  * @param forwardAuth the peers of `forward_auth`
  * @param ownCa certificates of clients are Torhaus's own
+ * @param acme the ACME server's settings, with `ownCa`
  * @param partner a second provider, so that people have a choice; nobody answers there
  * @param limits other bounds than the defaults
  */
 export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
-  routes = [], rows = [], lookups, forwardAuth, ownCa = false, limits = {} }) {
+  routes = [], rows = [], lookups, forwardAuth, ownCa = false, acme, limits = {} }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -67,6 +68,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
     ...(forwardAuth && { forward_auth: { peers: forwardAuth } }),
     trust_domains: { clients: ownCa ? { own_ca: true, proves: 'standard', spiffe_trust_domains: ['gate.test'] }
       : { ca_file: file('clients-ca.crt'), proves: 'standard' } },
+    ...(acme && { acme: { client_zone: 'devices.gate.test', tier: 'mfa', ...acme } }),
     identity: {
       providers: partner ? [corp, other] : [corp],
       bearer: [{ issuer: idp.issuer, ca_file: file('ca.crt'), audience: API, user_claim: 'sub', tiers: { standard: {}, mfa: { acr: [MFA] } } }],

@@ -15,6 +15,11 @@ need certutil libnss3-tools
 need /usr/share/novnc/vnc_lite.html novnc
 need /usr/bin/websockify websockify
 need openssl openssl
+need certbot certbot
+need lego lego
+need uacme uacme
+need dehydrated dehydrated
+need unshare util-linux
 need promtool prometheus
 need curl curl
 need slapd slapd

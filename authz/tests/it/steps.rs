@@ -29,6 +29,8 @@ fn an_exception_opens_the_zone_for_its_subject_only() {
     check(&policy, &carol("samba-hr", INSIDE, "hardware"), "deny not_allowed");
     let decision = policy.decide(&carol("samba-hr", OUTSIDE, "hardware"));
     assert_eq!(decision.exception.as_deref(), Some("EX-14"));
+    assert_eq!(decision.until, Some(NOW.plus(hours(24 * 30))), "what it opened ends with it");
+    assert_eq!(policy.decide(&dana("samba-hr", INSIDE, "mfa")).until, None);
     assert_eq!(decision.row, Some(RowRef { resource: "samba-hr".into(), line: 11 }));
 }
 
@@ -346,4 +348,25 @@ fn the_permit_names_resource_and_identity() {
     let Verdict::Allow(permit) = policy.decide(&dana("wiki", INSIDE, "standard")).verdict else { panic!("allowed") };
     assert_eq!(&**permit.resource(), "wiki");
     assert_eq!(*permit.identity(), user("dana"));
+}
+
+#[test]
+fn a_place_is_learned_by_what_the_row_asks_of_a_new_one_and_never_by_the_lowest_tier() {
+    let new = Condition::NewPlace(NewPlace::Network);
+    let learns = |policy: &Policy, resource: &str, proven: &str, seen: bool| {
+        let facts = dana(resource, INSIDE, proven);
+        let seen = Seen { country: Fact::Known(seen), network: Fact::Known(seen) };
+        policy.decide(&Facts { seen, ..facts }).learns
+    };
+    let plain = build(m6());
+    assert_eq!(learns(&plain, "wiki", "standard", false), Learns::Refresh);
+    assert_eq!(learns(&plain, "wiki", "", false), Learns::No, "step-up");
+    assert_eq!(learns(&plain, "samba-general", "mfa", false), Learns::Learn);
+    let raised = m6_with("samba-general", |row| row.raise = vec![raise(10, "new", new.clone(), "hardware")]);
+    assert_eq!(learns(&raised, "samba-general", "mfa", true), Learns::Refresh, "mfa is not what a new place needs");
+    assert_eq!(learns(&raised, "samba-general", "mfa", false), Learns::No, "step-up");
+    assert_eq!(learns(&raised, "samba-general", "hardware", false), Learns::Learn);
+    let guarded = m6_with("wiki", |row| row.require = vec![guard(9, "new", Condition::Not(Box::new(new.clone())))]);
+    assert_eq!(learns(&guarded, "wiki", "standard", true), Learns::Refresh);
+    assert_eq!(learns(&guarded, "wiki", "standard", false), Learns::No);
 }

@@ -62,6 +62,11 @@ fn tiers(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
             proven.insert(name);
         }
     }
+    if let Some(acme) = tree.acme.as_ref().and_then(At::get)
+        && let Some(name) = acme.tier.text()
+    {
+        known.refer("tier", name, &acme.tier.place, cx);
+    }
     for (_, _, domain) in tree.trust_domains.iter() {
         let Some(proves) = domain.get().and_then(|domain| domain.proves.as_ref()) else {
             continue;

@@ -1,5 +1,6 @@
 //! File tree -> checked tree. Reports everything that is wrong, one area per file; a part that could not be read was
 //! reported by the decoder and is passed over here.
+mod acme;
 mod ca;
 mod candidate;
 mod certificate;
@@ -157,8 +158,9 @@ pub(crate) fn check(
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
     let branding = settings::branding(tree.branding.as_ref());
-    let admin_address = settings::admin(tree.admin.as_ref(), &listeners, &mut cx);
+    let admin = settings::admin(tree.admin.as_ref(), &listeners, &mut cx);
     let ca = ca::check(tree, portal.as_ref(), &listeners, &mut cx);
+    let acme = acme::check(tree, &mut cx);
     let state_dir = settings::state_dir(tree.state_dir.as_ref(), &mut cx);
     if let Some((policy, _)) = &policy {
         cross::check(tree, policy, &mut cx);
@@ -174,6 +176,7 @@ pub(crate) fn check(
         forward_auth,
         trust_domains: trust_domains.checked,
         ca: ca?,
+        acme: acme?,
         providers: providers?,
         bearer: bearer?,
         named_networks: geoip.named_networks,
@@ -184,7 +187,7 @@ pub(crate) fn check(
         sessions: sessions?,
         limits: limits?,
         branding,
-        admin_address: admin_address?,
+        admin: admin?,
         policy: policy?,
         policy_file: resolve(cx.base, tree.policy_file.as_ref().and_then(At::text).unwrap_or(default::POLICY_FILE)),
         candidate: None,

@@ -2,11 +2,10 @@
 use super::listeners::{Listeners, address};
 use super::{Cx, host, resolve};
 use crate::at::{At, List};
-use crate::config::{Branding, HostPattern, Limits, Portal, Sessions};
+use crate::config::{Admin, Branding, HostPattern, Limits, Portal, Sessions};
 use crate::file;
 use crate::units::{self, Mistake};
 use ipnet::IpNet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use torhaus_authz::Country;
@@ -36,6 +35,9 @@ pub(crate) mod default {
     pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(55);
     pub(crate) const HEALTH_EVERY: Duration = Duration::from_secs(5);
     pub(crate) const POSTURE_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+    pub(crate) const ENROLMENT: Duration = Duration::from_secs(90 * 24 * 3600);
+    pub(crate) const ACME_REQUESTS: u32 = 60;
+    pub(crate) const ACME_FAILED: u32 = 20;
     pub(crate) const ORGANISATION: &str = "Torhaus";
 }
 
@@ -219,15 +221,19 @@ pub(crate) fn branding(at: Option<&At<file::Branding>>) -> Branding {
     }
 }
 
-pub(crate) fn admin(
-    at: Option<&At<file::Admin>>,
-    listeners: &Listeners,
-    cx: &mut Cx<'_>,
-) -> Option<Option<SocketAddr>> {
+pub(crate) fn admin(at: Option<&At<file::Admin>>, listeners: &Listeners, cx: &mut Cx<'_>) -> Option<Option<Admin>> {
     let Some(at) = at else { return Some(None) };
-    let at = &at.get()?.address;
+    let typed = at.get()?;
+    let at = &typed.address;
     let found = cx.parse(at, address)?;
-    if !found.ip().is_loopback() {
+    let beyond_loopback = typed.danger_beyond_loopback.as_ref().and_then(At::get) == Some(&true);
+    if !found.ip().is_loopback() && beyond_loopback {
+        cx.warning(
+            &at.place,
+            format!("whoever reaches `{found}` reads metrics and health (`danger_beyond_loopback`)"),
+            "let a firewall or a network policy admit nobody but the monitoring",
+        );
+    } else if !found.ip().is_loopback() {
         cx.error(
             &at.place,
             format!("`{found}` can be reached from other machines, and this address asks nobody who they are"),
@@ -240,7 +246,7 @@ pub(crate) fn admin(
         cx.error(&at.place, format!("`{found}` is already the address of listener `{name}`"), "use another port");
         return None;
     }
-    Some(Some(found))
+    Some(Some(Admin { address: found, beyond_loopback }))
 }
 
 /// Zero would end everything at once.

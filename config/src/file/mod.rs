@@ -3,6 +3,7 @@
 //! The only `Deserialize` of the configuration. `At<T>` is required, `Option<At<T>>`, `List<T>` and `Keyed<T>` are
 //! optional; defaults stand in `check`, so that the mirror says what was typed and nothing else. Every key stands in
 //! `reference.rs` too, which a test compares.
+pub(crate) mod acme;
 pub(crate) mod forward_auth;
 pub(crate) mod identity;
 pub(crate) mod listener;
@@ -32,6 +33,7 @@ pub(crate) struct Torhaus {
     pub forward_auth: Option<At<forward_auth::ForwardAuth>>,
     pub trust_domains: Keyed<TrustDomain>,
     pub ca: Option<At<Ca>>,
+    pub acme: Option<At<acme::Acme>>,
     pub identity: At<identity::Identity>,
     pub lookups: Option<At<lookups::Lookups>>,
     pub routes: List<route::Route>,
@@ -114,4 +116,5 @@ pub(crate) struct Branding {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admin {
     pub address: At<String>,
+    pub danger_beyond_loopback: Option<At<bool>>,
 }

@@ -139,7 +139,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("CONDITION.posture.max_report_age", "duration", "`lookups.posture.max_age`", "an older report is as good as none"),
             key("CONDITION.posture.source_trust", "`self`, `agent`, `mdm`, `attested`", "`self`", "who must have reported it, at least"),
             key("CONDITION.new_place", "`country`, `network`", "", "the person never came from there before; a network is the /24 of an IPv4 address, the /48 of an IPv6 one")
-                .because("a place is known once a request from it was allowed by a row that asks for this, or for more than the lowest tier; for 180 days after the last one"),
+                .because("a place is known once a request from it was allowed that proved more than the lowest tier, and as much as the row's `raise` asks of a new place; for 180 days after the last one. A password alone makes no place known, so `require` and `deny` with `new_place` open only after a stronger proof on some row"),
             key("CONDITION.all", "list of conditions", "", "all of these"),
             key("CONDITION.any", "list of conditions", "", "at least one of these"),
             key("CONDITION.not", "condition", "", "not this; unknown stays unknown"),

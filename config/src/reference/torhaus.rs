@@ -100,6 +100,32 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        title: "`acme`: certificates for devices and services, by ACME",
+        text: "The portal serves ACME (RFC 8555) below `/acme/directory`, for clients as they are: certbot, lego, uacme, \
+               dehydrated, cert-manager. An account needs a one-time key: people get one for a device on the portal's page \
+               `/devices`, operators make one for a service with `torhaus eab create`.",
+        keys: &[
+            key("acme", "mapping", "none: no ACME server", "enrolment of devices and services; needs a trust domain with `own_ca`"),
+            key("acme.client_zone", "host", "required", "devices are named below it: `LABEL.USER.client_zone`. No challenge proves such a name"),
+            key("acme.tier", "tier", "required", "what a person proves before enrolling or revoking a device"),
+            key("acme.enrolment", "duration", "`90d`", "how long a device renews before its person enrols it again: `1h` to `366d`")
+                .because("renewal asks no browser; a device that was forgotten ends by itself"),
+            key("acme.probe", "mapping", "nothing is reached", "what the validation of challenges may look at"),
+            key("acme.probe.networks", "list of networks", "`[]`: none", "addresses that challenges may be looked for at")
+                .because("a name can point at anything; whoever holds a key could otherwise knock on every door inside"),
+            key("acme.probe.resolver", "address:port", "the system's first", "the name server that is asked: `127.0.0.1:53`"),
+            key("acme.probe.http_port", "number", "`80`", "where http-01 looks (RFC 8555 section 8.3)"),
+            key("acme.probe.tls_port", "number", "`443`", "where tls-alpn-01 looks (RFC 8737)"),
+            key("acme.limits", "mapping", "", "most requests within an hour"),
+            key("acme.limits.new_accounts", "number", "`60`", "new accounts of one address, good or bad")
+                .because("one-time keys cannot be tried out"),
+            key("acme.limits.new_orders", "number", "`60`", "orders of one account"),
+            key("acme.limits.failed_validations", "number", "`20`", "failed challenges of one account"),
+            key("acme.limits.finalizes", "number", "`60`", "certificates of one account")
+                .because("each costs a signature"),
+        ],
+    },
+    Section {
         title: "`identity`: who says who people are",
         text: "Users and groups of the first provider are bare names in the policy (`user:alice`), those of every other \
                provider stand behind its name (`user:partner/bob`).",
@@ -327,6 +353,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key("admin", "mapping", "", "metrics and health beside the unix socket `admin.sock`"),
             key("admin.address", "address:port", "required", "on the loopback interface only: `127.0.0.1:9090`")
                 .because("nobody is asked who they are there"),
+            key("admin.danger_beyond_loopback", "true/false", "`false`", "take another address than a loopback one")
+                .because("a monitoring in a cluster comes from outside of the pod; a network policy has to stop everybody else"),
         ],
     },
 ];

@@ -1,8 +1,9 @@
-//! How an operator talks to the running process: HTTP over a unix socket that only its owner may open. On a loopback
-//! address, if one is configured, only health and metrics are served.
+//! How an operator talks to the running process: HTTP over a unix socket that only its owner may open. On the
+//! address of `admin.address`, if one is configured, only health and metrics are served.
 mod api;
 mod certificates;
 mod client;
+mod enrolments;
 mod socket;
 
 pub use api::{
@@ -10,12 +11,12 @@ pub use api::{
 };
 pub use certificates::{CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 pub use client::{Client, ClientError};
+pub use enrolments::{EabAnswer, EabEnd, EabOrder, Enrolments};
 pub use socket::{BindError, Socket};
 
 use axum::Router;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -37,16 +38,18 @@ pub async fn serve(
     axum::serve(listener, router.into_make_service_with_connect_info::<Caller>()).with_graceful_shutdown(stop).await
 }
 
-/// Answers `/healthz`, `/readyz` and `/metrics`, and nothing else, on a loopback address.
+/// Answers `/healthz`, `/readyz` and `/metrics`, and nothing else, on a loopback address, or where the configuration
+/// says that it may be another.
 ///
 /// # Errors
-/// The address is not loopback, or cannot be bound.
+/// The address is not loopback and may not be another, or it cannot be bound.
 pub async fn serve_health(
-    address: SocketAddr,
+    health: torhaus_config::Admin,
     control: Arc<dyn Control>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    if !address.ip().is_loopback() {
+    let address = health.address;
+    if !address.ip().is_loopback() && !health.beyond_loopback {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{address} is not a loopback address")));
     }
     let listener = TcpListener::bind(address).await?;

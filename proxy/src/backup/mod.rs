@@ -17,6 +17,9 @@ pub const WORK: &str = "backup.work-";
 /// Name of the database in the state folder.
 const DATABASE: &str = "torhaus.db";
 const AUDIT: &str = "audit";
+const SEAL_KEY: &str = "keys/seal.key";
+const REVOCATIONS: &str = "ca/revocations.jsonl";
+const POLICIES: &str = "policies";
 /// Folders below the state folder, so that a link in a circle ends somewhere.
 const MAX_DEPTH: usize = 8;
 
@@ -146,8 +149,8 @@ pub async fn verify(from: impl Read, key: &SealKey, work: &Path) -> Result<Conte
 }
 
 /// Puts a backup in place as `state`, which must not be there. `replaced` is the state folder from before, if there is
-/// one: sessions live on only if they live there too, and what it has heard of logouts is taken along. Without it no
-/// session is revived: everybody signs in again.
+/// one: sessions live on only if they live there too, and what it knows of logouts, certificates, revocations, ACME
+/// and rollbacks of the policy is taken along. Without it no session is revived: everybody signs in again.
 ///
 /// # Errors
 /// The first thing that is wrong; `state` is not there then.
@@ -191,10 +194,77 @@ async fn unpack_and_merge(
     let mut contents = check(aside, sink.contents).await?;
     let database = aside.join(DATABASE);
     contents.sessions = match replaced {
-        Some(replaced) => database::keep_what_lives_in(&database, &replaced.join(DATABASE)).await?,
+        Some(replaced) => {
+            let sessions = database::merge(&database, &replaced.join(DATABASE), same_key(aside, replaced)?).await?;
+            merge_revocations(aside, replaced)?;
+            replace_policies(aside, replaced)?;
+            sessions
+        }
         None => database::forget_sessions(&database).await.map(|()| 0)?,
     };
     Ok(contents)
+}
+
+/// Whether what the two folders keep sealed opens with the same key.
+fn same_key(aside: &Path, replaced: &Path) -> Result<bool, BackupError> {
+    Ok(read_if_there(&aside.join(SEAL_KEY))? == read_if_there(&replaced.join(SEAL_KEY))?)
+}
+
+/// Adds the lines of the other journal that are missing: what either has revoked is revoked.
+fn merge_revocations(aside: &Path, replaced: &Path) -> Result<(), BackupError> {
+    let (from, to) = (replaced.join(REVOCATIONS), aside.join(REVOCATIONS));
+    let (newer, older) = (read_if_there(&from)?, read_if_there(&to)?);
+    // What a power failure left of a line at its end was never answered for.
+    let whole = |text: Vec<u8>| -> Vec<Vec<u8>> {
+        text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")).map(<[u8]>::to_vec).collect()
+    };
+    let mut lines = whole(older.unwrap_or_default());
+    let missing: Vec<_> = whole(newer.unwrap_or_default()).into_iter().filter(|line| !lines.contains(line)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    lines.extend(missing);
+    write_anew(&to, &lines.concat())
+}
+
+/// The kept policies, and the one that is pinned, are those of the state that is replaced: a rollback holds.
+fn replace_policies(aside: &Path, replaced: &Path) -> Result<(), BackupError> {
+    if !replaced.join(POLICIES).is_dir() {
+        return Ok(());
+    }
+    let to = aside.join(POLICIES);
+    match fs::remove_dir_all(&to) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(file_error(&to, why)),
+        _ => {}
+    }
+    let mut names = Vec::new();
+    list(replaced, Path::new(POLICIES), MAX_DEPTH, &mut names)?;
+    for name in names {
+        let from = replaced.join(&name);
+        write_anew(&aside.join(&name), &fs::read(&from).map_err(|why| file_error(&from, why))?)?;
+    }
+    Ok(())
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(file_error(path, why)),
+    }
+}
+
+/// For its owner alone, and on the disk when this returns.
+fn write_anew(path: &Path, text: &[u8]) -> Result<(), BackupError> {
+    let write = || {
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(text)?;
+        file.sync_all()
+    };
+    write().map_err(|why| file_error(path, why))
 }
 
 async fn check(folder: &Path, contents: Contents) -> Result<Contents, BackupError> {

@@ -153,6 +153,14 @@ impl OwnCa {
         Ok(ca)
     }
 
+    /// Who revoked, as the journal says: all that were ever revoked.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn revokers(&self) -> Result<Vec<String>, CaError> {
+        Ok(self.journal.read().await?.into_iter().map(|one| one.revoked_by).collect())
+    }
+
     /// Makes or loads the authorities if this configuration issues. Call it before a snapshot is built of it.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 use super::out::Out;
 use super::{Answer, Failure, Output, load};
 use crate::backup::{self, BackupError, Contents};
+use crate::ca::own_domain;
 use crate::clock;
 use crate::login::seal::SealKey;
 use clap::Subcommand;
@@ -11,6 +12,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use torhaus_authz::Timestamp;
+use torhaus_config::Config;
 
 /// Backups in a folder begin and end so; nothing else there is ever removed.
 const PREFIX: &str = "torhaus-";
@@ -111,6 +113,9 @@ fn create(args: &CreateArgs, out: &mut Out) -> Result<Answer, Failure> {
         return Ok(Answer::Yes);
     }
     let folder = Path::new(&args.to);
+    if !folder.is_dir() {
+        return Err(Failure::Failed(format!("`{}` is no folder; make it first, for its owner alone", args.to)));
+    }
     if !args.same_disk {
         backup::on_another_disk(&state, folder)?;
     }
@@ -157,11 +162,24 @@ fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Answer, Failure> {
 }
 
 fn restore(args: &RestoreArgs, out: &mut Out) -> Result<Answer, Failure> {
-    let state = load(&args.config)?.state_dir;
+    let config = load(&args.config)?;
+    let state = config.state_dir.clone();
     let key = key_apart(&args.key, &[])?;
+    if args.merge.is_none() && forgets_revocations(&config) {
+        Out::stderr().line(
+            "warning: certificates that were revoked since the backup will be believed again: their revocations lie in \
+             the state folder. Merge that one (--merge), or revoke them again; `ca.revocations_file` keeps them elsewhere",
+        )?;
+    }
     let from = Progress { from: open(&args.from)?, read: 0, said: 0 };
     let contents = run(backup::restore(from, &key, &state, args.merge.as_deref()))?;
     show(&format!("restored {}", state.display()), &contents, args.output, out)
+}
+
+/// Its own authority's journal of revocations goes back in time with the state folder.
+fn forgets_revocations(config: &Config) -> bool {
+    let inside = |file: &PathBuf| file.starts_with(&config.state_dir);
+    own_domain(config).is_some() && config.ca.revocations_file.as_ref().is_none_or(inside)
 }
 
 fn show(what: &str, contents: &Contents, output: Output, out: &mut Out) -> Result<Answer, Failure> {

@@ -6,6 +6,7 @@ mod ca;
 mod cert;
 mod check;
 mod decided;
+mod eab;
 mod explain;
 mod online;
 mod out;
@@ -63,6 +64,9 @@ enum Command {
     /// See, issue and revoke certificates of the running process.
     #[command(subcommand)]
     Cert(cert::Verb),
+    /// One-time keys for ACME clients of the running process, and what was enrolled with them.
+    #[command(subcommand)]
+    Eab(eab::Verb),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -162,6 +166,7 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Backup(verb) => backup::backup(verb, out),
         Command::Ca(verb) => ca::ca(verb, out),
         Command::Cert(verb) => cert::cert(verb, out),
+        Command::Eab(verb) => eab::eab(verb, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

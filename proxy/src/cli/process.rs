@@ -9,6 +9,9 @@ pub struct StatusArgs {
     reach: Reach,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    /// Exit code 0 whenever it answers, ready or not: whether it should be started again.
+    #[arg(long)]
+    alive: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -19,14 +22,15 @@ pub struct ReloadArgs {
     output: Output,
 }
 
-/// Exit code 1 if the process says that it is not ready.
+/// Exit code 1 if the process says that it is not ready, unless only its life is asked for.
 pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
     let client = args.reach.client()?;
     let status: Status = ask(client.get("/status"))?;
     let ready = status.not_ready.is_empty();
+    let answer = Answer::from(ready || args.alive);
     if args.output == Output::Json {
         out.json(&status)?;
-        return Ok(ready.into());
+        return Ok(answer);
     }
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let mut rows = vec![
@@ -58,7 +62,7 @@ pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
     if let Some(error) = &status.reload_error {
         out.line(format!("\nthe last reload failed; what was loaded before runs on:\n{error}"))?;
     }
-    Ok(ready.into())
+    Ok(answer)
 }
 
 pub fn reload(args: &ReloadArgs, out: &mut Out) -> Result<Answer, Failure> {

@@ -35,6 +35,11 @@ pub enum TrustError {
     File { path: PathBuf, why: String },
     #[error("trust domain `{domain}`: {why}")]
     Domain { domain: Name, why: String },
+    #[error(
+        "its server would be believed by the authorities of this system, and there are none; name the server's own in \
+         `upstream_tls.ca_file`, or install some (`SSL_CERT_FILE` says where) and start again"
+    )]
+    NoSystemAuthorities,
 }
 
 /// Why a presented certificate is not believed.
@@ -87,11 +92,11 @@ pub struct VerifiedCertificate {
     pub emails: Vec<String>,
     /// The moment at which the judgement has to be made again: the first end of a certificate of the chain or of a CRL.
     pub good_until: Timestamp,
-    /// How our own authority revokes it; none for a certificate of somebody else's.
+    /// How our own authority revokes it; none if its number is too long to be one of ours.
     pub revocable: Option<Revocable>,
 }
 
-/// A certificate of our own, and the set in which it will stand once it is revoked.
+/// A certificate that may be our own, and the set in which it will stand once it is revoked.
 #[derive(Clone, Debug)]
 pub struct Revocable {
     serial: SerialKey,
@@ -119,6 +124,9 @@ type Judged = (Arc<str>, Arc<[Name]>);
 
 pub struct TrustDomains {
     domains: BTreeMap<Name, TrustDomain>,
+    /// What our own authority has revoked. Asked about every certificate, whichever domain believes it: another domain
+    /// may know an authority above ours.
+    revoked: Arc<RevokedSet>,
     believed: Cache<Judged, Arc<VerifiedCertificate>>,
 }
 
@@ -126,8 +134,8 @@ struct TrustDomain {
     name: Name,
     /// None: it has no authority yet.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// Where it is our own: what is revoked, known without any list.
-    revoked: Option<Arc<RevokedSet>>,
+    /// Its certificates are signed here.
+    own: bool,
     hints: Vec<DistinguishedName>,
     proves: Option<Name>,
     vouches_for: Vouches,
@@ -146,7 +154,7 @@ impl TrustDomains {
             TrustDomain::load(domain, own).map(|loaded| (loaded.name.clone(), loaded))
         };
         let domains = config.iter().map(load).collect::<Result<_, _>>()?;
-        Ok(Self { domains, believed: Cache::new(KEPT_JUDGEMENTS) })
+        Ok(Self { domains, revoked: own.revoked.clone(), believed: Cache::new(KEPT_JUDGEMENTS) })
     }
 
     /// Judges a chain against the trust domains of a host. `sha256` is that of the leaf.
@@ -186,7 +194,7 @@ impl TrustDomains {
         for domain in allowed.iter().filter_map(|name| self.domains.get(name)) {
             let Some(verifier) = &domain.verifier else { continue };
             match verifier.verify_client_cert(leaf, intermediates, at) {
-                Ok(_) => match describe(domain, leaf, intermediates, sha256) {
+                Ok(_) => match describe(domain, &self.revoked, leaf, intermediates, sha256) {
                     // The same authority may stand in another domain of the host, which may vouch for it.
                     Err(CertificateRefusal::NotVouchedFor) => refusal = CertificateRefusal::NotVouchedFor,
                     Ok(found) if found.is_revoked() => return Err(CertificateRefusal::Revoked),
@@ -215,12 +223,8 @@ impl TrustDomains {
 
     /// Whether our own authority has revoked it since it was presented.
     pub fn is_revoked(&self, certificate: &Certificate) -> bool {
-        let Some(revoked) = self.domains.get(&*certificate.trust_domain).and_then(|domain| domain.revoked.as_ref())
-        else {
-            return false;
-        };
         let serial = Serial::parse(&certificate.serial).and_then(|serial| SerialKey::of(serial.as_bytes()));
-        serial.is_none_or(|serial| revoked.contains(&serial))
+        serial.is_some_and(|serial| self.revoked.contains(&serial))
     }
 
     /// The tier that a certificate of this domain proves for a service.
@@ -232,15 +236,15 @@ impl TrustDomains {
 impl TrustDomain {
     fn load(config: &torhaus_config::TrustDomain, own: &OwnAuthorities) -> Result<Self, TrustError> {
         let fail = |why: String| TrustError::Domain { domain: config.name.clone(), why };
-        let (authorities, revoked) = match &config.signers {
-            Signers::File(file) => (read_pem::<CertificateDer<'static>>(file)?, None),
-            Signers::Own => (own.issuing.clone(), Some(own.revoked.clone())),
+        let authorities = match &config.signers {
+            Signers::File(file) => read_pem::<CertificateDer<'static>>(file)?,
+            Signers::Own => own.issuing.clone(),
         };
         if authorities.is_empty() {
             return Ok(Self {
                 name: config.name.clone(),
                 verifier: None,
-                revoked,
+                own: config.signers == Signers::Own,
                 hints: Vec::new(),
                 proves: config.proves.clone(),
                 vouches_for: config.vouches_for.clone(),
@@ -265,7 +269,7 @@ impl TrustDomain {
         Ok(Self {
             name: config.name.clone(),
             verifier: Some(verifier),
-            revoked,
+            own: config.signers == Signers::Own,
             hints,
             proves: config.proves.clone(),
             vouches_for: config.vouches_for.clone(),
@@ -276,6 +280,7 @@ impl TrustDomain {
 
 fn describe(
     domain: &TrustDomain,
+    revoked: &Arc<RevokedSet>,
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     sha256: &Arc<str>,
@@ -323,14 +328,11 @@ fn describe(
         not_after,
         user,
     });
-    let revocable = match &domain.revoked {
-        // A number too long to be ours is nobody's that we could revoke.
-        Some(revoked) => Some(Revocable {
-            serial: SerialKey::of(parsed.raw_serial()).ok_or(CertificateRefusal::Invalid)?,
-            revoked: revoked.clone(),
-        }),
-        None => None,
-    };
+    let revocable = SerialKey::of(parsed.raw_serial()).map(|serial| Revocable { serial, revoked: revoked.clone() });
+    // A number too long to be ours is nobody's that we could revoke.
+    if domain.own && revocable.is_none() {
+        return Err(CertificateRefusal::Invalid);
+    }
     let device_names = device_names(&parsed, names);
     let emails = names.iter().filter_map(email).collect();
     Ok(VerifiedCertificate { certificate, spiffe, device_names, emails, good_until, revocable })

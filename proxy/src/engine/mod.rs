@@ -7,6 +7,7 @@ mod backend;
 mod body;
 mod patience;
 pub mod probe;
+mod roots;
 mod takes;
 pub mod upstream;
 
@@ -36,6 +37,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torhaus_authz::{Name, Reason};
@@ -89,17 +91,22 @@ pub struct Context {
 }
 
 /// The engine as the connection layer wants it.
+///
+/// # Errors
+/// The system's authorities cannot be written into the state folder for it.
 pub fn build(
     gate: Arc<Gate>,
-    conf: pingora_core::server::configuration::ServerConf,
-) -> Arc<pingora_proxy::HttpProxy<Engine>> {
+    mut conf: pingora_core::server::configuration::ServerConf,
+) -> io::Result<Arc<pingora_proxy::HttpProxy<Engine>>> {
+    let state_dir = gate.snapshot.load().config.state_dir.clone();
+    conf.ca_file = Some(roots::SystemRoots::load().write(&state_dir, clock::now())?);
     let mut proxy = pingora_proxy::HttpProxy::new(Engine { gate }, Arc::new(conf));
     let mut options = pingora_core::apps::HttpServerOptions::default();
     options.h2_idle_timeout = Some(H2_IDLE);
     proxy.server_options = Some(options);
     proxy.h2_options = Some(h2_options());
     proxy.handle_init_modules();
-    Arc::new(proxy)
+    Ok(Arc::new(proxy))
 }
 
 fn h2_options() -> H2Options {

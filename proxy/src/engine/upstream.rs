@@ -5,6 +5,7 @@
 //! key omits the authority, so that a peer with the wrong one would reuse a good connection.
 use super::backend::{Backend, Chosen};
 use super::patience::Patience;
+use super::roots::SystemRoots;
 use crate::edge::trust::{TrustError, read_pem};
 use crate::forward::Forward;
 use pingora_core::protocols::ALPN;
@@ -56,8 +57,13 @@ impl Upstreams {
     /// What is known about servers that stay where they are is taken over.
     ///
     /// # Errors
-    /// A file of a route cannot be read.
+    /// 1. a file of a route cannot be read; 2. a route needs the system's authorities, and there are none.
     pub fn build(routes: &[Arc<Route>], before: Option<&Self>) -> Result<Self, UpstreamError> {
+        if let Some(route) = routes.iter().find(|route| needs_the_system(route))
+            && !SystemRoots::load().found()
+        {
+            return Err(UpstreamError { route: route.name.clone(), why: TrustError::NoSystemAuthorities });
+        }
         let mut all = HashMap::new();
         for route in routes {
             let before = before.and_then(|before| before.0.get(&route.name));
@@ -185,6 +191,11 @@ fn pick<'a>(candidates: &[&'a Arc<Backend>], balance: Balance, affinity: u64, tu
             bid.finish()
         }),
     }
+}
+
+fn needs_the_system(route: &Route) -> bool {
+    let tls = route.upstream.as_ref().and_then(|upstream| upstream.tls.as_ref());
+    tls.is_some_and(|tls| matches!(tls.verify, UpstreamVerify::System))
 }
 
 /// Sets how the server is believed and what we show it, all of it in the hash; the pin, if it is one.

@@ -10,7 +10,7 @@ mod bearer_tests;
 use crate::edge::trust::{CertificateRefusal, VerifiedCertificate};
 use crate::gate::Gate;
 use crate::login::cookie;
-use crate::login::session::Ticket;
+use crate::login::session::{SessionId, Ticket};
 use crate::request::Request;
 use crate::snapshot::Snapshot;
 use bearer::{Bearer, BearerIdentity, token_of};
@@ -48,11 +48,21 @@ pub struct NotIdentified {
     pub reason: Reason,
     /// What a program is told (RFC 6750 section 3).
     pub challenge: Option<String>,
+    /// What was good of what the caller showed: evidence, and nothing to go by.
+    pub shown: Box<Shown>,
+}
+
+/// What checked out before somebody was refused.
+#[derive(Debug, Default)]
+pub struct Shown {
+    pub user: Option<Arc<User>>,
+    pub session: Option<SessionId>,
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 impl From<Reason> for NotIdentified {
     fn from(reason: Reason) -> Self {
-        Self { reason, challenge: None }
+        Self { reason, challenge: None, shown: Box::default() }
     }
 }
 
@@ -73,7 +83,20 @@ pub async fn identify(
     request: &Request<'_>,
     now: Timestamp,
 ) -> Result<Caller, NotIdentified> {
+    let mut shown = Shown::default();
+    let looked = look(gate, snapshot, request, now, &mut shown).await;
+    looked.map_err(|why| NotIdentified { shown: Box::new(shown), ..why })
+}
+
+async fn look(
+    gate: &Gate,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    now: Timestamp,
+    shown: &mut Shown,
+) -> Result<Caller, NotIdentified> {
     let (certificate, certificate_refusal) = presented_certificate(snapshot, request, now);
+    shown.certificate = certificate.as_ref().map(|found| found.certificate.clone());
     let required = request.connection.tls.as_ref().is_some_and(|tls| tls.group.mode == ClientAuthMode::Required);
     if required && certificate.is_none() {
         // It was good at the handshake, or the session was resumed: it is not good any more.
@@ -89,20 +112,27 @@ pub async fn identify(
         None => None,
     };
     caller.session_ended = ticket.is_some() && session.is_none();
+    if let Some(live) = &session {
+        (shown.user, shown.session) = (Some(live.session.user.clone()), Some(live.session.id.clone()));
+    }
 
-    let shown = certificate.as_ref().map(|found| found.certificate.sha256.clone());
+    let sha256 = certificate.as_ref().map(|found| found.certificate.sha256.clone());
     let bearer = match request.header(AUTHORIZATION).and_then(token_of) {
-        Some(token) => match snapshot.bearer.verify(token, shown.as_deref(), now).await {
+        Some(token) => match snapshot.bearer.verify(token, sha256.as_deref(), now).await {
             Bearer::NotOurs => None,
             Bearer::Identified(token) => Some(token),
             Bearer::Refused(refused) => {
                 let unavailable = refused.is_unavailable();
                 let reason = if unavailable { Reason::ProviderUnavailable } else { Reason::BearerInvalid };
-                return Err(NotIdentified { reason, challenge: Some(refused.challenge()) });
+                return Err(NotIdentified { challenge: Some(refused.challenge()), ..reason.into() });
             }
         },
         None => None,
     };
+
+    if let (None, Some(token)) = (&shown.user, &bearer) {
+        shown.user = Some(token.user.clone());
+    }
 
     let service = certificate.as_ref().and_then(|found| Some((found, found.spiffe.clone()?)));
     match (session, bearer, service) {

@@ -40,6 +40,9 @@ pub struct HostWish {
     /// The tier that the row asks for, and how old its proof may be (seconds).
     pub tier: Option<Name>,
     pub max_age: Option<u64>,
+    /// One of the portal's own pages asks: the way back needs no code.
+    #[serde(default)]
+    pub at_portal: bool,
     /// SHA-256 of the nonce cookie.
     binding: String,
 }
@@ -78,6 +81,7 @@ pub fn to_portal(
         host: request.host.to_owned(),
         authority: request.authority(),
         return_to: return_to.unwrap_or_else(ReturnTo::root).as_str().to_owned(),
+        at_portal: snapshot.is_portal(request.host),
         tier: tier.cloned(),
         max_age: max_age.map(|age| age.as_secs()),
         binding: text(nonce.hash()),
@@ -92,7 +96,7 @@ pub fn to_portal(
 /// The wish in the portal's `to` parameter; none if it is not ours, too old, or for a host that is gone.
 pub fn read_wish(gate: &Gate, snapshot: &Snapshot, sealed: &str, now: Timestamp) -> Option<HostWish> {
     let wish: HostWish = serde_json::from_slice(&gate.sealer.open_text(SEAL_PURPOSE, sealed, now).ok()?).ok()?;
-    snapshot.routes.knows(&wish.host).then_some(wish)
+    (snapshot.routes.knows(&wish.host) || snapshot.is_portal(&wish.host)).then_some(wish)
 }
 
 /// Sends a browser from the portal to the host, with a code for this session.

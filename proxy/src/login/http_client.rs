@@ -31,6 +31,11 @@ pub struct Answer {
 pub enum HttpClientError {
     #[error("`{file}`: {problem}")]
     CaFile { file: String, problem: String },
+    #[error(
+        "the certificate authorities of this system cannot be used ({0}); name the issuer's own in `ca_file`, or install \
+         some (`SSL_CERT_FILE` says where)"
+    )]
+    SystemAuthorities(String),
     #[error("no TLS provider is installed in this process")]
     NoTlsProvider,
     #[error("the HTTP client could not be built: {0}")]
@@ -82,7 +87,10 @@ impl HttpClient {
         if let Some(file) = ca_file {
             builder = builder.tls_certs_only(read_certificates(file)?);
         }
-        let client = builder.build().map_err(|e| HttpClientError::Build(innermost(e)))?;
+        let client = builder.build().map_err(|e| match ca_file {
+            Some(_) => HttpClientError::Build(innermost(e)),
+            None => HttpClientError::SystemAuthorities(innermost(e)),
+        })?;
         Ok(Self { client })
     }
 

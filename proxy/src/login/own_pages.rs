@@ -4,12 +4,12 @@ use crate::ca::own_domain;
 use crate::gate::Gate;
 use crate::login::{attempts, backchannel, handover, logout, sign_in};
 use crate::metrics::LoginResult;
-use crate::portal::{home, pages, session_list};
+use crate::portal::{devices, home, pages, session_list};
 use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use crate::{identify, lookup};
+use crate::{acme, identify, lookup};
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use torhaus_authz::{Identity, Reason, Timestamp};
@@ -111,6 +111,9 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
     if let Some(answer) = published(gate, snapshot, request) {
         return Ok(answer);
     }
+    if acme::serves(request.path) {
+        return acme::answer(gate, request, now).await.ok_or(Reason::NoRoute);
+    }
     match request.path {
         "/" if get => match sign_in::browser_session(gate, request, now).await? {
             Some(live) => home::page(snapshot, request, &live, now).await,
@@ -136,6 +139,15 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
             session_list::end(gate, snapshot, request, live, now).await
         }
+        "/devices" if get => match sign_in::browser_session(gate, request, now).await? {
+            Some(live) => devices::page(gate, snapshot, request, &live, now).await,
+            None => devices::sign_in(gate, snapshot, request, now),
+        },
+        "/devices" if post => {
+            same_origin(request)?;
+            let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
+            devices::change(gate, snapshot, request, &live, now).await
+        }
         "/.well-known/torhaus/jwks.json" if get => Ok(Response::json(StatusCode::OK, gate.told.assertions.jwks())),
         path => match for_provider(path) {
             Some(("callback", provider)) if get => sign_in::callback(gate, snapshot, request, provider, now).await,
@@ -146,7 +158,7 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
                 backchannel::front_channel(gate, snapshot, request, provider, now).await
             }
             Some(_) => Err(Reason::MethodNotAllowed),
-            None if matches!(path, "/" | "/login" | "/logout" | "/signed-out" | "/sessions") => {
+            None if matches!(path, "/" | "/login" | "/logout" | "/signed-out" | "/sessions" | "/devices") => {
                 Err(Reason::MethodNotAllowed)
             }
             None => Err(Reason::NoRoute),

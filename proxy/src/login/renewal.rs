@@ -4,6 +4,7 @@ use crate::gate::Gate;
 use crate::login::refresh::{RefreshError, Refreshed};
 use crate::login::revoke;
 use crate::login::session::{Session, SessionId, Which};
+use crate::snapshot::Snapshot;
 use futures::StreamExt as _;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub struct Renewals(HashMap<SessionId, Timestamp>);
 impl Renewals {
     /// Asks about every session that is due.
     pub async fn run(&mut self, gate: &Arc<Gate>, now: Timestamp) {
+        end_orphans(gate, now).await;
         let sessions = match gate.sessions.store.list(&Which::All).await {
             Ok(sessions) => sessions,
             Err(error) => return tracing::error!(%error, "sessions could not be renewed"),
@@ -42,9 +44,29 @@ impl Renewals {
     }
 }
 
+/// Ends the sessions of identity providers that are not configured any more, or are another issuer under their old
+/// name: nobody vouches for these people now.
+pub async fn end_orphans(gate: &Gate, now: Timestamp) {
+    let sessions = match gate.sessions.store.list(&Which::All).await {
+        Ok(sessions) => sessions,
+        Err(error) => return tracing::error!(%error, "sessions of removed providers could not be looked for"),
+    };
+    let snapshot = gate.snapshot.load_full();
+    for session in sessions.iter().filter(|session| !is_vouched_for(&snapshot, session)) {
+        end(gate, session, "its identity provider is not configured any more", now).await;
+    }
+}
+
+fn is_vouched_for(snapshot: &Snapshot, session: &Session) -> bool {
+    let provider = snapshot.providers.named(&session.user.provider);
+    provider.is_some_and(|provider| provider.config.issuer_text == session.user.issuer)
+}
+
 async fn renew(gate: &Arc<Gate>, session: Session, now: Timestamp) {
     let snapshot = gate.snapshot.load_full();
-    let Some(provider) = snapshot.providers.named(&session.user.provider) else {
+    // Its refresh token goes to whom it is from, and to nobody who took over the name.
+    let provider = snapshot.providers.named(&session.user.provider).filter(|_| is_vouched_for(&snapshot, &session));
+    let Some(provider) = provider else {
         end(gate, &session, "its identity provider is not configured any more", now).await;
         return;
     };

@@ -177,6 +177,7 @@ async fn finish_at(
     now: Timestamp,
 ) -> Result<Response, Reason> {
     match host {
+        Some(wish) if wish.at_portal => Ok(Response::redirect(&wish.return_to)),
         Some(wish) => handover::to_host(gate, wish, session, now).await.map_err(|_| Reason::StoreUnavailable),
         None => Ok(Response::redirect("/")),
     }

@@ -1,7 +1,8 @@
 //! What the directory said about people, kept in memory: a request looks here and waits for nobody it has met.
 //!
 //! Somebody new is asked about once, however many requests come (single flight), and waited for with a bound. The poll
-//! (`poll.rs`) renews what is kept. An answer older than `max_stale` is unknown, never "no groups".
+//! (`poll.rs`) renews what is kept. An answer older than `max_stale` is unknown, never "no groups";
+//! only that somebody is out does not grow old.
 use super::directory::{Directory, Failure, Person, Standing};
 use super::health::Health;
 use super::ldap::{AT_ONCE, BATCH, LdapDirectory};
@@ -41,6 +42,16 @@ struct Kept {
 struct Said {
     at: Timestamp,
     what: Answer,
+}
+
+impl Said {
+    fn is_out(&self) -> bool {
+        match &self.what {
+            Answer::Person(person) => person.standing != Standing::Active,
+            Answer::Gone => true,
+            Answer::Nobody => false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +179,8 @@ impl People {
         result
     }
 
-    /// Who made a request lately; the others are forgotten.
+    /// Who made a request lately; the others are forgotten, except who is out: their tokens and sessions may live for
+    /// longer than that, and the directory may be down when they come back.
     pub async fn used_lately(&self, now: Timestamp) -> Vec<Name> {
         let before = now.minus(FORGET_AFTER).millis();
         let (used, idle): (Vec<_>, Vec<_>) = self
@@ -177,7 +189,10 @@ impl People {
             .map(|(name, kept)| ((*name).clone(), kept.used.load(Ordering::Relaxed) >= before))
             .partition(|(_, used)| *used);
         for (name, _) in idle {
-            self.kept.invalidate(&name).await;
+            let out = self.kept.get(&name).await.is_some_and(|kept| kept.said.load().is_out());
+            if !out {
+                self.kept.invalidate(&name).await;
+            }
         }
         used.into_iter().map(|(name, _)| name).collect()
     }
@@ -272,8 +287,9 @@ impl People {
         self.config.timeout.saturating_mul(servers.saturating_add(1))
     }
 
+    /// Who was out stays out until the directory says otherwise: its silence lets nobody in again.
     fn seen(&self, said: &Said, now: Timestamp) -> Seen {
-        if now.since(said.at) > self.config.max_stale {
+        if !said.is_out() && now.since(said.at) > self.config.max_stale {
             return Seen::Unknown(Why::Stale);
         }
         match &said.what {

@@ -204,3 +204,30 @@ fn a_directory_answers_for_the_people_of_its_provider_alone() {
     assert_eq!(other.name_of(&user("corp/alice", "corp")).as_deref(), Some("alice"));
     assert_eq!(other.name_of(&user("alice", "corp")), None);
 }
+
+#[tokio::test]
+async fn who_is_out_stays_out_while_the_directory_is_silent_however_long() {
+    let fake = Fake::with(&["alice", "bob", "carol"]);
+    let people = people(&fake);
+    let names = || names(&["alice", "bob", "carol"]);
+    for name in names() {
+        people.about(&name, NOW).await;
+    }
+    fake.set("bob", Standing::Disabled, &["staff"]);
+    fake.remove(&["carol"]);
+    people.refresh(names(), NOW).await.unwrap();
+    *fake.fails.lock().unwrap() = true;
+    let late = NOW.plus(STALE * 100);
+    assert!(people.refresh(names(), late).await.is_err());
+    assert_eq!(people.used_lately(late).await, Vec::<Name>::new(), "idle for long");
+    for (name, why) in [("bob", "disabled"), ("carol", "not there any more")] {
+        assert_eq!(people.afresh(&name.into(), late).await.is_out(), Some(why), "{name}: at a login");
+        assert_eq!(people.about(&name.into(), late).await.is_out(), Some(why), "{name}: at a request");
+    }
+    assert_eq!(people.about(&"alice".into(), late).await, Seen::Unknown(Why::SourceDown));
+    // Its word lets them in again.
+    *fake.fails.lock().unwrap() = false;
+    fake.set("bob", Standing::Active, &["staff"]);
+    people.refresh(names(), late).await.unwrap();
+    assert_eq!(people.about(&"bob".into(), late).await.is_out(), None);
+}

@@ -58,6 +58,8 @@ impl Round {
 
         let mut names: HashSet<Name> = people.used_lately(now).await.into_iter().collect();
         names.extend(sessions.iter().map(|(name, _)| name.clone()));
+        // Whoever opened a stream with a token has no session, and makes no further request.
+        names.extend(gate.streams.users().iter().filter_map(|user| people.name_of(user)));
         // What went wrong stands in its health; those who were not reached grow stale.
         let _ = people.refresh(names.iter().cloned().collect(), now).await;
 

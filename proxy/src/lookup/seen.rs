@@ -1,7 +1,7 @@
 //! Where each person came from before: countries and networks, for the condition `new_place`. Answers from memory; the
 //! store keeps it over a restart.
 //!
-//! A place is known when a decision says so ([`torhaus_authz::Decision::learns_place`]), and for 180 days after the last
+//! A place is known when a decision says so ([`torhaus_authz::Decision::learns`]), and for 180 days after the last
 //! time. It is kept as a country or a network, never as an address.
 use crate::lookup::places::Places;
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use torhaus_authz::{Country, Fact, Facts, Identity, Name, Seen, Timestamp, User, Why};
+use torhaus_authz::{Country, Fact, Facts, Identity, Learns, Name, Seen, Timestamp, User, Why};
 
 use crate::login::session::Unavailable;
 
@@ -91,13 +91,16 @@ impl SeenPlaces {
         }
     }
 
-    /// Writes down that a person was allowed in from here. Does not make the request wait: until it is written, the place
+    /// Writes down that a person was allowed in from here, as far as the decision says so. Does not make the request wait: until it is written, the place
     /// stays new.
-    pub fn learn(self: &Arc<Self>, facts: &Facts<'_>) {
+    pub fn learn(self: &Arc<Self>, facts: &Facts<'_>, learns: Learns) {
+        if learns == Learns::No {
+            return;
+        }
         let (Identity::User(user), Fact::Known(address)) = (&facts.identity, &facts.address) else { return };
         let places = [Some(Place::of(*address)), facts.country.known().copied().map(Place::Country)];
         let places: Vec<Place> =
-            places.into_iter().flatten().filter(|place| self.is_due(user, *place, facts.now)).collect();
+            places.into_iter().flatten().filter(|place| self.is_due(user, *place, learns, facts.now)).collect();
         let person = (user.issuer.clone(), user.subject.clone());
         if places.is_empty() || !self.pending().insert(person.clone()) {
             return;
@@ -131,11 +134,15 @@ impl SeenPlaces {
         Ok(())
     }
 
-    /// New, or not written down for a day.
-    fn is_due(&self, user: &User, place: Place, now: Timestamp) -> bool {
+    /// Known and not written down for a day, or new where a new one is learned.
+    fn is_due(&self, user: &User, place: Place, learns: Learns, now: Timestamp) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let last = known.get(&user.issuer).and_then(|subjects| subjects.get(&user.subject)?.get(&place));
-        last.is_none_or(|last| now.since(*last) >= REFRESH)
+        match last.map(|last| now.since(*last)) {
+            Some(age) if age < REMEMBERED => age >= REFRESH,
+            // Never seen, or too long ago and only not swept yet.
+            _ => learns == Learns::Learn,
+        }
     }
 
     fn note(&self, visits: &[Visit]) {

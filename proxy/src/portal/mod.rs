@@ -1,4 +1,5 @@
 //! What people see at the portal.
+pub mod devices;
 pub mod home;
 pub mod pages;
 pub mod session_list;

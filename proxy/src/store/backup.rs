@@ -54,28 +54,80 @@ pub async fn forget_sessions(file: &Path) -> Result<(), DatabaseError> {
     close(database, file).await
 }
 
-/// Of the sessions in `file`, only those live on that live in `replaced` too: what was ended there since the backup
-/// stays ended. Logouts that `replaced` has heard of are taken along. How many sessions are left.
+/// Sessions live on only if they live in both, with the rows and handles of `replaced`, which is the newer.
+const SESSIONS: &[&str] = &[
+    "DELETE FROM once",
+    "DELETE FROM sessions WHERE id NOT IN (SELECT id FROM replaced.sessions)",
+    "INSERT OR REPLACE INTO sessions SELECT * FROM replaced.sessions WHERE id IN (SELECT id FROM main.sessions)",
+    "DELETE FROM handles",
+    "INSERT INTO handles SELECT * FROM replaced.handles WHERE session IN (SELECT id FROM main.sessions)",
+];
+const LOGOUTS: &[&str] = &["INSERT OR IGNORE INTO logouts SELECT * FROM replaced.logouts"];
+/// The ledger only grows: what either of the two knows is known. A list never has a number again.
+const LEDGER: &[&str] = &[
+    "INSERT OR IGNORE INTO certificates SELECT * FROM replaced.certificates",
+    "INSERT OR IGNORE INTO revocations SELECT * FROM replaced.revocations",
+    "INSERT INTO crl_numbers SELECT * FROM replaced.crl_numbers WHERE true \
+     ON CONFLICT (issuer) DO UPDATE SET number = max(number, excluded.number)",
+];
+/// Keys of authorities are sealed with that of the state folder.
+const AUTHORITIES: &[&str] = &[
+    "INSERT OR IGNORE INTO authorities SELECT * FROM replaced.authorities",
+    "INSERT OR REPLACE INTO active_authority SELECT * FROM replaced.active_authority",
+];
+/// Sealed with another key they only verify: what they issued is still theirs, but nothing new is signed.
+const AUTHORITIES_WITHOUT_KEYS: &[&str] =
+    &["INSERT OR IGNORE INTO authorities SELECT id, role, certificate, root, NULL, added FROM replaced.authorities"];
+/// What ACME remembers is as in `replaced`: a key that was used or withdrawn since, an account or an order that ended,
+/// stays so. A nonce counts for the process that gave it.
+const ACME: &[&str] = &[
+    "DELETE FROM acme_nonces",
+    "DELETE FROM acme_eabs",
+    "DELETE FROM acme_accounts",
+    "INSERT INTO acme_accounts SELECT * FROM replaced.acme_accounts",
+    "DELETE FROM acme_orders",
+    "INSERT INTO acme_orders SELECT * FROM replaced.acme_orders",
+    "DELETE FROM acme_authorizations",
+    "INSERT INTO acme_authorizations SELECT * FROM replaced.acme_authorizations",
+    "DELETE FROM acme_certificates",
+    "INSERT INTO acme_certificates SELECT * FROM replaced.acme_certificates",
+];
+const ACME_KEYS: &[&str] = &["INSERT INTO acme_eabs SELECT * FROM replaced.acme_eabs"];
+
+/// Merges what `replaced` knows into `file`, so that nothing revives: sessions, logouts, the ledger of certificates and
+/// its authorities, the memory of ACME. `same_key`: both are sealed with the same key. How many sessions are left.
 ///
 /// # Errors
 /// One of the two cannot be used.
-pub async fn keep_what_lives_in(file: &Path, replaced: &Path) -> Result<u64, DatabaseError> {
+pub async fn merge(file: &Path, replaced: &Path, same_key: bool) -> Result<u64, DatabaseError> {
     // A file that is not there would be made, and an empty one would end everything without a word.
     close(open(replaced, false).await?, replaced).await?;
     let mut database = open(file, false).await?;
+    // A backup of an older version has fewer tables than what is to be merged into them.
+    let migrated = super::sqlite::migrate(&mut database).await;
+    migrated.map_err(|why| failed(file, sqlx::Error::Migrate(Box::new(why))))?;
     let attach = sqlx::query("ATTACH DATABASE ? AS replaced").bind(replaced.to_string_lossy().into_owned());
     attach.execute(&mut database).await.map_err(|why| failed(replaced, why))?;
-    // A file of a version before logouts were kept has no such table; the next start makes it.
-    let tables = sqlx::query(
-        "SELECT (SELECT count(*) FROM main.sqlite_master WHERE name = 'logouts') \
-         + (SELECT count(*) FROM replaced.sqlite_master WHERE name = 'logouts') AS n",
-    );
-    let tables = tables.fetch_one(&mut database).await.and_then(|row| row.try_get::<i64, _>("n"));
-    let logouts = (tables.map_err(|why| failed(file, why))? == 2)
-        .then_some("INSERT OR IGNORE INTO logouts SELECT * FROM replaced.logouts");
-    let sessions = ["DELETE FROM sessions WHERE id NOT IN (SELECT id FROM replaced.sessions)", "DELETE FROM once"];
-    for merge in sessions.into_iter().chain(logouts) {
-        sqlx::query(merge).execute(&mut database).await.map_err(|why| failed(file, why))?;
+    let authorities = if same_key { AUTHORITIES } else { AUTHORITIES_WITHOUT_KEYS };
+    let eabs = if same_key { ACME_KEYS } else { &[] };
+    let parts = [
+        ("sessions", SESSIONS),
+        ("logouts", LOGOUTS),
+        ("certificates", LEDGER),
+        ("authorities", authorities),
+        ("acme_eabs", ACME),
+        ("acme_eabs", eabs),
+    ];
+    for (table, statements) in parts {
+        // A state of an older version has nothing of the kind to say. Sessions all of them have, or they are no state.
+        let there = sqlx::query("SELECT count(*) AS n FROM replaced.sqlite_master WHERE name = ?").bind(table);
+        let there = there.fetch_one(&mut database).await.and_then(|row| row.try_get::<i64, _>("n"));
+        if there.map_err(|why| failed(replaced, why))? == 0 && table != "sessions" {
+            continue;
+        }
+        for statement in statements {
+            sqlx::query(*statement).execute(&mut database).await.map_err(|why| failed(file, why))?;
+        }
     }
     let left = count(&mut database, file).await?;
     close(database, file).await?;

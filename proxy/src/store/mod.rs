@@ -1,5 +1,6 @@
 //! Where state is kept. Each consumer declares the trait it needs (`login::session::SessionStore`); here they are
 //! implemented. SQL stands nowhere else.
+mod acme;
 pub mod backup;
 mod ledger;
 mod row;
@@ -8,6 +9,8 @@ mod seal;
 mod seen;
 mod sqlite;
 
+#[cfg(test)]
+mod acme_contract;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]

@@ -104,6 +104,10 @@ impl SqliteStore {
         &self.readers
     }
 
+    pub(super) fn seal(&self) -> &dyn Seal {
+        &*self.seal
+    }
+
     pub(super) async fn begin(&self) -> Result<Transaction<'_, Sqlite>, Unavailable> {
         self.writer.begin().await.map_err(unavailable)
     }
@@ -417,6 +421,11 @@ pub(super) fn unavailable(error: sqlx::Error) -> Unavailable {
     Unavailable(error.to_string())
 }
 
+/// Brings a database that is open to this version's form.
+pub(super) async fn migrate(database: &mut sqlx::sqlite::SqliteConnection) -> Result<(), sqlx::migrate::MigrateError> {
+    migrations().run(database).await
+}
+
 /// Forward only: an older program refuses a newer file instead of guessing.
 fn migrations() -> Migrator {
     let step = |version, name: &'static str, sql: &'static str| {
@@ -426,6 +435,7 @@ fn migrations() -> Migrator {
         step(1, "sessions", include_str!("migrations/sqlite/0001_sessions.sql")),
         step(2, "seen places", include_str!("migrations/sqlite/0002_seen_places.sql")),
         step(3, "ledger", include_str!("migrations/sqlite/0003_ledger.sql")),
+        step(10, "acme", include_str!("migrations/sqlite/0010_acme.sql")),
         step(40, "logouts", include_str!("migrations/sqlite/0040_logouts.sql")),
     ])
 }

@@ -1,6 +1,8 @@
 //! A backup is taken under load, opens only with its key, and a restore revives nobody who was out.
+use crate::harness::pki::BACKUP;
 use crate::harness::world::binary;
 use crate::harness::{Browser, Door, World};
+use crate::own_ca;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -116,6 +118,51 @@ async fn a_restore_beside_the_state_before_keeps_the_living_and_revives_nobody_w
 }
 
 #[tokio::test]
+async fn a_restore_beside_the_state_before_undoes_no_revocation_and_no_rollback_and_forgets_no_certificate() {
+    let world = own_ca::setup("").await.start().await;
+    let folder = world.folder.path().to_owned();
+    key_and_place(&folder).await;
+    let bad = own_ca::issue(&world, "service", &[BACKUP], None).await;
+    let first = world.status().await.policy_version;
+    let (file, _) = create(&folder).await;
+
+    let later = own_ca::issue(&world, "service", &[BACKUP], None).await;
+    let lost = own_ca::issue(&world, "service", &[BACKUP], None).await;
+    for gone in [&bad, &lost] {
+        own_ca::revoke(&world, &gone.serial).await;
+    }
+    let issuer = own_ca::shown(&world, &bad.serial).await["issuer"].as_str().unwrap().to_owned();
+    let (number, _) = own_ca::listed(&world, &issuer).await;
+    world.write("policy.yaml", &format!("{}# and something else\n", world.read("policy.yaml")));
+    world.reload().await.unwrap();
+    assert_ne!(world.status().await.policy_version, first);
+    assert_eq!(world.torhaus(&["policy", "rollback"]).await.0, 0);
+
+    let world = world
+        .killed_and_started(async |folder| {
+            fs::rename(folder.join("state"), folder.join("before")).unwrap();
+            let (code, _, why) = torhaus(folder, &["restore", "--from", &file, "--key", "backup.key"]).await;
+            assert!(code == 0 && why.contains("believed again"), "without --merge it says what it forgets: {why}");
+            fs::remove_dir_all(folder.join("state")).unwrap();
+            done(folder, &["restore", "--from", &file, "--key", "backup.key", "--merge", "before"]).await;
+        })
+        .await;
+    let revoked = Some((403, "certificate_revoked".to_owned()));
+    for gone in [&bad, &lost] {
+        assert_eq!(own_ca::tried(&world, "service.test", gone).await, revoked);
+        assert_eq!(own_ca::shown(&world, &gone.serial).await["revoked"]["why"], "it was lost");
+    }
+    assert_eq!(own_ca::tried(&world, "service.test", &later).await, Some((200, "allowed".to_owned())));
+    assert!(own_ca::shown(&world, &later.serial).await["issuer"].is_string(), "issued since, and in the ledger");
+    let (next, listed) = own_ca::listed(&world, &issuer).await;
+    assert!(next > number && listed.contains(&bad.serial) && listed.contains(&lost.serial), "{next} {number}");
+    let journal = world.read("state/ca/revocations.jsonl");
+    assert_eq!(journal.lines().count(), 2, "{journal}");
+    let status = world.status().await;
+    assert_eq!((status.policy_version, status.rolled_back.is_some()), (first, true));
+}
+
+#[tokio::test]
 async fn what_is_no_good_backup_is_refused_with_words_and_leaves_no_state() {
     let world = World::start().await;
     let folder = world.folder.path().to_owned();
@@ -123,6 +170,8 @@ async fn what_is_no_good_backup_is_refused_with_words_and_leaves_no_state() {
     let at = |arguments: &'static [&'static str]| torhaus(&folder, arguments);
     let (code, _, why) = at(&["create", "--to", "backups", "--key", "backup.key"]).await;
     assert!(code == 1 && why.contains("belongs on another one"), "{code} {why}");
+    let (code, _, why) = at(&["create", "--to", "nowhere", "--key", "backup.key"]).await;
+    assert!(code == 1 && why.contains("make it first"), "{code} {why}");
     fs::copy(folder.join("backup.key"), folder.join("backups/inside.key")).unwrap();
     let (code, _, why) = at(&["create", "--to", "backups", "--key", "backups/inside.key", "--same-disk"]).await;
     assert!(code == 2 && why.contains("keep it apart"), "{code} {why}");

@@ -125,3 +125,22 @@ async fn a_certificate_that_names_another_person_is_refused_beside_a_session() {
     let answer = world.call(Door::Inside, Some(&backup), &call).await.unwrap();
     assert_eq!(answer.outcome(), (403, "identity_conflict".to_owned()));
 }
+
+#[tokio::test]
+async fn a_refusal_of_somebody_who_is_known_says_who_with_what_and_hides_behind_no_other() {
+    let world = World::start().await;
+    let request = LeafRequest::device("laptop").email("carol@demo.test").valid_for(Duration::hours(1));
+    let laptop = world.pki.devices.issue(&request, now()).unwrap().into();
+    for name in ["alice", "dana"] {
+        let mut browser = world.browser(Door::Inside).of(name).with_certificate(&laptop);
+        for _ in 0..2 {
+            assert_eq!(browser.open("https://device.test/").await.status, 403, "{name}: {:?}", browser.trail);
+        }
+    }
+    let lines = world.recorded_with(&[("reason", "certificate_of_another")]);
+    for name in ["alice", "dana"] {
+        let own: Vec<_> = lines.iter().filter(|line| line["who"]["name"] == name).collect();
+        assert_eq!(own.len(), 1, "{name}: {lines:?}");
+        assert!(own[0]["session"].is_string() && own[0]["certificate"]["sha256"].is_string(), "{own:?}");
+    }
+}

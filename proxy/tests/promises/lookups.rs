@@ -140,3 +140,28 @@ async fn a_place_is_new_until_somebody_proved_more_than_a_password_there() {
     let seen: Vec<_> = lines.iter().map(|line| line["seen"]["network"].clone()).collect();
     assert_eq!(seen, [false.into(), serde_json::Value::from(true)]);
 }
+
+#[tokio::test]
+async fn a_stolen_password_teaches_no_place_through_the_part_of_a_row_that_asks_for_no_more() {
+    let mut setup = Setup::new().await;
+    row(
+        &mut setup,
+        "careful",
+        "raise: [{ name: new, when: { new_place: network, paths: [/careful/admin] }, to: mfa }]",
+    );
+    row(&mut setup, "strict", "deny: [{ name: new, new_place: network }]");
+    let world = setup.start().await;
+    let (url, admin) = ("https://apps.test/careful", "https://apps.test/careful/admin");
+    let raised = (401, "step_up_needed".to_owned());
+    let mut alice = signed_in(&world, None).await;
+    for _ in 0..3 {
+        assert_eq!(alice.fetch(url).await.status, 200);
+        assert_eq!(alice.fetch(admin).await.outcome(), raised);
+        assert_eq!(alice.fetch("https://apps.test/strict").await.outcome(), (403, "condition_denied".to_owned()));
+    }
+    let lines = world.recorded_with(&[("resource", "careful"), ("verdict", "step_up")]);
+    assert!(!lines.is_empty() && lines.iter().all(|line| line["seen"]["network"] == false), "{lines:?}");
+    assert_eq!(alice.open(admin).await.status, 200, "{:?}", alice.trail);
+    let mut again = signed_in(&world, None).await;
+    until("the place is known", async || again.fetch(admin).await.outcome() == (200, "allowed".to_owned())).await;
+}

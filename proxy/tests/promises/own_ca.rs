@@ -272,3 +272,26 @@ async fn with_an_offline_root_nothing_is_issued_or_believed_until_an_authority_i
     let (code, _, why) = world.torhaus(&["ca", "rotate"]).await;
     assert!(code == 1 && why.contains("the root's key is not here"), "{why}");
 }
+
+#[tokio::test]
+async fn what_we_revoked_is_revoked_whichever_trust_domain_believes_it() {
+    let mut setup = setup("").await;
+    // An authority above ours, as when ours was signed by the company's root.
+    let above =
+        "  above: { ca_file: above.pem, proves: standard, spiffe_trust_domains: [example.test] }\n  devices: { own_ca";
+    setup.config = setup.config.replace("  devices: { own_ca", above);
+    setup.config = setup.config.replace("trust_domains: [devices] }", "trust_domains: [above, devices] }");
+    std::fs::copy(setup.folder.path().join("devices-ca.pem"), setup.folder.path().join("above.pem")).unwrap();
+    let world = setup.start().await;
+    world.write("above.pem", &world.torhaus(&["ca", "export"]).await.1);
+    world.reload().await.unwrap();
+    let (bad, good) =
+        (issue(&world, "service", &[BACKUP], None).await, issue(&world, "service", &[BACKUP], None).await);
+    let mut open = connect(&world, "service.test", &world.tls(Some(&bad), &["http/1.1"])).await.unwrap();
+    assert_eq!(open.send(&get("service.test")).await.unwrap().status, 200);
+    assert_eq!(tried(&world, "service.test", &good).await, ALLOWED());
+    revoke(&world, &bad.serial).await;
+    assert_eq!(Some(open.send(&get("service.test")).await.unwrap().outcome()), REVOKED(), "the next request");
+    assert_eq!(tried(&world, "service.test", &bad).await, REVOKED(), "a new connection");
+    assert_eq!(tried(&world, "service.test", &good).await, ALLOWED());
+}

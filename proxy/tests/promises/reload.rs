@@ -1,6 +1,7 @@
 //! Loading the configuration again: whole or not at all, and nobody notices.
 use crate::harness::pki::replace;
 use crate::harness::{Call, Connection, Door, World, until};
+use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[tokio::test]
@@ -125,4 +126,19 @@ async fn a_request_in_flight_finishes_on_what_it_began_with() {
     };
     let (status, ()) = tokio::join!(slow, away);
     assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn sessions_end_with_the_identity_provider_that_vouched_for_them() {
+    let world = World::start().await;
+    let mut alice = world.browser(Door::Inside).of("alice");
+    assert_eq!(alice.open("https://wiki.test/").await.status, 200);
+    world.reload().await.unwrap();
+    assert_eq!(alice.fetch("https://wiki.test/").await.status, 200, "a reload that changes nothing ends nothing");
+    world.change("torhaus.yaml", "- name: demo", "- name: successor");
+    world.reload().await.unwrap();
+    assert_eq!(alice.fetch("https://wiki.test/").await.status, 401);
+    let ended = world.recorded_with(&[("kind", "session_end")]);
+    let of_provider = |line: &Value| line["detail"].as_str().unwrap().contains("identity provider is not configured");
+    assert!(ended.len() == 1 && ended.iter().all(of_provider), "{ended:?}");
 }

@@ -233,5 +233,29 @@ fn normal(dn: &str) -> String {
 
 fn is_below(dn: &str, base: &str) -> bool {
     let (dn, base) = (normal(dn), normal(base));
-    dn.strip_suffix(&base).is_some_and(|rest| rest.is_empty() || rest.ends_with(','))
+    dn.strip_suffix(&base).is_some_and(|rest| {
+        // RFC 4514 section 2.4: a comma behind a backslash is part of a value; two backslashes are one of a value.
+        let before = rest.strip_suffix(',');
+        let escapes = |before: &str| before.len() - before.trim_end_matches('\\').len();
+        rest.is_empty() || before.is_some_and(|before| escapes(before) % 2 == 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below;
+
+    #[test]
+    fn an_entry_is_below_a_base_by_a_comma_that_separates() {
+        let base = "DC=example,DC=test";
+        for (dn, expected) in [
+            ("DC=example,DC=test", true),
+            ("CN=hr, DC=Example, DC=test", true),
+            (r"CN=hr\\,DC=example,DC=test", true),
+            (r"CN=hr\,DC=example,DC=test", false),
+            ("CN=hrDC=example,DC=test", false),
+        ] {
+            assert_eq!(is_below(dn, base), expected, "{dn}");
+        }
+    }
 }

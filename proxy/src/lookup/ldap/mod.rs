@@ -14,7 +14,7 @@ mod connection;
 mod entry;
 mod groups;
 
-use crate::lookup::directory::{Directory, Failure, Person};
+use crate::lookup::directory::{Directory, Failure, Person, Standing};
 use async_trait::async_trait;
 use connection::{Connection, Search, Servers};
 use entry::Entry;
@@ -167,16 +167,19 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Person, Failure> {
         let schema = self.config.ldap.schema;
+        // First, and enough if the account is out: what is wrong with its groups must not hide that.
+        let standing = account::standing(schema, entry, now)?;
+        let password_set = account::password_set(schema, entry);
+        if standing != Standing::Active {
+            let groups = Arc::new(std::iter::empty::<String>().collect());
+            return Ok(Person { standing, groups, password_set });
+        }
         let found = finder.groups_of(connection, name, entry).await?;
         let groups: Groups = match self.config.first {
             true => found.into_iter().collect(),
             false => found.iter().map(|group| format!("{}/{group}", self.config.provider)).collect(),
         };
-        Ok(Person {
-            standing: account::standing(schema, entry, now)?,
-            groups: Arc::new(groups),
-            password_set: account::password_set(schema, entry),
-        })
+        Ok(Person { standing, groups: Arc::new(groups), password_set })
     }
 
     async fn sample(

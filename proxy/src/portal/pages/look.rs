@@ -8,6 +8,8 @@ pub struct Look {
     pub contact: Option<String>,
     /// As browsers reach it, without a trailing slash. Refusals on an application's host link back to it.
     pub portal: String,
+    /// People can enrol devices: the navigation says so.
+    pub devices: bool,
 }
 
 /// A contact as a page can show it: its words, and where a click goes, if anywhere.
@@ -46,8 +48,12 @@ mod tests {
     #[test]
     fn a_contact_is_an_address_a_website_or_plain_words() {
         let contact = |text: &str| {
-            let look =
-                Look { organisation: "Example".into(), contact: Some(text.into()), portal: "https://a.test".into() };
+            let look = Look {
+                organisation: "Example".into(),
+                contact: Some(text.into()),
+                portal: "https://a.test".into(),
+                devices: false,
+            };
             look.contact().map(|c| (c.text, c.link.map(|l| l.to_string())))
         };
         let mail = Some("mailto:it@example.test".to_owned());

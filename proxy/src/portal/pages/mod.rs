@@ -5,6 +5,7 @@
 //! escaped by askama; addresses pass [`Link`], which holds no scheme that could run.
 mod applications;
 mod browser;
+mod devices;
 mod icon;
 mod link;
 mod look;
@@ -19,6 +20,7 @@ mod strings;
 mod when;
 
 pub use applications::{Access, Application, Applications, Grouping, ProvenTier, Viewer};
+pub use devices::{Device, DeviceState, Devices, NewKey};
 pub use link::Link;
 pub use look::Look;
 pub use negotiate::{language, prefers_html};

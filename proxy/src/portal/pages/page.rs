@@ -48,6 +48,7 @@ pub(super) enum Here {
     Outside,
     Applications,
     Sessions,
+    Devices,
     SignOut,
 }
 

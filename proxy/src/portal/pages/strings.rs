@@ -15,6 +15,7 @@ pub(super) struct Strings {
     pub refusal: RefusalWords,
     pub rescue: RescueWords,
     pub sessions: SessionsWords,
+    pub devices: DevicesWords,
     pub sign_out: SignOutWords,
 }
 
@@ -31,6 +32,7 @@ pub(super) struct Frame {
     pub navigation: &'static str,
     pub applications: &'static str,
     pub sessions: &'static str,
+    pub devices: &'static str,
     pub sign_out: &'static str,
     pub help: &'static str,
     pub protected_by: &'static str,
@@ -169,6 +171,30 @@ pub(super) struct SessionsWords {
     pub browser_on: fn(&str, &str) -> String,
 }
 
+pub(super) struct DevicesWords {
+    pub title: &'static str,
+    pub lead: &'static str,
+    pub new_title: fn(&str) -> String,
+    pub new_lead: fn(u64) -> String,
+    pub renew: &'static str,
+    pub other: &'static str,
+    pub directory: &'static str,
+    pub kid: &'static str,
+    pub hmac: &'static str,
+    pub name: &'static str,
+    pub waiting: &'static str,
+    pub enrolled: &'static str,
+    pub until: &'static str,
+    pub end: &'static str,
+    pub end_named: fn(&str) -> String,
+    pub ended: &'static str,
+    pub none: &'static str,
+    pub label: &'static str,
+    pub add: &'static str,
+    pub bad_label: &'static str,
+    pub too_many: &'static str,
+}
+
 pub(super) struct SignOutWords {
     pub title: &'static str,
     pub lead: &'static str,
@@ -222,6 +248,7 @@ static ENGLISH: Strings = Strings {
         navigation: "Main navigation",
         applications: "Applications",
         sessions: "Sessions",
+        devices: "Devices",
         sign_out: "Sign out",
         help: "Help:",
         protected_by: "Protected by Torhaus",
@@ -351,6 +378,33 @@ static ENGLISH: Strings = Strings {
         unknown_browser: "Unknown program",
         browser_on: |browser, system| format!("{browser} on {system}"),
     },
+    devices: DevicesWords {
+        title: "My devices",
+        lead: "Machines that hold a certificate in your name. End what you no longer use; what it has open closes within seconds.",
+        new_title: |label| format!("Enrol {label}"),
+        new_lead: |minutes| {
+            format!(
+                "Run one of these on the device within {minutes} minutes. The key works once and is not shown again."
+            )
+        },
+        renew: "Later, from a timer, without signing in:",
+        other: "Another ACME client",
+        directory: "Directory",
+        kid: "Key ID",
+        hmac: "HMAC key",
+        name: "Name",
+        waiting: "Key not used yet",
+        enrolled: "Since",
+        until: "Until",
+        end: "Revoke",
+        end_named: |label| format!("Revoke device: {label}"),
+        ended: "The device was revoked.",
+        none: "You have no devices yet.",
+        label: "Name of a new device",
+        add: "Enrol",
+        bad_label: "A device has a name of up to 40 letters, digits and hyphens.",
+        too_many: "You have as many devices as you may have. Revoke one first.",
+    },
     sign_out: SignOutWords {
         title: "Sign out?",
         lead: "This ends your session in all applications behind this gate.",
@@ -396,6 +450,7 @@ static GERMAN: Strings = Strings {
         navigation: "Hauptnavigation",
         applications: "Anwendungen",
         sessions: "Sitzungen",
+        devices: "Geräte",
         sign_out: "Abmelden",
         help: "Hilfe:",
         protected_by: "Geschützt durch Torhaus",
@@ -524,6 +579,33 @@ static GERMAN: Strings = Strings {
         only_this: "Sie sind sonst nirgends angemeldet.",
         unknown_browser: "Unbekanntes Programm",
         browser_on: |browser, system| format!("{browser} auf {system}"),
+    },
+    devices: DevicesWords {
+        title: "Meine Geräte",
+        lead: "Rechner mit einem Zertifikat auf Ihren Namen. Sperren Sie, was Sie nicht mehr benutzen; was damit offen ist, schließt sich binnen Sekunden.",
+        new_title: |label| format!("{label} anmelden"),
+        new_lead: |minutes| {
+            format!(
+                "Führen Sie binnen {minutes} Minuten einen dieser Befehle auf dem Gerät aus. Der Schlüssel gilt einmal und wird nicht wieder gezeigt."
+            )
+        },
+        renew: "Später, von einem Zeitgeber, ohne Anmeldung:",
+        other: "Ein anderes ACME-Programm",
+        directory: "Verzeichnis",
+        kid: "Schlüsselkennung",
+        hmac: "HMAC-Schlüssel",
+        name: "Name",
+        waiting: "Schlüssel noch nicht benutzt",
+        enrolled: "Seit",
+        until: "Bis",
+        end: "Sperren",
+        end_named: |label| format!("Gerät sperren: {label}"),
+        ended: "Das Gerät wurde gesperrt.",
+        none: "Sie haben noch keine Geräte.",
+        label: "Name eines neuen Geräts",
+        add: "Anmelden",
+        bad_label: "Ein Gerät heißt mit bis zu 40 Buchstaben, Ziffern und Bindestrichen.",
+        too_many: "Sie haben so viele Geräte, wie Sie haben dürfen. Sperren Sie zuerst eines.",
     },
     sign_out: SignOutWords {
         title: "Abmelden?",

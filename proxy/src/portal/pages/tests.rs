@@ -14,6 +14,7 @@ fn look(text: &str) -> Look {
         organisation: text.into(),
         contact: Some(format!("https://help.test/{text}")),
         portal: "https://auth.example.test".into(),
+        devices: true,
     }
 }
 
@@ -92,6 +93,21 @@ fn sessions(text: &str) -> Sessions {
     }
 }
 
+fn devices(text: &str) -> Devices {
+    let device =
+        |state| Device { id: text.into(), label: text.into(), name: text.into(), state, enrolled: NOW, until: NOW };
+    let new = NewKey {
+        label: text.into(),
+        name: text.into(),
+        directory: text.into(),
+        kid: text.into(),
+        hmac_key: text.to_owned().into(),
+        minutes: 15,
+    };
+    let devices = vec![device(DeviceState::Waiting), device(DeviceState::Enrolled)];
+    Devices { devices, new: Some(new), ended: true, bad_label: false, too_many: false, now: NOW }
+}
+
 /// Every page, with `text` in every field that takes a text.
 fn every_page(text: &str, language: Language) -> Vec<Page> {
     let look = look(text);
@@ -104,6 +120,9 @@ fn every_page(text: &str, language: Language) -> Vec<Page> {
         rescue(text).render(&look, language),
         SessionEnded { kept: Kept::Nothing, ..rescue(text) }.render(&look, language),
         sessions(text).render(&look, language),
+        devices(text).render(&look, language),
+        Devices { new: None, too_many: true, ..devices(text) }.render(&look, language),
+        Devices { devices: vec![], new: None, bad_label: true, ..devices(text) }.render(&look, language),
         SignOut {
             action: text.into(),
             person: Some(text.into()),

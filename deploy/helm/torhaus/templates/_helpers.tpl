@@ -1,0 +1,211 @@
+{{- /* Names, labels, and what has to agree before anything is rendered. */}}
+
+{{- define "torhaus.name" -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "torhaus.selector" -}}
+app.kubernetes.io/name: torhaus
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "torhaus.labels" -}}
+{{ include "torhaus.selector" . }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "torhaus.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- define "torhaus.configMap" -}}
+{{- .Values.existingConfigMap | default (include "torhaus.name" .) -}}
+{{- end }}
+
+{{- define "torhaus.claim" -}}
+{{- .Values.state.existingClaim | default (printf "%s-state" (include "torhaus.name" .)) -}}
+{{- end }}
+
+{{- /* torhaus.yaml: what was typed, and what the pod decides: where the state is, and the address of metrics. */}}
+{{- define "torhaus.config" -}}
+{{- $own := dict "version" 1 "state_dir" "/var/lib/torhaus/state" "policy_file" "policy.yaml" -}}
+{{- if .Values.metrics.enabled -}}
+{{- $admin := dict "address" (printf "0.0.0.0:%d" (int .Values.metrics.port)) "danger_beyond_loopback" true -}}
+{{- $_ := set $own "admin" $admin -}}
+{{- end -}}
+{{- toYaml (merge $own .Values.config) -}}
+{{- end }}
+
+{{- define "torhaus.policy" -}}
+{{- if kindIs "string" .Values.policy -}}{{ .Values.policy }}{{- else -}}{{ toYaml (merge (dict "version" 1) .Values.policy) }}{{- end -}}
+{{- end }}
+
+{{- define "torhaus.check" -}}
+{{- if .Values.existingConfigMap -}}
+{{- if or .Values.config .Values.policy -}}
+{{- fail "existingConfigMap takes the place of config and policy: leave them out" -}}
+{{- end -}}
+{{- else -}}
+{{- if not .Values.config -}}{{- fail "config is empty: write torhaus.yaml there, or name existingConfigMap" -}}{{- end -}}
+{{- if not .Values.policy -}}{{- fail "policy is empty: write policy.yaml there, or name existingConfigMap" -}}{{- end -}}
+{{- if and .Values.metrics.enabled .Values.config.admin -}}
+{{- fail "config.admin: the chart writes it where metrics.enabled is true; leave it out" -}}
+{{- end -}}
+{{- $typed := dict -}}
+{{- range .Values.config.listeners -}}
+{{- $_ := set $typed .name (regexReplaceAll "^.*:" (toString .address) "") -}}
+{{- if regexMatch "^(127\\.|\\[::1\\])" (toString .address) -}}
+{{- fail (printf "config.listeners: `%s` listens on loopback, which nothing outside of the pod reaches" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.listeners -}}
+{{- if ne (toString .port) (get $typed .name) -}}
+{{- fail (printf "listeners: `%s` has port %v here and port `%s` in config.listeners" .name .port (get $typed .name)) -}}
+{{- end -}}
+{{- $_ := unset $typed .name -}}
+{{- end -}}
+{{- range $name, $_ := $typed -}}
+{{- fail (printf "listeners: `%s` of config.listeners is missing here" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) -}}
+{{- fail "metrics.serviceMonitor needs metrics.enabled" -}}
+{{- end -}}
+{{- if and .Values.metrics.dashboard.enabled (not .Values.metrics.dashboard.json) -}}
+{{- fail "metrics.dashboard.json is empty: --set-file metrics.dashboard.json=deploy/monitoring/dashboard.json" -}}
+{{- end -}}
+{{- end }}
+
+{{- /* The pod of both kinds. */}}
+{{- define "torhaus.pod" -}}
+metadata:
+  labels:
+    {{- include "torhaus.labels" . | nindent 4 }}
+    {{- with .Values.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
+  {{- with .Values.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  # It asks nothing of the cluster, so it holds nothing that would let it.
+  automountServiceAccountToken: false
+  serviceAccountName: {{ include "torhaus.name" . }}
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    # Files of secrets are root's and readable by this group.
+    fsGroup: 65532
+    # Always would open the keys in the state to the group at every start.
+    fsGroupChangePolicy: OnRootMismatch
+    seccompProfile: { type: RuntimeDefault }
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: torhaus
+      image: {{ include "torhaus.image" . | quote }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      args: [run, --config, /etc/torhaus/config/torhaus.yaml]
+      {{- with .Values.systemAuthorities }}
+      env:
+        - { name: SSL_CERT_FILE, value: {{ printf "/etc/torhaus/authorities/%s" . | quote }} }
+      {{- end }}
+      ports:
+        {{- range .Values.listeners }}
+        - name: {{ .name }}
+          containerPort: {{ .port }}
+          protocol: TCP
+          {{- with .hostPort }}
+          hostPort: {{ . }}
+          {{- end }}
+        {{- end }}
+        {{- if .Values.metrics.enabled }}
+        - { name: metrics, containerPort: {{ .Values.metrics.port }}, protocol: TCP }
+        {{- end }}
+      # The binary asks itself over its unix socket: nothing has to listen beyond the pod for that.
+      startupProbe:
+        exec: { command: [/usr/bin/torhaus, status, --alive, --socket, /var/lib/torhaus/state/admin.sock] }
+        periodSeconds: 1
+        timeoutSeconds: 5
+        failureThreshold: 60
+      # Whether traffic may come: the same answer as /readyz.
+      readinessProbe:
+        exec: { command: [/usr/bin/torhaus, status, --socket, /var/lib/torhaus/state/admin.sock] }
+        periodSeconds: 5
+        timeoutSeconds: 5
+        failureThreshold: 2
+      # Whether it answers at all. A dependency that is down is no reason to start it again.
+      livenessProbe:
+        exec: { command: [/usr/bin/torhaus, status, --alive, --socket, /var/lib/torhaus/state/admin.sock] }
+        periodSeconds: 20
+        timeoutSeconds: 10
+        failureThreshold: 3
+      lifecycle:
+        preStop:
+          sleep: { seconds: {{ .Values.preStopSeconds }} }
+      securityContext:
+        allowPrivilegeEscalation: false
+        privileged: false
+        readOnlyRootFilesystem: true
+        runAsNonRoot: true
+        capabilities: { drop: [ALL] }
+      resources:
+        {{- toYaml .Values.resources | nindent 8 }}
+      volumeMounts:
+        - { name: state, mountPath: /var/lib/torhaus }
+        # The folder, not a file in it: with subPath a change would never arrive.
+        - { name: config, mountPath: /etc/torhaus/config, readOnly: true }
+        {{- range .Values.secrets }}
+        - { name: {{ printf "secret-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/secrets/{{ . }}, readOnly: true }
+        {{- end }}
+        {{- range .Values.tls }}
+        - { name: {{ printf "tls-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/tls/{{ . }}, readOnly: true }
+        {{- end }}
+        {{- range .Values.authorities }}
+        - { name: {{ printf "authority-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/authorities/{{ . }}, readOnly: true }
+        {{- end }}
+  volumes:
+    - name: state
+      persistentVolumeClaim: { claimName: {{ include "torhaus.claim" . }} }
+    - name: config
+      projected:
+        sources:
+          - configMap: { name: {{ include "torhaus.configMap" . }} }
+    {{- range .Values.secrets }}
+    - name: {{ printf "secret-%s" . | replace "." "-" }}
+      secret: { secretName: {{ . }}, defaultMode: 0440 }
+    {{- end }}
+    {{- range .Values.tls }}
+    - name: {{ printf "tls-%s" . | replace "." "-" }}
+      secret: { secretName: {{ . }}, defaultMode: 0440 }
+    {{- end }}
+    {{- range .Values.authorities }}
+    - name: {{ printf "authority-%s" . | replace "." "-" }}
+      configMap: { name: {{ . }} }
+    {{- end }}
+{{- end }}

@@ -1,0 +1,107 @@
+//! A person's devices: what to type on a new one, those that are enrolled, and how to end one.
+use super::icon::Icon;
+use super::look::Look;
+use super::page::{Forms, Here, Page, Shell, html};
+use super::when::{moment, rfc3339};
+use askama::Template;
+use torhaus_authz::{Language, Timestamp};
+use zeroize::Zeroizing;
+
+/// Its forms post `add` (a label) or `end` (an id) to `/devices`.
+pub struct Devices {
+    /// In the order to show them.
+    pub devices: Vec<Device>,
+    /// The key that was just made: shown now and never again.
+    pub new: Option<NewKey>,
+    /// A device was just ended.
+    pub ended: bool,
+    pub bad_label: bool,
+    pub too_many: bool,
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub struct Device {
+    pub id: String,
+    pub label: String,
+    /// Of DNS.
+    pub name: String,
+    pub state: DeviceState,
+    pub enrolled: Timestamp,
+    pub until: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceState {
+    /// Its key was made, and nobody used it yet.
+    Waiting,
+    Enrolled,
+}
+
+/// No `Debug`: it holds the key.
+pub struct NewKey {
+    pub label: String,
+    pub name: String,
+    pub directory: String,
+    pub kid: String,
+    /// base64url: stands on a command line as it is.
+    pub hmac_key: Zeroizing<String>,
+    /// How long it can be used.
+    pub minutes: u64,
+}
+
+impl Devices {
+    pub fn render(&self, look: &Look, language: Language) -> Page {
+        let shell = Shell::new(look, language, "", Here::Devices);
+        let shell = Shell { title: shell.words.devices.title, ..shell };
+        let words = shell.words;
+        let rows = self.devices.iter().map(|device| Row {
+            device,
+            waiting: device.state == DeviceState::Waiting,
+            enrolled: moment(device.enrolled, words),
+            enrolled_iso: rfc3339(device.enrolled),
+            until: moment(device.until, words),
+            until_iso: rfc3339(device.until),
+        });
+        let wrong = match (self.bad_label, self.too_many) {
+            (true, _) => Some(words.devices.bad_label),
+            (_, true) => Some(words.devices.too_many),
+            _ => None,
+        };
+        let template = DevicesHtml {
+            rows: rows.collect(),
+            notice: self.ended.then_some(words.devices.ended),
+            new_lead: self.new.as_ref().map(|new| (words.devices.new_lead)(new.minutes)).unwrap_or_default(),
+            new: self.new.as_ref(),
+            wrong,
+            shell,
+            check: Icon::Check,
+            warning: Icon::Warning,
+            screen: Icon::Screen,
+        };
+        html(if wrong.is_some() { 400 } else { 200 }, language, Forms::Own(&[]), &template)
+    }
+}
+
+struct Row<'a> {
+    device: &'a Device,
+    waiting: bool,
+    enrolled: String,
+    enrolled_iso: String,
+    until: String,
+    until_iso: String,
+}
+
+#[derive(Template)]
+#[template(path = "pages/devices.html")]
+struct DevicesHtml<'a> {
+    shell: Shell<'a>,
+    rows: Vec<Row<'a>>,
+    notice: Option<&'static str>,
+    new: Option<&'a NewKey>,
+    new_lead: String,
+    wrong: Option<&'static str>,
+    check: Icon,
+    warning: Icon,
+    screen: Icon,
+}
