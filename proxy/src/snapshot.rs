@@ -128,11 +128,13 @@ impl Snapshot {
 
     /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20). A port
     /// is that of the portal, as browsers reach us, or the one that was connected to; none means 443, and a router may
-    /// lead from there to here.
+    /// lead from there to here. A proxy that may ask sends our own pages to us under its own port.
     pub fn belongs(&self, request: &Request<'_>) -> bool {
         let Some(tls) = &request.connection.tls else { return false };
         let portal = self.config.portal.url.port_or_known_default();
-        if request.port.is_some_and(|port| Some(port) != portal && port != request.connection.local_port) {
+        let relayed = self.asking_proxy(request.connection.client.ip().to_canonical()).is_some();
+        let ours = |port| Some(port) == portal || port == request.connection.local_port;
+        if !relayed && request.port.is_some_and(|port| !ours(port)) {
             return false;
         }
         match self.groups.find(request.host) {
