@@ -1,7 +1,7 @@
 //! The country of an address, from a database in MaxMind's format. Knows both spellings: MaxMind's own
 //! (`country.iso_code`) and the flat one of free databases (`country_code`).
 use crate::lookup::data_file::DataFile;
-use maxminddb::{Reader, path};
+use maxminddb::{LookupResult, Reader, WithinOptions, path};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -45,13 +45,19 @@ impl GeoIp {
 
 fn parse(bytes: Vec<u8>) -> Result<Reader<Vec<u8>>, String> {
     let reader = Reader::from_source(bytes).map_err(|error| error.to_string())?;
-    // All of it, once: half a file has a whole end, where the metadata is.
-    reader.verify().map_err(|error| error.to_string())?;
+    // All of it, once: half a file has a whole end, where the metadata is. Not `verify`, which refuses what free
+    // databases leave empty, such as a description.
+    for network in reader.networks(WithinOptions::default()).map_err(|error| error.to_string())? {
+        network.and_then(|found| code_of(&found).map(drop)).map_err(|error| error.to_string())?;
+    }
     Ok(reader)
 }
 
 fn code(reader: &Reader<Vec<u8>>, address: IpAddr) -> Result<Option<&str>, maxminddb::MaxMindDbError> {
-    let found = reader.lookup(address.to_canonical())?;
+    code_of(&reader.lookup(address.to_canonical())?)
+}
+
+fn code_of<'a>(found: &LookupResult<'a, Vec<u8>>) -> Result<Option<&'a str>, maxminddb::MaxMindDbError> {
     let nested = found.decode_path(&path!["country", "iso_code"])?;
     match nested {
         Some(code) => Ok(Some(code)),
