@@ -24,6 +24,9 @@ pub struct Listener {
 
 impl Listener {
     pub async fn start(config: Config) -> Self {
+        // The client takes the process's provider; with the whole workspace two are linked, and none is chosen by itself.
+        // An error says that another test has chosen already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("https://localhost:{}", socket.local_addr().unwrap().port());
         let now = OffsetDateTime::now_utc();
