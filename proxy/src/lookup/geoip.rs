@@ -18,6 +18,9 @@ impl GeoIp {
     }
 
     pub fn country(&self, address: IpAddr, now: Timestamp) -> Fact<Country> {
+        if is_local(address.to_canonical()) {
+            return Fact::Unknown(Why::NotFound);
+        }
         // A database that is gone may have been taken away because it was wrong: no patience.
         let reader = match self.0.get(Duration::ZERO, now) {
             Ok(reader) => reader,
@@ -40,6 +43,18 @@ impl GeoIp {
 
     pub fn problem(&self) -> Option<String> {
         self.0.problem()
+    }
+}
+
+/// Private, link-local or shared by a carrier (RFC 6890): the same address is in every country, whatever a
+/// database says. Free ones list 192.168.0.0/16 as Australia.
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || v4.is_link_local() || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 
