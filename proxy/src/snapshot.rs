@@ -132,9 +132,9 @@ impl Snapshot {
     pub fn belongs(&self, request: &Request<'_>) -> bool {
         let Some(tls) = &request.connection.tls else { return false };
         let portal = self.config.portal.url.port_or_known_default();
-        let relayed = self.asking_proxy(request.connection.client.ip().to_canonical()).is_some();
         let ours = |port| Some(port) == portal || port == request.connection.local_port;
-        if !relayed && request.port.is_some_and(|port| !ours(port)) {
+        let relayed = || self.asking_proxy(request.connection.client.ip().to_canonical()).is_some();
+        if request.port.is_some_and(|port| !ours(port)) && !relayed() {
             return false;
         }
         match self.groups.find(request.host) {
