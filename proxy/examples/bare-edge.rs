@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = Listener {
         name,
         address: args.listen,
-        kind: ListenerKind::Tls { certificates },
+        kind: ListenerKind::Tls { certificates, acme: None },
         proxy_protocol: false,
         mesh: None,
     };

@@ -103,7 +103,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             metrics.audit_failing.set(i64::from(gate.audit.is_failing()));
             metrics.sources(&self.sources());
             metrics.providers(snapshot.providers.answering());
-            metrics.certificates(snapshot.certificate_ends.iter().map(|(name, end)| (name.as_str(), *end)));
+            metrics.certificates(snapshot.certificate_ends());
             metrics.revocation_lists(snapshot.trust.revocation_lists());
         };
         gate.metrics.text_of(look).unwrap_or_default()

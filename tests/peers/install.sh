@@ -55,6 +55,16 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get -q -y --no-install-recommends install "${missing[@]}"
 fi
 
+# Let's Encrypt's server for tests. Debian's is older than profiles and RFC 9773.
+pebble=v2.10.1
+bin=$here/../.work/bin
+if [ "$(cat "$bin/pebble.version" 2> /dev/null)" != "$pebble" ]; then
+  command -v go > /dev/null || { echo "Go 1.24 or later is missing; pebble is built with it" >&2; exit 1; }
+  mkdir -p "$bin"
+  GOBIN=$(cd "$bin" && pwd) go install "github.com/letsencrypt/pebble/v2/cmd/pebble@$pebble"
+  echo "$pebble" > "$bin/pebble.version"
+fi
+
 if ! cmp -s "$here/package-lock.json" "$npm/package-lock.json" || [ ! -e "$npm/node_modules/.package-lock.json" ]; then
   mkdir -p "$npm"
   cp "$here/package.json" "$npm/"

@@ -7,7 +7,6 @@ use crate::units::Mistake;
 /// File, path (`*` is any name, `[]` any item), what to do until then.
 const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`"),
-    (FileId::Main, "listeners[].tls.acme", "remove it and name the files in `certificates`"),
     (FileId::Main, "lookups.headscale", "remove it"),
     (FileId::Main, "lookups.posture.agent", "remove it: the state of devices comes from `inventory_file`"),
 ];
@@ -33,7 +32,7 @@ mod tests {
         for (file, path, refused) in [
             (FileId::Main, "lookups.ldap", false),
             (FileId::Main, "lookups.headscale", true),
-            (FileId::Main, "listeners[12].tls.acme", true),
+            (FileId::Main, "listeners[12].tls.acme", false),
             (FileId::Main, "trust_domains.devices.own_ca", false),
             (FileId::Main, "routes[0].upstream", false),
             (FileId::Main, "lookups.posture.agent", true),
@@ -42,7 +41,6 @@ mod tests {
         ] {
             assert_eq!(refuse(file, path).is_some(), refused, "{path}");
         }
-        assert_eq!(refuse(FileId::Main, "listeners[12].tls.acme").unwrap().message, "`tls.acme` is not built yet");
         assert_eq!(refuse(FileId::Main, "lookups.headscale").unwrap().message, "`lookups.headscale` is not built yet");
     }
 }

@@ -7,6 +7,7 @@ mod cert;
 mod check;
 mod decided;
 mod eab;
+mod enroll;
 mod explain;
 mod online;
 mod out;
@@ -67,6 +68,8 @@ enum Command {
     /// One-time keys for ACME clients of the running process, and what was enrolled with them.
     #[command(subcommand)]
     Eab(eab::Verb),
+    /// A certificate for this machine, bound to who signs in; on a person's or a service's machine.
+    Enroll(enroll::Args),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -167,6 +170,7 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Ca(verb) => ca::ca(verb, out),
         Command::Cert(verb) => cert::cert(verb, out),
         Command::Eab(verb) => eab::eab(verb, out),
+        Command::Enroll(args) => enroll::enroll(args, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

@@ -68,30 +68,7 @@ impl HttpClient {
     /// 1. the CA file cannot be read or holds no certificate; 2. no rustls provider is installed; 3. the system's
     ///    roots cannot be read.
     pub fn new(issuer: &Url, ca_file: Option<&Path>) -> Result<Self, HttpClientError> {
-        // reqwest would panic instead (its feature `rustls-no-provider`).
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(HttpClientError::NoTlsProvider);
-        }
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
-            .referer(false)
-            .user_agent(concat!("torhaus/", env!("CARGO_PKG_VERSION")))
-            // No endpoint of a provider that is reached by TLS may be a plain one.
-            .https_only(issuer.scheme() == "https");
-        if is_loopback(issuer) {
-            // `HTTPS_PROXY` counts for providers in the cloud, never for one on this machine.
-            builder = builder.no_proxy();
-        }
-        if let Some(file) = ca_file {
-            builder = builder.tls_certs_only(read_certificates(file)?);
-        }
-        let client = builder.build().map_err(|e| match ca_file {
-            Some(_) => HttpClientError::Build(innermost(e)),
-            None => HttpClientError::SystemAuthorities(innermost(e)),
-        })?;
-        Ok(Self { client })
+        Ok(Self { client: client_for(issuer, ca_file, TOTAL_TIMEOUT)? })
     }
 
     /// # Errors
@@ -132,6 +109,40 @@ impl HttpClient {
         }
         answer.json(url)
     }
+}
+
+/// A client for one server, as [`HttpClient::new`] makes it; an answer may take `total`.
+///
+/// # Errors
+/// As [`HttpClient::new`].
+pub fn client_for(
+    server: &Url,
+    ca_file: Option<&Path>,
+    total: Duration,
+) -> Result<reqwest::Client, HttpClientError> {
+    // reqwest would panic instead (its feature `rustls-no-provider`).
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(HttpClientError::NoTlsProvider);
+    }
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(total)
+        .referer(false)
+        .user_agent(concat!("torhaus/", env!("CARGO_PKG_VERSION")))
+        // No endpoint of a server that is reached by TLS may be a plain one.
+        .https_only(server.scheme() == "https");
+    if is_loopback(server) {
+        // `HTTPS_PROXY` counts for servers in the cloud, never for one on this machine.
+        builder = builder.no_proxy();
+    }
+    if let Some(file) = ca_file {
+        builder = builder.tls_certs_only(read_certificates(file)?);
+    }
+    builder.build().map_err(|e| match ca_file {
+        Some(_) => HttpClientError::Build(innermost(e)),
+        None => HttpClientError::SystemAuthorities(innermost(e)),
+    })
 }
 
 impl Answer {
@@ -175,7 +186,7 @@ fn explain(error: reqwest::Error, host: &str) -> FetchError {
 }
 
 /// The last cause says most ("connection refused", "invalid peer certificate: UnknownIssuer"), and names no URL.
-fn innermost(error: reqwest::Error) -> String {
+pub fn innermost(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

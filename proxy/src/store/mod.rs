@@ -7,6 +7,7 @@ mod row;
 mod scope;
 mod seal;
 mod seen;
+mod shelf;
 mod sqlite;
 
 #[cfg(test)]
@@ -15,6 +16,8 @@ mod acme_contract;
 mod contract;
 #[cfg(test)]
 mod ledger_contract;
+#[cfg(test)]
+mod shelf_contract;
 
 pub use seal::Seal;
 pub use sqlite::{OpenError, SqliteStore};

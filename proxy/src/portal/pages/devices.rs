@@ -15,6 +15,8 @@ pub struct Devices {
     pub new: Option<NewKey>,
     /// A device was just ended.
     pub ended: bool,
+    /// What a command waits for was just confirmed.
+    pub confirmed: bool,
     pub bad_label: bool,
     pub too_many: bool,
     pub now: Timestamp,
@@ -70,7 +72,12 @@ impl Devices {
         };
         let template = DevicesHtml {
             rows: rows.collect(),
-            notice: self.ended.then_some(words.devices.ended),
+            notice: match (self.ended, self.confirmed) {
+                (true, _) => Some(words.devices.ended),
+                (_, true) => Some(words.devices.confirmed),
+                _ => None,
+            },
+            command: format!("torhaus enroll --portal {}", look.portal.trim_end_matches('/')),
             new_lead: self.new.as_ref().map(|new| (words.devices.new_lead)(new.minutes)).unwrap_or_default(),
             new: self.new.as_ref(),
             wrong,
@@ -101,6 +108,7 @@ struct DevicesHtml<'a> {
     new: Option<&'a NewKey>,
     new_lead: String,
     wrong: Option<&'static str>,
+    command: String,
     check: Icon,
     warning: Icon,
     screen: Icon,

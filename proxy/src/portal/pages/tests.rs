@@ -105,7 +105,7 @@ fn devices(text: &str) -> Devices {
         minutes: 15,
     };
     let devices = vec![device(DeviceState::Waiting), device(DeviceState::Enrolled)];
-    Devices { devices, new: Some(new), ended: true, bad_label: false, too_many: false, now: NOW }
+    Devices { devices, new: Some(new), ended: true, confirmed: false, bad_label: false, too_many: false, now: NOW }
 }
 
 /// Every page, with `text` in every field that takes a text.
@@ -122,6 +122,13 @@ fn every_page(text: &str, language: Language) -> Vec<Page> {
         sessions(text).render(&look, language),
         devices(text).render(&look, language),
         Devices { new: None, too_many: true, ..devices(text) }.render(&look, language),
+        ConfirmDevice {
+            waiting: Waiting::Here { label: text.into(), challenge: text.into(), port: 40_000, state: text.into() },
+            wrong_code: false,
+        }
+        .render(&look, language),
+        ConfirmDevice { waiting: Waiting::Elsewhere, wrong_code: true }.render(&look, language),
+        Devices { new: None, ended: false, confirmed: true, ..devices(text) }.render(&look, language),
         Devices { devices: vec![], new: None, bad_label: true, ..devices(text) }.render(&look, language),
         SignOut {
             action: text.into(),
