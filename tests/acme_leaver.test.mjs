@@ -76,7 +76,7 @@ test('the certificates of who leaves are revoked within the poll, with what is o
   // The poll is a second; a refusal at her next renewal would be hours away.
   await until('her certificate is revoked', () => mine().some((one) => one.revoked), { within: 5000 });
   const [gone] = mine().filter((one) => one.revoked);
-  assert.deepEqual([gone.profile, gone.revoked.reason, gone.revoked.why], ['device', 'affiliation-changed', 'the account of carol is not there any more in the directory']);
+  assert.deepEqual([gone.profile, gone.revoked.reason, gone.revoked.why], ['device', 'affiliationChanged', 'the account of carol is not there any more in the directory']);
   const after = await asks(machine.chain(), machine.key());
   assert.match(after.stdout, /certificate_revoked.*403$/s);
   assert.match((await asks(join(gate.folder, 'backup.pem'), join(gate.folder, 'backup.key'))).stdout, /200$/, 'the service goes on');

@@ -98,7 +98,7 @@ pub enum ListenerKind {
     Tls {
         certificates: Vec<CertificateFiles>,
         /// Obtained and renewed by torhaus itself, beside those from files.
-        acme: Option<ListenerAcme>,
+        acme: Option<Box<ListenerAcme>>,
     },
     /// Answers with a redirect to https, and `/generate_204`.
     RedirectToHttps,

@@ -83,7 +83,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         let providers = snapshot.providers.answering().filter(|(_, up)| !up);
         let providers =
             providers.map(|(name, _)| format!("the identity provider `{name}` does not answer: nobody signs in there"));
-        reload.into_iter().chain(providers).collect()
+        let now = clock::now();
+        let bare = snapshot.without_certificate(now).filter_map(|acme| acme.names.first());
+        let bare = bare.map(|name| format!("there is no certificate for `{name}` yet; the log says why"));
+        reload.into_iter().chain(providers).chain(bare).collect()
     }
 
     fn sources(&self) -> Vec<SourceStatus> {

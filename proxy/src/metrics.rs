@@ -655,6 +655,8 @@ mod tests {
         metrics.certificates([("apps", Timestamp::from_seconds(7))]);
         metrics.revocation_lists([("devices", Timestamp::from_seconds(9))]);
         metrics.issued("device");
+        metrics.acme("new-order", "ok");
+        metrics.listener_certificate(true);
         listener.cut("too slow");
         metrics.policy.name_all();
         metrics.providers([("corp", true)]);

@@ -137,12 +137,18 @@ impl Snapshot {
         self.config.listeners.iter().filter_map(|listener| acme_of(&listener.kind))
     }
 
+    /// What listeners would obtain, and have not, or not any more.
+    pub fn without_certificate(&self, now: Timestamp) -> impl Iterator<Item = &ListenerAcme> {
+        self.obtains().filter(move |acme| self.obtained.keys.end_of(&order_id(acme)).is_none_or(|end| end <= now))
+    }
+
     /// Our own certificates by their first name, and when each ends.
     pub fn certificate_ends(&self) -> impl Iterator<Item = (&str, Timestamp)> {
         let of_files = self.certificate_ends.iter().map(|(name, end)| (name.as_str(), *end));
-        of_files.chain(self.obtains().filter_map(|acme| {
-            Some((acme.names.first()?.as_str(), self.obtained.keys.end_of(&order_id(acme))?))
-        }))
+        of_files.chain(
+            self.obtains()
+                .filter_map(|acme| Some((acme.names.first()?.as_str(), self.obtained.keys.end_of(&order_id(acme))?))),
+        )
     }
 
     /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20). A port

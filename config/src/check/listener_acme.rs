@@ -18,10 +18,7 @@ pub(crate) fn check(at: &At<file::listener::Acme>, plain: bool, cx: &mut Cx<'_>)
     let directory = cx.parse(&typed.directory, |text| host::url(text, &["https"]));
     let names: Vec<_> = typed.names.items.iter().filter_map(|item| cx.parse(item, name)).collect();
     let contact: Vec<_> = typed.contact.items.iter().filter_map(|item| cx.parse(item, contact)).collect();
-    let ca_file = match &typed.ca_file {
-        Some(at) => Some(super::trust::ca_file(at, cx)?),
-        None => None,
-    };
+    let ca_file = typed.ca_file.as_ref().map(|at| super::trust::ca_file(at, cx));
     let default = if plain { AcmeChallenge::Http } else { AcmeChallenge::TlsAlpn };
     let challenge = cx.parse_or(typed.challenge.as_ref(), default, |text| match text {
         "http-01" => Ok(AcmeChallenge::Http),
@@ -36,24 +33,17 @@ pub(crate) fn check(at: &At<file::listener::Acme>, plain: bool, cx: &mut Cx<'_>)
             "add `{ name: plain, address: 0.0.0.0:80, redirect_to_https: true }` to `listeners`, or write `tls-alpn-01`",
         );
     }
-    let profile = match &typed.profile {
-        Some(at) => Some(at.text()?.to_owned()),
-        None => None,
-    };
-    let eab = match &typed.eab {
-        Some(at) => Some(eab(at.get()?, cx)),
-        None => None,
-    };
+    let profile = typed.profile.as_ref().and_then(At::text).map(str::to_owned);
+    let eab = typed.eab.as_ref().map(|at| eab(at.get()?, cx));
     let whole = typed.names.whole && typed.contact.whole;
     let whole = whole && names.len() == typed.names.items.len() && contact.len() == typed.contact.items.len();
-    let eab = match eab {
-        Some(eab) => Some(eab?),
-        None => None,
-    };
     let mut names = names;
     names.sort();
     names.dedup();
-    whole.then_some(())?;
+    // What was typed and is wrong has been reported: all of it, before this ends here.
+    let typed_and_good = whole && ca_file != Some(None) && eab != Some(None);
+    typed_and_good.then_some(())?;
+    let (ca_file, eab) = (ca_file.flatten(), eab.flatten());
     Some(ListenerAcme { directory: directory?, names, contact, ca_file, challenge: challenge?, profile, eab })
 }
 
@@ -99,10 +89,12 @@ pub(crate) fn fill_in(
 
 fn uncovered(hosts: &[&HostPattern], certificates: &[CertificateFiles]) -> Vec<String> {
     let open = hosts.iter().filter(|host| !certificates.iter().any(|files| host::is_covered(host, &files.names)));
-    let mut names: Vec<String> = open.filter_map(|host| match host {
-        HostPattern::Exact(host) => Some(host.clone()),
-        HostPattern::Wildcard(_) => None,
-    }).collect();
+    let mut names: Vec<String> = open
+        .filter_map(|host| match host {
+            HostPattern::Exact(host) => Some(host.clone()),
+            HostPattern::Wildcard(_) => None,
+        })
+        .collect();
     names.sort();
     names.dedup();
     names

@@ -42,7 +42,7 @@ impl Listeners {
 
     fn acme(&self) -> impl Iterator<Item = &ListenerAcme> {
         self.checked.iter().filter_map(|listener| match &listener.kind {
-            ListenerKind::Tls { acme, .. } => acme.as_ref(),
+            ListenerKind::Tls { acme, .. } => acme.as_deref(),
             ListenerKind::RedirectToHttps => None,
         })
     }
@@ -146,18 +146,19 @@ fn kind(listener: &file::listener::Listener, place: &Place, plain: bool, cx: &mu
 fn certificates(at: &At<file::listener::Tls>, plain: bool, cx: &mut Cx<'_>) -> Option<ListenerKind> {
     let tls = at.get()?;
     if tls.certificates.whole && tls.certificates.items.is_empty() && tls.acme.is_none() {
-        cx.error(&at.place, "`tls` names no certificate", "add `certificates: [{ cert_file: …, key_file: … }]`, or `acme`");
+        cx.error(
+            &at.place,
+            "`tls` names no certificate",
+            "add `certificates: [{ cert_file: …, key_file: … }]`, or `acme`",
+        );
         return None;
     }
-    let acme = match &tls.acme {
-        Some(at) => Some(listener_acme::check(at, plain, cx)),
-        None => None,
-    };
+    let acme = tls.acme.as_ref().map(|at| listener_acme::check(at, plain, cx));
     let checked: Vec<Option<CertificateFiles>> =
         tls.certificates.items.iter().map(|files| certificate::check(files, cx)).collect();
     let certificates: Option<Vec<CertificateFiles>> = checked.into_iter().collect();
     let acme = match acme {
-        Some(acme) => Some(acme?),
+        Some(acme) => Some(Box::new(acme?)),
         None => None,
     };
     certificates.filter(|_| tls.certificates.whole).map(|certificates| ListenerKind::Tls { certificates, acme })

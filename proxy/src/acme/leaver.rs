@@ -31,6 +31,8 @@ pub async fn revoke_running(gate: &Gate, person: &str, state: &str, now: Timesta
     };
     match revoke(gate, &request, now).await {
         Ok(done) => tracing::info!(person, certificates = done.new.len(), "certificates of a leaver were revoked"),
-        Err(error) => tracing::error!(%error, person, "certificates of a leaver are refused here, and not written down"),
+        Err(error) => {
+            tracing::error!(%error, person, "certificates of a leaver are refused here, and not written down")
+        }
     }
 }

@@ -8,6 +8,7 @@ use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::ClientHello;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
@@ -88,10 +89,12 @@ fn config_for(name: &str, digest: &[u8]) -> Result<Arc<ServerConfig>, String> {
     let certificate = params.self_signed(&key).map_err(said)?;
     let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let provider = Arc::new(crate::edge::profile::provider());
+    let private = provider.key_provider.load_private_key(private).map_err(|error| error.to_string())?;
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?.with_no_client_auth();
-    let config = config.with_single_cert(vec![certificate.der().clone()], private);
-    let mut config = config.map_err(|error| error.to_string())?;
+    // Not `with_single_cert`: it reads the certificate, and refuses the critical extension that makes it a proof.
+    let shown = CertifiedKey::new(vec![certificate.der().clone()], private);
+    let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.max_early_data_size = 0;
     Ok(Arc::new(config))

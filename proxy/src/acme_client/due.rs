@@ -55,7 +55,10 @@ mod tests {
             for serial in 0..200 {
                 let one = leaf(&serial.to_string());
                 let at = due(&one, window);
-                assert!(at >= one.not_before + Duration::hours(14) && at <= one.not_before + Duration::hours(18), "{at}");
+                assert!(
+                    at >= one.not_before + Duration::hours(14) && at <= one.not_before + Duration::hours(18),
+                    "{at}"
+                );
             }
         }
     }

@@ -188,8 +188,7 @@ impl Keeper {
             tracing::error!(why, "an obtained certificate cannot be served");
             return None;
         }
-        *progress =
-            Progress { leaf: Some(leaf.clone()), read: progress.read, ..Progress::default() };
+        *progress = Progress { leaf: Some(leaf.clone()), read: progress.read, ..Progress::default() };
         Some(leaf)
     }
 

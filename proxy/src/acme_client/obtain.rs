@@ -14,7 +14,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 /// A server that signs or validates in the background is asked this long; then the next attempt begins anew.
-const PATIENCE: RetryPolicy = RetryPolicy::new().initial_delay(Duration::from_millis(250)).timeout(Duration::from_secs(60));
+const PATIENCE: RetryPolicy =
+    RetryPolicy::new().initial_delay(Duration::from_millis(250)).timeout(Duration::from_secs(60));
 
 pub struct Wanted<'a> {
     /// DNS names; at least one.
@@ -102,7 +103,8 @@ pub async fn obtain(account: &Account, wanted: &Wanted<'_>) -> Result<Obtained, 
         prove(&mut order, wanted.prove).await?;
     }
     let key = KeyPair::generate().map_err(|_| Error::Crypto)?;
-    let mut params = CertificateParams::new(wanted.names.to_vec()).map_err(|_| said("these names cannot stand in a request"))?;
+    let mut params =
+        CertificateParams::new(wanted.names.to_vec()).map_err(|_| said("these names cannot stand in a request"))?;
     params.distinguished_name = DistinguishedName::new();
     let request = params.serialize_request(&key).map_err(|_| Error::Crypto)?;
     order.finalize_csr(request.der()).await?;
@@ -120,7 +122,9 @@ fn is_about_replaced(error: &Error) -> bool {
 
 async fn prove(order: &mut instant_acme::Order, proving: Option<Proving<'_>>) -> Result<(), Error> {
     let Some(Proving { by, kind }) = proving else {
-        return Err(said("this key proves names by challenges, which is not for this command; use another ACME client"));
+        return Err(said(
+            "this key proves names by challenges, which is not for this command; use another ACME client",
+        ));
     };
     let wanted = match kind {
         ProofKind::Http => ChallengeType::Http01,

@@ -4,10 +4,10 @@ use super::{Answer, Failure};
 use crate::admin::EabAnswer;
 use crate::ca::timestamp;
 use crate::clock;
+use crate::enroll::EnrollError;
 use crate::enroll::folder::{Base, Enrolment};
 use crate::enroll::portal::Portal;
 use crate::enroll::renew::{self, Done, New};
-use crate::enroll::EnrollError;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -111,7 +111,8 @@ async fn first(base: &Base, args: Args, out: &mut Out) -> Result<Answer, Failure
 async fn by_person(portal: &Url, ca_file: Option<&Path>, args: &Args, out: &mut Out) -> Result<EabAnswer, Failure> {
     let label = match &args.name {
         Some(name) => name.clone(),
-        None => host_name().ok_or_else(|| Failure::Usage("this machine has no name; give it one: `--name laptop`".into()))?,
+        None => host_name()
+            .ok_or_else(|| Failure::Usage("this machine has no name; give it one: `--name laptop`".into()))?,
     };
     let portal = Portal::new(portal, ca_file)?;
     if args.no_browser || !has_browser() {
@@ -168,7 +169,9 @@ async fn renew_one(enrolment: &Enrolment, force: bool) -> Result<String, String>
             Ok(format!("renewed, good until {}", timestamp(leaf.not_after)))
         }
         Err(error) => {
-            let until = enrolment.leaf().map(|leaf| format!("; the certificate in use is good until {}", timestamp(leaf.not_after)));
+            let until = enrolment
+                .leaf()
+                .map(|leaf| format!("; the certificate in use is good until {}", timestamp(leaf.not_after)));
             Err(format!("not renewed: {error}{}", until.unwrap_or_default()))
         }
     }
@@ -198,7 +201,9 @@ fn host_name() -> Option<String> {
 }
 
 fn has_browser() -> bool {
-    ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|set| !set.is_empty()))
+    ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|set| !set.is_empty()))
 }
 
 /// Whether one opens or not: the address has been printed.

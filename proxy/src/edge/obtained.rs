@@ -100,7 +100,7 @@ pub fn order_id(acme: &ListenerAcme) -> String {
 /// What a listener obtains, if it does.
 pub fn acme_of(kind: &ListenerKind) -> Option<&ListenerAcme> {
     match kind {
-        ListenerKind::Tls { acme, .. } => acme.as_ref(),
+        ListenerKind::Tls { acme, .. } => acme.as_deref(),
         ListenerKind::RedirectToHttps => None,
     }
 }

@@ -249,7 +249,10 @@ fn private_folder(path: &Path) -> Result<(), EnrollError> {
     let failed = |e| EnrollError::file(path, e);
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
-        return Err(EnrollError::file(path, "others may look into it; `chmod 700` it, or name another folder in `--dir`"));
+        return Err(EnrollError::file(
+            path,
+            "others may look into it; `chmod 700` it, or name another folder in `--dir`",
+        ));
     }
     Ok(())
 }

@@ -168,7 +168,9 @@ mod tests {
         let code = Verifier::new().unwrap().code("laptop");
         let shown = code.shown();
         assert_eq!(shown.len(), 14);
-        for typed in [shown.clone(), shown.to_lowercase(), shown.replace('-', " "), shown.replace('0', "o").replace('1', "l")] {
+        for typed in
+            [shown.clone(), shown.to_lowercase(), shown.replace('-', " "), shown.replace('0', "o").replace('1', "l")]
+        {
             assert_eq!(Code::parse(&typed), Some(code.clone()), "{typed}");
         }
         for wrong in ["", "ABCD-EFGH", "ABCD-EFGH-JKMU", "ABCD-EFGH-JKMN-P", "abcd-efgh-jkm\u{e9}"] {

@@ -93,9 +93,8 @@ fn encrypt(password: &str, plain: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 fn mac_key(password: &str, salt: &[u8]) -> Zeroizing<Vec<u8>> {
     /// Block of SHA-256, in bytes.
     const BLOCK: usize = 64;
-    let filled = |text: &[u8]| -> Vec<u8> {
-        text.iter().copied().cycle().take(text.len().div_ceil(BLOCK) * BLOCK).collect()
-    };
+    let filled =
+        |text: &[u8]| -> Vec<u8> { text.iter().copied().cycle().take(text.len().div_ceil(BLOCK) * BLOCK).collect() };
     // A BMPString with its two zero bytes.
     let password: Zeroizing<Vec<u8>> =
         Zeroizing::new(password.encode_utf16().chain([0]).flat_map(u16::to_be_bytes).collect());

@@ -87,8 +87,7 @@ impl Portal {
     }
 
     async fn bring(&self, code: &str, verifier: &Verifier, label: &str) -> Result<Brought, EnrollError> {
-        let claim =
-            Claim { code: code.to_owned(), verifier: verifier.expose().to_owned(), label: label.to_owned() };
+        let claim = Claim { code: code.to_owned(), verifier: verifier.expose().to_owned(), label: label.to_owned() };
         let body = serde_json::to_vec(&claim).map_err(|error| EnrollError::Here(error.to_string()))?;
         let asked = self.client.post(self.at(KEY)?).header(http::header::CONTENT_TYPE, "application/json").body(body);
         let asked = asked.header(http::header::ACCEPT, "application/json");
@@ -107,7 +106,10 @@ impl Portal {
                 .map(Brought::Key)
                 .map_err(|_| EnrollError::Unreachable(format!("`{}` did not send a key; is it a torhaus?", self.url))),
             StatusCode::ACCEPTED => Ok(Brought::NotYet),
-            status if status.is_server_error() => Err(EnrollError::Unreachable(sentence(&read, status))),
+            // Others behind this address sign in, too: later.
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                Err(EnrollError::Unreachable(sentence(&read, status)))
+            }
             status => Err(EnrollError::Refused(sentence(&read, status))),
         }
     }

@@ -43,7 +43,9 @@ pub async fn enroll(base: &Base, new: New) -> Result<(Enrolment, Leaf), EnrollEr
     let names: Vec<String> = new.key.names.iter().filter(|name| !name.contains("://")).cloned().collect();
     let first = names.first().ok_or_else(|| EnrollError::Refused("the key is for no name of DNS".into()))?;
     if let Some(wide) = names.iter().find(|name| name.starts_with("*.")) {
-        return Err(EnrollError::Refused(format!("the key is for `{wide}`; have one made that names this machine's own name")));
+        return Err(EnrollError::Refused(format!(
+            "the key is for `{wide}`; have one made that names this machine's own name"
+        )));
     }
     let directory = Url::parse(&new.key.directory);
     let directory = directory.map_err(|_| EnrollError::Refused("the key does not say where the server is".into()))?;
@@ -101,8 +103,7 @@ async fn replace(
     account: &Account,
     before: Option<&Leaf>,
 ) -> Result<Leaf, EnrollError> {
-    let wanted =
-        Wanted { names: &settings.names, profile: None, replaces: before.map(|leaf| &leaf.der), prove: None };
+    let wanted = Wanted { names: &settings.names, profile: None, replaces: before.map(|leaf| &leaf.der), prove: None };
     let mut tries = 1;
     let obtained = loop {
         match obtain(account, &wanted).await.map_err(EnrollError::from) {

@@ -115,11 +115,7 @@ impl HttpClient {
 ///
 /// # Errors
 /// As [`HttpClient::new`].
-pub fn client_for(
-    server: &Url,
-    ca_file: Option<&Path>,
-    total: Duration,
-) -> Result<reqwest::Client, HttpClientError> {
+pub fn client_for(server: &Url, ca_file: Option<&Path>, total: Duration) -> Result<reqwest::Client, HttpClientError> {
     // reqwest would panic instead (its feature `rustls-no-provider`).
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         return Err(HttpClientError::NoTlsProvider);

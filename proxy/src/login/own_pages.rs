@@ -110,7 +110,8 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now
 /// Steps of a sign-in: each costs us or the provider some work, and is what somebody would repeat who guesses.
 fn signs_in(snapshot: &Snapshot, request: &Request<'_>) -> bool {
     match snapshot.is_portal(request.host) {
-        true => request.path == "/login" || request.path.starts_with("/callback/"),
+        // A command that waits for its key asks every few seconds.
+        true => matches!(request.path, "/login" | pairing::KEY) || request.path.starts_with("/callback/"),
         // Everybody behind a proxy that asks comes from its address. A code has 256 bits and one use: nothing to guess.
         false => {
             request.path == "/.torhaus/session"
@@ -182,7 +183,11 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
                 backchannel::front_channel(gate, snapshot, request, provider, now).await
             }
             Some(_) => Err(Reason::MethodNotAllowed),
-            None if matches!(path, "/" | "/login" | "/logout" | "/signed-out" | "/sessions" | "/devices" | pairing::PAGE | pairing::KEY) => {
+            None if matches!(
+                path,
+                "/" | "/login" | "/logout" | "/signed-out" | "/sessions" | "/devices" | pairing::PAGE | pairing::KEY
+            ) =>
+            {
                 Err(Reason::MethodNotAllowed)
             }
             None => Err(Reason::NoRoute),

@@ -93,11 +93,7 @@ pub async fn confirm(
             let Some(code) = Code::parse(&typed) else { return Ok(show(snapshot, request, Waiting::Elsewhere, true)) };
             let key = hash_of(&code);
             // Confirmed twice is confirmed once.
-            gate.sessions
-                .store
-                .take_once(Purpose::Enrolment, key, now)
-                .await
-                .map_err(|_| Reason::StoreUnavailable)?;
+            gate.sessions.store.take_once(Purpose::Enrolment, key, now).await.map_err(|_| Reason::StoreUnavailable)?;
             keep(gate, key, &confirmed(Shown::Code(code), None), now).await?;
             Ok(Response::redirect("/devices?confirmed=1"))
         }
@@ -147,7 +143,9 @@ pub async fn key(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: T
     let made = async {
         let wanted = enrolment::of_device(config, &user, &claim.label, now)?;
         if devices::count_of(gate, &user, now).await? >= MOST_DEVICES {
-            return Err(EnrolError::Refused("you have as many devices as you may have; revoke one in the portal".into()));
+            return Err(EnrolError::Refused(
+                "you have as many devices as you may have; revoke one in the portal".into(),
+            ));
         }
         let by = format!("{} with `torhaus enroll`", user.name);
         enrolment::mint(gate, wanted, enrolment::KEY_LIFE, &by, now).await

@@ -20,9 +20,10 @@ impl Shelf for SqliteStore {
     }
 
     async fn all(&self, kind: Kind, now: OffsetDateTime) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Unavailable> {
-        let query = sqlx::query("SELECT id, value FROM shelf WHERE kind = ? AND (until IS NULL OR until > ?) ORDER BY id")
-            .bind(kind.as_str())
-            .bind(now.unix_timestamp());
+        let query =
+            sqlx::query("SELECT id, value FROM shelf WHERE kind = ? AND (until IS NULL OR until > ?) ORDER BY id")
+                .bind(kind.as_str())
+                .bind(now.unix_timestamp());
         let rows = query.fetch_all(self.readers()).await.map_err(unavailable)?;
         rows.iter().map(|row| self.unsealed(kind, row)).collect()
     }

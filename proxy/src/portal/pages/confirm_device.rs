@@ -32,7 +32,12 @@ impl ConfirmDevice {
             }
             Waiting::Elsewhere => (None, Vec::new()),
         };
-        let template = ConfirmDeviceHtml { here, wrong: self.wrong_code.then_some(words.wrong_code), shell, warning: Icon::Warning };
+        let template = ConfirmDeviceHtml {
+            here,
+            wrong: self.wrong_code.then_some(words.wrong_code),
+            shell,
+            warning: Icon::Warning,
+        };
         html(if self.wrong_code { 400 } else { 200 }, language, Forms::Own(&origins), &template)
     }
 }

@@ -425,7 +425,9 @@ static ENGLISH: Strings = Strings {
     },
     confirm_device: ConfirmDeviceWords {
         title: "Enrol a device",
-        question: |label| format!("`torhaus enroll` on this computer wants a certificate in your name, for the device {label}."),
+        question: |label| {
+            format!("`torhaus enroll` on this computer wants a certificate in your name, for the device {label}.")
+        },
         only_yours: "Go on only if you started this command yourself, just now. With the certificate somebody else would pass for your device; nobody from support needs it.",
         yes: "Enrol",
         no: "That was not me",
@@ -640,7 +642,9 @@ static GERMAN: Strings = Strings {
     },
     confirm_device: ConfirmDeviceWords {
         title: "Ein Gerät anmelden",
-        question: |label| format!("`torhaus enroll` auf diesem Rechner will ein Zertifikat auf Ihren Namen, für das Gerät {label}."),
+        question: |label| {
+            format!("`torhaus enroll` auf diesem Rechner will ein Zertifikat auf Ihren Namen, für das Gerät {label}.")
+        },
         only_yours: "Machen Sie nur weiter, wenn Sie diesen Befehl gerade selbst gestartet haben. Mit dem Zertifikat gälte ein Fremder als Ihr Gerät; niemand vom Support braucht es.",
         yes: "Anmelden",
         no: "Das war ich nicht",
