@@ -150,7 +150,7 @@ impl Enrolment {
             let mut bits = Zeroizing::new([0u8; 15]);
             let drawn = rand::rngs::SysRng.try_fill_bytes(&mut *bits);
             drawn.map_err(|_| EnrollError::Here("the system has no randomness to give".into()))?;
-            write(&file, format!("{}\n", BASE64_URL_SAFE_NO_PAD.encode(&*bits)).as_bytes())?;
+            write(&file, format!("{}\n", BASE64_URL_SAFE_NO_PAD.encode(bits.as_slice())).as_bytes())?;
         }
         Ok(file)
     }

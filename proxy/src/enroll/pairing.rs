@@ -48,7 +48,7 @@ impl Verifier {
     pub fn new() -> Option<Self> {
         let mut bits = Zeroizing::new([0u8; 32]);
         rand::rngs::SysRng.try_fill_bytes(&mut *bits).ok()?;
-        Some(Self(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&*bits))))
+        Some(Self(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bits.as_slice()))))
     }
 
     /// As the other side sent it.

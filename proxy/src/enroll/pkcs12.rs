@@ -65,7 +65,7 @@ pub fn file(name: &str, password: &str, key_pkcs8: &[u8], chain: &[&[u8]]) -> Op
 
     let safe = sequence(&[&certificates, &key]);
     let salt = random::<SALT>()?;
-    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*mac_key(password, &salt)), &safe);
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &mac_key(password, &salt)), &safe);
     let sum = sequence(&[&sequence(&[SHA256, NULL]), &der(OCTETS, &[mac.as_ref()])]);
     let mac = sequence(&[&sum, &der(OCTETS, &[&salt]), &number(ROUNDS)]);
     Some(sequence(&[&der(INTEGER, &[&[3]]), &data(&safe), &mac]))

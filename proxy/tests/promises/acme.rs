@@ -392,14 +392,14 @@ async fn kills_at_any_moment_lose_no_use_of_a_one_time_key_and_allow_no_second()
         for key in &keys {
             assert!(known.contains(&*key.kid), "a key that was handed out is lost");
         }
+        let all: Vec<Value> = world.admin().get("/certificates?valid=false").await.unwrap();
+        let issued: BTreeSet<String> = all.iter().map(|line| line["serial"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(issued.len(), all.len(), "no serial stands twice");
         let told = told.lock().unwrap();
         for (kid, account) in &told.used {
             let line = lines.iter().find(|line| line["kid"] == **kid).unwrap();
             assert_eq!(line["account"], **account, "a use that was acknowledged is lost");
         }
-        let all: Vec<Value> = world.admin().get("/certificates?valid=false").await.unwrap();
-        let issued: BTreeSet<String> = all.iter().map(|line| line["serial"].as_str().unwrap().to_owned()).collect();
-        assert_eq!(issued.len(), all.len(), "no serial stands twice");
         assert!(told.issued.is_subset(&issued), "lost: {:?}", told.issued.difference(&issued));
     }
     // Whatever was in flight: each key makes one account, now or before.
