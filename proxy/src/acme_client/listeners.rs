@@ -23,8 +23,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);
 /// How often what another replica obtained is looked for.
 const READ_AGAIN: Duration = Duration::seconds(30);
-/// One order takes at most this long; then another replica may try.
-const CLAIM: Duration = Duration::minutes(10);
+/// One order takes two minutes at most; then another replica may try, or this one after a kill.
+const CLAIM: Duration = Duration::minutes(3);
 /// After a failure: soon, as many pass by themselves, and then ever more slowly.
 const FIRST_PAUSE: Duration = Duration::seconds(2);
 /// A public authority counts failures per hour; a certificate that is renewed at two thirds of its life has time.
