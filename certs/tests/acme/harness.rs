@@ -344,7 +344,6 @@ impl Reply {
     /// One row of a table: refused with this status, this type, and these words.
     #[track_caller]
     pub fn is(&self, case: &str, status: u16, kind: &str, words: &str) {
-        println!("NEGATIVE {kind} {case}");
         let (text, body) = (self.text(), self.json());
         let urn = format!("urn:ietf:params:acme:error:{kind}");
         assert_eq!((self.status(), body["type"].as_str()), (status, Some(urn.as_str())), "{case}: {text}");
