@@ -137,6 +137,14 @@ impl Keeper {
             Err(_) => return self.failed(id, acme, "the store of certificates is not available", now),
         }
         let leaf = self.orders.get(id).and_then(|progress| progress.leaf.clone());
+        // Another replica may have been quicker, between our last look and the claim.
+        self.orders.entry(id.to_owned()).or_default().read = None;
+        self.read(id, now).await;
+        let found = self.orders.get(id).and_then(|progress| progress.leaf.as_ref());
+        if found.map(|found| &found.serial) != leaf.as_ref().map(|leaf| &leaf.serial) {
+            let _ = self.shelf.let_go(&account_id(acme), &self.who).await;
+            return;
+        }
         let renewed = self.renew(id, acme, leaf.as_ref(), now).await;
         // Whoever does not let go is waited for until the claim ends.
         let _ = self.shelf.let_go(&account_id(acme), &self.who).await;
