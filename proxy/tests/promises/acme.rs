@@ -326,8 +326,16 @@ async fn the_acme_server_speaks_on_the_portals_host_over_tls_only() {
     let elsewhere = world.call(Door::Inside, None, &Call::get("wiki.test", "/acme/directory")).await.unwrap();
     assert_ne!(elsewhere.status, 200, "an application's host is the application's");
     let large = Call { method: "POST", body: "x".repeat(70_000), ..Call::get("auth.test", "/acme/new-order") };
-    let large = world.call(Door::Inside, None, &large.with("content-type", "application/jose+json")).await.unwrap();
-    assert_eq!(large.status, 413);
+    let large = large.with("content-type", "application/jose+json");
+    // The gate answers and closes while the body is being sent; a client on a busy machine may learn of the close first.
+    let mut status = None;
+    for _ in 0..20 {
+        if let Ok(answer) = world.call(Door::Inside, None, &large).await {
+            status = Some(answer.status);
+            break;
+        }
+    }
+    assert_eq!(status, Some(413));
 
     let without = own_ca::setup("").await.start().await;
     for path in ["/acme/directory", "/devices"] {
