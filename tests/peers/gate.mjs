@@ -41,9 +41,10 @@ export const byAcr = {
  * @param machine that it runs on, of `machineFor`; else this one
  * @param partner a second provider, so that people have a choice; nobody answers there
  * @param limits other bounds than the defaults
+ * @param under a program that Torhaus runs under, with its arguments; it may take its time
  */
 export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
-  routes = [], rows = [], lookups, forwardAuth, ownCa = false, acme, limits = {}, listenerTls, machine }) {
+  routes = [], rows = [], lookups, forwardAuth, ownCa = false, acme, limits = {}, listenerTls, machine, under = [] }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -120,15 +121,15 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
 
   let peer;
   const again = async () => {
-    const run = [torhaus, ['run', '--config', configFile]];
-    peer = start(`torhaus-${name}`, ...(machine ? machine.command(...run) : run), { cwd: folder });
-    await ready(peer, async () => await listens(ports.inside) && await listens(ports.outside));
+    const [program, ...args] = [...under, torhaus, 'run', '--config', configFile];
+    peer = start(`torhaus-${name}`, ...(machine ? machine.command(program, args) : [program, args]), { cwd: folder });
+    await ready(peer, async () => await listens(ports.inside) && await listens(ports.outside), under.length > 0 ? 180_000 : 30_000);
   };
   await again();
   /** Our own command line, asking the running process. */
   const command = (...args) => execFileSync(torhaus, [...args, '--config', configFile], { encoding: 'utf8' });
   return {
-    folder, command, log: () => peer.said(), stop: () => peer.stop(), again,
+    folder, command, pid: peer.child.pid, log: () => peer.said(), stop: () => peer.stop(), again,
     at: (host, path = '/') => `https://${host}.gate.test:${ports.inside}${path}`,
     outside: (host, path = '/') => `https://${host}.gate.test:${ports.outside}${path}`,
     /** Decisions and events, oldest first. */
