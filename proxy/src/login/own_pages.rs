@@ -2,7 +2,7 @@
 //! with these addresses, so they are fixed.
 use crate::ca::own_domain;
 use crate::gate::Gate;
-use crate::login::{attempts, backchannel, handover, logout, sign_in};
+use crate::login::{attempts, backchannel, break_glass, handover, logout, sign_in};
 use crate::metrics::LoginResult;
 use crate::portal::{devices, home, pages, session_list};
 use crate::refusal::{self, Refused};
@@ -96,7 +96,7 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now
 /// Steps of a sign-in: each costs us or the provider some work, and is what somebody would repeat who guesses.
 fn signs_in(snapshot: &Snapshot, request: &Request<'_>) -> bool {
     match snapshot.is_portal(request.host) {
-        true => request.path == "/login" || request.path.starts_with("/callback/"),
+        true => matches!(request.path, "/login" | break_glass::PATH) || request.path.starts_with("/callback/"),
         // Everybody behind a proxy that asks comes from its address. A code has 256 bits and one use: nothing to guess.
         false => {
             request.path == "/.torhaus/session"
@@ -120,6 +120,7 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             None => Ok(Response::redirect("/login")),
         },
         "/login" if get => sign_in::login(gate, snapshot, request, now).await,
+        break_glass::PATH if get => break_glass::enter(gate, request, now).await,
         "/logout" if get => Ok(sign_out_page(snapshot, request)),
         "/logout" if post => {
             same_origin(request)?;
