@@ -8,9 +8,12 @@ demo:
 	cargo build --locked -p torhaus -p torhaus-demo
 	$(TARGET)/debug/torhaus-demo --torhaus $(TARGET)/debug/torhaus
 
-# Unit, property and listener tests; then the demo's own lines; then software that others wrote (tests/run).
+# Unit, property and listener tests; then the same stores and several replicas on a real PostgreSQL; then the demo's own
+# lines; then software that others wrote (tests/run).
 test:
 	cargo test --locked --workspace
+	tests/peers/postgres.sh
+	cargo test --locked -p torhaus --test postgres -- --test-threads=2
 	$(TARGET)/debug/torhaus-demo --torhaus $(TARGET)/debug/torhaus --base-port 18443 --folder $(TARGET)/demo-check --check
 	tests/run
 
@@ -21,6 +24,7 @@ chart:
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p torhaus --test postgres -- -D warnings
 	scripts/imports
 	scripts/links
 	scripts/deny

@@ -35,7 +35,7 @@ function objects(release, values = releases[release], ...more) {
   return parsed(out.stdout);
 }
 const kind = (all, name) => all.filter((object) => object.kind === name);
-const podOf = (all) => all.find((object) => ['Deployment', 'DaemonSet'].includes(object.kind)).spec.template.spec;
+const podOf = (all) => all.find((object) => ['Deployment', 'DaemonSet', 'StatefulSet'].includes(object.kind)).spec.template.spec;
 
 test('helm lint finds nothing in the chart with any of the examples', () => {
   for (const values of Object.values(releases)) {
@@ -108,7 +108,7 @@ test('nothing is exposed beyond the cluster unless the values say so, and then w
   for (const service of kind(objects('bare', [bare]), 'Service')) assert.equal(service.spec.type, 'ClusterIP');
   const exposed = Object.keys(releases).flatMap((release) => kind(objects(release), 'Service').map((service) => [release, service]))
     .filter(([, service]) => service.spec.type !== 'ClusterIP');
-  assert.deepEqual(exposed.map(([release]) => release), ['external', 'federated', 'k3s-without-traefik', 'gitops']);
+  assert.deepEqual(exposed.map(([release]) => release), ['external', 'federated', 'k3s-without-traefik', 'replicas', 'gitops']);
   for (const [release, { spec }] of exposed) assert.equal(spec.externalTrafficPolicy, 'Local', release);
 });
 
@@ -142,9 +142,25 @@ test('network policies allow the flows of the README and no others', () => {
   assert.deepEqual(Object.keys(releases).filter((release) => release !== 'gitops').flatMap(flows), documented);
 });
 
+test('several pods have each a volume for its audit log, and come and go one after the other', () => {
+  const all = objects('replicas');
+  const [set] = kind(all, 'StatefulSet');
+  assert.equal(set.spec.replicas, 3);
+  assert.equal(set.spec.updateStrategy.type, 'RollingUpdate');
+  assert.deepEqual(set.spec.volumeClaimTemplates.map(({ metadata }) => metadata.name), ['state']);
+  assert.deepEqual(kind(all, 'PersistentVolumeClaim'), []);
+  assert.equal(kind(all, 'PodDisruptionBudget')[0].spec.maxUnavailable, 1);
+  const [database] = parsed(readFileSync(join(examples, 'replicas/database.yaml'), 'utf8'));
+  const named = database.metadata.name;
+  const mounted = podOf(all).volumes.filter((volume) => volume.secret).map(({ secret }) => secret.secretName);
+  assert.ok(mounted.includes(`${named}-app`) && mounted.includes(`${named}-ca`), 'the secrets that the operator makes');
+});
+
 test('what cannot work is refused before anything is rendered', () => {
   const cases = [
-    ['external', 'replicas=2', /replicas/],
+    ['external', 'replicas=2', /more than one needs kind StatefulSet/],
+    ['external', 'kind=StatefulSet', /name it in config.store.postgres/],
+    ['replicas', 'state.existingClaim=one', /each pod of a StatefulSet has its own/],
     ['external', 'kind=DaemonSet', /nodeSelector|hostname/],
     ['external', 'listeners[0].hostPort=443', /hostPort/],
     ['external', 'listeners[0].port=9443', /`external` has port 9443 here and port `8443` in config.listeners/],
@@ -178,7 +194,12 @@ test('the gate accepts the configuration of every example, with its files where 
     const [key, certificate] = ['key.pem', 'crt.pem'].map((name) => readFileSync(join(etc, name), 'utf8'));
     for (const { mountPath } of podOf(all).containers[0].volumeMounts) {
       const path = mountPath.replace('/etc/torhaus/', '');
-      if (path.startsWith('secrets/')) put(`${path}/client-secret`, 'swordfish', 0o440);
+      if (path.startsWith('secrets/')) {
+        put(`${path}/client-secret`, 'swordfish', 0o440);
+        put(`${path}/uri`, 'postgresql://torhaus:swordfish@gate-database-rw.torhaus:5432/torhaus', 0o440);
+        put(`${path}/seal`, 'thirty-two characters of randomness', 0o440);
+        put(`${path}/ca.crt`, certificate, 0o440);
+      }
       if (path.startsWith('tls/')) { put(`${path}/tls.crt`, certificate); put(`${path}/tls.key`, key, 0o440); }
       if (path.startsWith('authorities/')) put(`${path}/ca.crt`, certificate);
     }

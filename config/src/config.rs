@@ -16,6 +16,8 @@ pub struct Config {
     /// The file this came from.
     pub file: PathBuf,
     pub state_dir: PathBuf,
+    /// None: the state is a file in `state_dir`, of one process alone.
+    pub postgres: Option<Postgres>,
     pub listeners: Vec<Listener>,
     pub portal: Portal,
     /// Peers whose PROXY lines and `X-Forwarded-*` count. Empty: nobody's.
@@ -210,6 +212,20 @@ pub struct Ca {
     pub revocations_file: Option<PathBuf>,
     /// One for each purpose, in the order of `Purpose::ALL`.
     pub profiles: [Profile; 4],
+}
+
+/// A database that several replicas share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postgres {
+    /// With user and password.
+    pub url: Secret,
+    /// Who may vouch for the server.
+    pub ca_file: Option<PathBuf>,
+    /// The same in every replica: what is kept is sealed under it.
+    pub key: Secret,
+    pub connections: u32,
+    /// How long sessions that are known go on while the database cannot be asked.
+    pub live_without: Duration,
 }
 
 /// The ACME server on the portal's host, and the enrolment of devices.

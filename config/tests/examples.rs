@@ -26,6 +26,8 @@ fn with_material(example: &Path) -> TempDir {
             ("crl_file", "partner.crl"),
             ("client_secret_file", "secret"),
             ("bind_password_file", "secret"),
+            ("url_file", "postgres-url"),
+            ("seal_file", "seal"),
         ] {
             let with_colon = format!("{key}: ");
             let starts = |at: &usize| !line[..*at].ends_with(|c: char| c == '_' || c.is_alphanumeric());

@@ -11,6 +11,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 use torhaus_authz::{Name, Timestamp};
+use zeroize::Zeroizing;
 
 /// How long an assertion counts.
 const LIFE: Duration = Duration::from_secs(60);
@@ -65,8 +66,23 @@ impl Assertions {
             }
             Err(error) => return Err(fail(error.to_string())),
         };
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8)
-            .map_err(|_| fail("no P-256 key in PKCS#8 form; remove the file to have a new one made".into()))?;
+        Self::with(&pkcs8, issuer)
+            .ok_or_else(|| fail("no P-256 key in PKCS#8 form; remove the file to have a new one made".into()))
+    }
+
+    /// A new key, in PKCS #8 form.
+    ///
+    /// # Errors
+    /// There is no randomness.
+    pub fn new_key() -> Result<Zeroizing<Vec<u8>>, AssertionKeyError> {
+        let fail = |why: String| AssertionKeyError { path: "(new)".to_owned(), why };
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|e| fail(e.to_string()))?;
+        Ok(Zeroizing::new(pair.to_pkcs8v1().map_err(|e| fail(e.to_string()))?.as_ref().to_vec()))
+    }
+
+    /// With a key that all replicas share. None: it is no P-256 key in PKCS #8 form.
+    pub fn with(pkcs8: &[u8], issuer: &str) -> Option<Self> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).ok()?;
         // Uncompressed point: 0x04, then 32 bytes x, 32 bytes y (SEC 1 section 2.3.3).
         let point = pair.public_key().as_ref();
         let coordinate = |from: usize| BASE64_URL_SAFE_NO_PAD.encode(point.get(from..from + 32).unwrap_or_default());
@@ -77,8 +93,8 @@ impl Assertions {
         }] });
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(kid);
-        Ok(Self {
-            key: EncodingKey::from_ec_der(&pkcs8),
+        Some(Self {
+            key: EncodingKey::from_ec_der(pkcs8),
             header,
             jwks,
             issuer: issuer.trim_end_matches('/').to_owned(),
@@ -120,10 +136,9 @@ impl Assertions {
 }
 
 fn make_key(path: &Path) -> std::io::Result<Vec<u8>> {
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(std::io::Error::other)?;
-    let pkcs8 = pair.to_pkcs8v1().map_err(std::io::Error::other)?;
+    let pkcs8 = Assertions::new_key().map_err(std::io::Error::other)?;
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(pkcs8.as_ref())?;
+    file.write_all(&pkcs8)?;
     file.sync_all()?;
-    Ok(pkcs8.as_ref().to_vec())
+    Ok(pkcs8.to_vec())
 }

@@ -1,10 +1,11 @@
 //! What an operator may ask of the running process, and how it answers.
 use crate::admin::{
-    Caller, CandidateStatus, Certificates, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Rollback,
-    Status,
+    BreakGlassAnswer, BreakGlassOrder, Caller, CandidateStatus, Certificates, Control, Enrolments, ListenerStatus,
+    ReloadFailed, Reloaded, Rollback, Status,
 };
 use crate::clock;
 use crate::gate::Gate;
+use crate::login::break_glass::{self, BreakGlassError};
 use crate::login::revoke;
 use crate::login::session::{Session, SessionId, Unavailable, Which};
 use crate::lookup::health::SourceStatus;
@@ -66,10 +67,12 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     fn not_ready(&self) -> Vec<String> {
+        // Where replicas share the store all of them lose it, and who is signed in is still served.
+        let alone = self.gate.snapshot.load().config.postgres.is_none();
         let causes = [
             (self.stopping.load(Ordering::Acquire), "the process is stopping"),
             (self.gate.audit.is_failing(), "the audit log cannot be written"),
-            (self.gate.metrics.store_up.get() == 0, "the store does not answer: nobody can sign in"),
+            (alone && self.store_is_lost(), STORE_LOST),
         ];
         causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned()).collect()
     }
@@ -86,7 +89,9 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         let now = clock::now();
         let bare = snapshot.without_certificate(now).filter_map(|acme| acme.names.first());
         let bare = bare.map(|name| format!("there is no certificate for `{name}` yet; the log says why"));
-        reload.into_iter().chain(providers).chain(bare).collect()
+        let shared = snapshot.config.postgres.is_some();
+        let store = (shared && self.store_is_lost()).then(|| STORE_LOST.to_owned());
+        reload.into_iter().chain(store).chain(providers).chain(bare).collect()
     }
 
     fn sources(&self) -> Vec<SourceStatus> {
@@ -147,6 +152,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         Ok(ended)
     }
 
+    async fn break_glass(&self, order: &BreakGlassOrder, by: Caller) -> Result<BreakGlassAnswer, BreakGlassError> {
+        break_glass::spend(&self.gate, order, by, clock::now()).await
+    }
+
     fn authority(&self) -> Option<&dyn Certificates> {
         Some(self)
     }
@@ -171,7 +180,13 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 }
 
+const STORE_LOST: &str = "the store does not answer: nobody can sign in";
+
 impl<E: ServerApp + Send + Sync + 'static> Running<E> {
+    fn store_is_lost(&self) -> bool {
+        self.gate.metrics.store_up.get() == 0
+    }
+
     fn reloaded(&self) -> Reloaded {
         let snapshot = self.gate.snapshot.load();
         Reloaded {

@@ -86,7 +86,7 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     let decision = snapshot.decide(&facts);
     stages.done(Stage::Decide);
     note.reason = Some(decision.reason);
-    gate.metrics.decided(decision.verdict.kind(), decision.reason);
+    gate.metrics.decided(&route.resource, decision.verdict.kind(), decision.reason);
     gate.metrics.policy.compared(&decision);
 
     let Ok(recorded) = recording::decision(&gate.audit, request, &facts, &decision, &caller).await else {
@@ -152,7 +152,7 @@ async fn refuse_identity(
     why: NotIdentified,
     now: Timestamp,
 ) -> Outcome {
-    gate.metrics.decided(VerdictKind::Deny, why.reason);
+    gate.metrics.decided(&route.resource, VerdictKind::Deny, why.reason);
     let Ok(recorded) = recording::not_identified(&gate.audit, request, route, &why, now).await else {
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
     };

@@ -22,6 +22,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabel, Histogram, fn() -> Histogram>,
     decisions: Family<DecisionLabels, Counter>,
+    refusals: Family<RefusalLabels, Counter>,
     /// By position in `Reason::ALL`.
     by_reason: Vec<Counter>,
     logins: Family<LoginLabels, Counter>,
@@ -39,6 +40,9 @@ pub struct Metrics {
     stages: [Histogram; Stage::ALL.len()],
     pub ready: Gauge,
     pub store_up: Gauge,
+    /// Grants that were used; and sessions that live by one.
+    pub break_glass_used: Counter,
+    pub break_glass_live: Gauge,
     pub audit_waiting: Gauge,
     pub audit_failing: Gauge,
     issued: Family<ProfileLabel, Counter>,
@@ -76,6 +80,13 @@ struct RouteLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
+    verdict: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    resource: String,
     verdict: &'static str,
     reason: &'static str,
 }
@@ -318,6 +329,7 @@ impl Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(request_seconds),
             decisions: Family::default(),
+            refusals: Family::default(),
             by_reason: Vec::new(),
             logins: Family::default(),
             provider_logouts: Family::default(),
@@ -333,6 +345,8 @@ impl Metrics {
             stages: Stage::ALL.map(|stage| stages.get_or_create_owned(&StageLabel { stage: stage.as_str() })),
             ready: Gauge::default(),
             store_up: Gauge::default(),
+            break_glass_used: Counter::default(),
+            break_glass_live: Gauge::default(),
             audit_waiting: Gauge::default(),
             audit_failing: Gauge::default(),
             issued: Family::default(),
@@ -370,6 +384,7 @@ impl Metrics {
             self.durations.clone(),
         );
         r.register("decisions", "Decisions by verdict and reason.", self.decisions.clone());
+        r.register("refusals", "Decisions other than `allow`, by resource.", self.refusals.clone());
         r.register("logins", "Logins and step-ups by result.", self.logins.clone());
         r.register(
             "provider_logouts",
@@ -460,6 +475,8 @@ impl Metrics {
         r.register("gate_stage_seconds", "What the gate itself takes for a request, by stage.", stages);
         r.register("ready", "1 if traffic may come; 0 says as /readyz does that it should not.", self.ready.clone());
         r.register("store_up", "1 if the store answered when it was last asked.", self.store_up.clone());
+        r.register("break_glass_used", "Grants of break glass used since start.", self.break_glass_used.clone());
+        r.register("break_glass_live", "Sessions that live by a grant of break glass.", self.break_glass_live.clone());
         r.register("provider_up", "1 if the identity provider answered when last asked.", self.providers_up.clone());
         r.register("audit_waiting", "Records that wait for the disk.", self.audit_waiting.clone());
         r.register("audit_failing", "1 while records cannot be written.", self.audit_failing.clone());
@@ -518,7 +535,13 @@ impl Metrics {
         }
     }
 
-    pub fn decided(&self, verdict: VerdictKind, reason: Reason) {
+    pub fn decided(&self, resource: &str, verdict: VerdictKind, reason: Reason) {
+        // What is allowed is counted by route, without a look-up for each request.
+        if verdict != VerdictKind::Allow {
+            let labels =
+                RefusalLabels { resource: resource.to_owned(), verdict: verdict.as_str(), reason: reason.as_str() };
+            self.refusals.get_or_create(&labels).inc();
+        }
         let resolved = (verdict == usual_verdict(reason)).then(|| self.by_reason.get(reason as usize)).flatten();
         match resolved {
             Some(counter) => counter.inc(),
@@ -648,6 +671,7 @@ mod tests {
         metrics.route("public", "wiki").answered(200, Duration::from_millis(3));
         metrics.login("corp", LoginResult::Done);
         metrics.logout("corp", LogoutResult::Done);
+        metrics.decided("wiki", VerdictKind::Deny, Reason::ZoneDenied);
         let listener = metrics.listener("public");
         listener.refused("too many connections");
         listener.handshake_failed("handshake");
@@ -685,8 +709,8 @@ mod tests {
         let wiki = metrics.route("public", "wiki");
         wiki.answered(200, Duration::from_millis(3));
         wiki.answered(999, Duration::from_millis(3));
-        metrics.decided(VerdictKind::Deny, Reason::ZoneDenied);
-        metrics.decided(VerdictKind::Allow, Reason::Allowed);
+        metrics.decided("wiki", VerdictKind::Deny, Reason::ZoneDenied);
+        metrics.decided("wiki", VerdictKind::Allow, Reason::Allowed);
         metrics.login("corp", LoginResult::NotProven);
         let listener = metrics.listener("public");
         let open = Open::new(&listener.open);
@@ -702,6 +726,7 @@ mod tests {
             r#"torhaus_request_duration_seconds_count{route="wiki"} 2"#,
             r#"torhaus_decisions_total{verdict="deny",reason="zone_denied"} 1"#,
             r#"torhaus_decisions_total{verdict="allow",reason="allowed"} 1"#,
+            r#"torhaus_refusals_total{resource="wiki",verdict="deny",reason="zone_denied"} 1"#,
             r#"torhaus_decisions_total{verdict="deny",reason="no_rule"} 0"#,
             r#"torhaus_logins_total{provider="corp",result="not_proven"} 1"#,
             r#"torhaus_connections_open{listener="public"} 1"#,
@@ -722,7 +747,7 @@ mod tests {
     fn every_reason_finds_its_own_counter() {
         let metrics = Metrics::new(&audit::Counters::default(), &Counter::default());
         for reason in Reason::ALL.iter().copied() {
-            metrics.decided(usual_verdict(reason), reason);
+            metrics.decided("wiki", usual_verdict(reason), reason);
             assert_eq!(metrics.decision(usual_verdict(reason), reason).get(), 1, "{}", reason.as_str());
         }
     }

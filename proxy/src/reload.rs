@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc};
 use torhaus_authz::{Entry, Kind, Name, Timestamp};
 use torhaus_config::Config;
@@ -192,6 +193,11 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         let open = |name: &Name| u64::try_from(self.gate.metrics.listener(name).open.get()).unwrap_or(0);
         let addresses = self.addresses.load();
         addresses.iter().map(|(name, address)| (name.to_string(), *address, open(name))).collect()
+    }
+
+    /// The sockets of all listeners, to be handed on.
+    pub async fn sockets(&self) -> Vec<Arc<TcpListener>> {
+        self.listeners.lock().await.sockets()
     }
 
     /// Stops accepting and lets what runs finish.

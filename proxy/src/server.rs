@@ -14,7 +14,8 @@ use crate::engine;
 use crate::gate::Gate;
 use crate::identify::session::Sessions;
 use crate::login::attempts::Attempts;
-use crate::login::renewal::Renewals;
+use crate::login::break_glass;
+use crate::login::renewal;
 use crate::login::revoke;
 use crate::login::seal::{SealKey, SealKeyError};
 use crate::login::session::{SessionStore as _, Which};
@@ -25,9 +26,12 @@ use crate::metrics::{Metrics, RouteHandles};
 use crate::policies::{self, Loaded};
 use crate::reload::Reloader;
 use crate::reminders;
+use crate::replicas;
 use crate::snapshot::{Snapshot, SnapshotError};
-use crate::store::{self, SqliteStore};
+use crate::store::tidings::Tidings;
+use crate::store::{self, Reach, SqlStore};
 use crate::streams::Streams;
+use crate::successor::Successor;
 use crate::systemd::{self, Inherited, Notify};
 use crate::told::Told;
 use arc_swap::ArcSwap;
@@ -46,6 +50,10 @@ use torhaus_config::Config;
 
 /// How often sessions are looked through for idle ones, and their last use is written down.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(30);
+/// How often the store is asked whether it answers.
+const ASK_STORE: Duration = Duration::from_secs(10);
+/// The same, while it does not.
+const ASK_LOST_STORE: Duration = Duration::from_millis(500);
 /// How often streams are looked through for those whose session or certificate has run out: under the 2 s promised.
 const SWEEP_STREAMS: Duration = Duration::from_secs(1);
 /// How often files of data are looked at, whether they were replaced.
@@ -57,6 +65,8 @@ const RENEW_SESSIONS: Duration = Duration::from_secs(30);
 const RENEW_LISTS: Duration = Duration::from_secs(30);
 /// How often the ACME server forgets what is past; nothing of it is asked about by then.
 const SWEEP_ACME: Duration = Duration::from_secs(300);
+/// How long open requests may take to finish while others wait for the successor already.
+const DRAIN_FOR_SUCCESSOR: Duration = Duration::from_secs(5);
 /// Idle connections to applications kept, over all of them.
 const UPSTREAM_POOL: usize = 1024;
 
@@ -90,13 +100,16 @@ pub enum ServeError {
 /// It could not start; says what and where.
 pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let now = clock::now();
+    // Another program may lie there when it is needed.
+    let program = std::env::current_exe()?;
     let loaded = policies::load(file, now).map_err(ServeError::Config)?;
     let config = &loaded.config;
     make_state_dir(&config.state_dir)?;
     let (access, _access_writer) = AccessLog::start(access)?;
-    let store = Arc::new(open_store(config).await?);
+    let (store, tidings) = open_store(config).await?;
+    let store = Arc::new(store);
     let released = loaded.released.clone();
-    let ca = OwnCa::open(config, store.clone(), SealKey::load_or_create(&config.state_dir)?, now).await?;
+    let ca = OwnCa::open(config, store.clone(), seal_key(config)?, now).await?;
     let gate = Arc::new(build_gate(loaded, access, store.clone(), ca).await?);
     gate.acme.belongs_to(&gate);
     gate.acme.settle(&gate).await?;
@@ -128,6 +141,9 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     drop(snapshot);
     let tasks = [
         tokio::spawn(reloader.clone().watch()),
+        tokio::spawn(replicas::follow(gate.clone(), reloader.clone(), tidings)),
+        tokio::spawn(watch_store(gate.clone())),
+        tokio::spawn(break_glass::watch(gate.clone())),
         tokio::spawn(sweep(gate.clone())),
         tokio::spawn(end_expired_streams(gate.clone())),
         tokio::spawn(report_refusals(gate.clone())),
@@ -144,11 +160,14 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let notify = Arc::new(Notify::from_env());
     let watchdog = tokio::spawn(keep_alive(notify.clone()));
     notify.ready();
-    wait_for_stop(&gate, &reloader).await?;
+    let successor = wait_for_stop(&gate, &reloader, file, &program).await?;
     control.stopping.store(true, Ordering::Release);
     notify.stopping();
     tracing::info!("stopping: no new connections, open requests may finish");
-    let left = reloader.drain(gate.snapshot.load().config.limits.drain).await;
+    let patience = gate.snapshot.load().config.limits.drain;
+    // Whoever comes meanwhile waits for the successor.
+    let patience = if successor.is_some() { patience.min(DRAIN_FOR_SUCCESSOR) } else { patience };
+    let left = reloader.drain(patience).await;
     tracing::info!(left, "stopped");
     for task in tasks.into_iter().chain([watchdog]) {
         task.abort();
@@ -162,7 +181,10 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tracing::error!(%error, "the stop could not be recorded");
     }
     store.close().await;
-    Ok(())
+    match successor {
+        None => Ok(()),
+        Some(successor) => Err(successor.take_over().into()),
+    }
 }
 
 /// The unix socket for the command line, and a loopback address for metrics where one is configured.
@@ -189,10 +211,15 @@ async fn noted(serving: impl Future<Output = io::Result<()>>) {
     }
 }
 
-async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
+async fn open_store(config: &Config) -> Result<(SqlStore, Option<Tidings>), ServeError> {
     let had_key = config.state_dir.join("keys").join("seal.key").exists();
-    let sealer = Arc::new(SealKey::load_or_create(&config.state_dir)?);
-    let store = SqliteStore::open(&config.state_dir.join("torhaus.db"), sealer).await?;
+    let sealer = Arc::new(seal_key(config)?);
+    if let Some(postgres) = &config.postgres {
+        let reach = Reach::new(postgres.url.expose(), postgres.ca_file.as_deref(), postgres.connections);
+        let (store, tidings) = SqlStore::postgres(reach.map_err(store::OpenError::from)?, sealer).await?;
+        return Ok((store, Some(tidings)));
+    }
+    let store = SqlStore::sqlite(&config.state_dir.join("torhaus.db"), sealer).await?;
     if !had_key {
         // What was sealed under a key that is gone cannot be opened: whoever had a session signs in again.
         let ended = store.end(&Which::All, clock::now()).await.map_err(|e| io::Error::other(e.to_string()))?;
@@ -200,14 +227,42 @@ async fn open_store(config: &Config) -> Result<SqliteStore, ServeError> {
             tracing::warn!(sessions = ended.len(), "sessions of an earlier sealing key were ended");
         }
     }
-    Ok(store)
+    Ok((store, None))
 }
 
-async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>, ca: OwnCa) -> Result<Gate, ServeError> {
+/// What is kept is sealed under it: a file of this process, or what all replicas were given.
+pub(crate) fn seal_key(config: &Config) -> Result<SealKey, SealKeyError> {
+    match &config.postgres {
+        Some(postgres) => SealKey::derived(postgres.key.expose()),
+        None => SealKey::load_or_create(&config.state_dir),
+    }
+}
+
+/// What all replicas have in common beside the state, or what this process has alone.
+async fn keys(config: &Config, store: &SqlStore) -> Result<(Assertions, Option<[u8; 32]>), ServeError> {
+    let issuer = config.portal.url.as_str();
+    if config.postgres.is_none() {
+        let file = config.state_dir.join("keys").join("assertion.p8");
+        return Ok((Assertions::open(&file, issuer)?, None));
+    }
+    let unusable = |why: String| {
+        io::Error::other(format!("store.postgres: {why}; has another replica another secret in `seal_file`?"))
+    };
+    let secret = async |name: &str, new: &[u8]| {
+        store.shared_secret(name, new).await.map_err(|error| unusable(error.to_string()))
+    };
+    let key = secret("assertion", &Assertions::new_key()?).await?;
+    let assertions = Assertions::with(&key, issuer).ok_or_else(|| unusable("the signing key is none".into()))?;
+    let nonces = secret("acme-nonces", &rand::random::<[u8; 32]>()).await?;
+    let nonces = nonces.as_slice().try_into().map_err(|_| unusable("the key of nonces is none".into()))?;
+    Ok((assertions, Some(nonces)))
+}
+
+async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqlStore>, ca: OwnCa) -> Result<Gate, ServeError> {
     let Loaded { config, pinned, .. } = loaded;
-    let sealer = SealKey::load_or_create(&config.state_dir)?;
-    let assertion_key = config.state_dir.join("keys").join("assertion.p8");
-    let assertions = Assertions::open(&assertion_key, config.portal.url.as_str())?;
+    let sealer = seal_key(&config)?;
+    let (assertions, nonce_key) = keys(&config, &store).await?;
+    let live_without = config.postgres.as_ref().map_or(Duration::ZERO, |postgres| postgres.live_without);
     let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
     let mut snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), None)?;
@@ -220,8 +275,8 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>, 
     metrics.store_up.set(1);
     Ok(Gate {
         snapshot: ArcSwap::from_pointee(snapshot),
-        acme: Acme::new(store.clone()),
-        sessions: Sessions::new(store),
+        acme: Acme::new(store.clone(), nonce_key),
+        sessions: Sessions::new(store, live_without),
         audit,
         streams: Arc::new(Streams::default()),
         told: Told::new(assertions),
@@ -243,22 +298,36 @@ fn make_state_dir(path: &Path) -> Result<(), ServeError> {
         .map_err(|why| ServeError::StateDir { path: path.to_owned(), why })
 }
 
+/// Until it is to stop, or to make room for the program that lies in its place now.
 async fn wait_for_stop<E: pingora_core::apps::ServerApp + Send + Sync + 'static>(
     gate: &Gate,
     reloader: &Reloader<E>,
-) -> io::Result<()> {
+    file: &Path,
+    program: &Path,
+) -> io::Result<Option<Successor>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut replace = signal(SignalKind::user_defined2())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(None),
+            _ = interrupt.recv() => return Ok(None),
             _ = hangup.recv() => {
                 // The access log may have been moved away.
                 gate.access.reopen();
                 // What went wrong is logged and recorded; the last good configuration stays.
                 drop(reloader.reload().await);
+            }
+            _ = replace.recv() => {
+                if let Err(errors) = policies::load(file, clock::now()) {
+                    tracing::error!(%errors, "not replaced: the new process could not start on this configuration");
+                    continue;
+                }
+                match Successor::with(program.to_owned(), &reloader.sockets().await) {
+                    Ok(successor) => return Ok(Some(successor)),
+                    Err(error) => tracing::error!(%error, "not replaced: the sockets cannot be handed on"),
+                }
             }
         }
     }
@@ -270,9 +339,6 @@ async fn sweep(gate: Arc<Gate>) {
         ticks.tick().await;
         let idle = gate.snapshot.load().config.sessions.idle;
         let now = clock::now();
-        let live = gate.sessions.store.count().await;
-        gate.metrics.store_up.set(i64::from(live.is_ok()));
-        gate.metrics.sessions_live.set(live.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
         let seen = gate.snapshot.load().lookups.seen.clone();
         if let Some(seen) = seen
             && let Err(error) = seen.sweep(now).await
@@ -283,6 +349,31 @@ async fn sweep(gate: Arc<Gate>) {
             Ok(ended) => revoke::note_ended(&gate, &ended, "idle, or over", now).await,
             Err(error) => tracing::error!(%error, "sessions could not be swept"),
         }
+    }
+}
+
+/// Whether the store answers: asked now and then, and every second while it does not.
+async fn watch_store(gate: Arc<Gate>) {
+    let mut lost = false;
+    loop {
+        let live = gate.sessions.probe().await;
+        match &live {
+            Err(error) if !lost => tracing::error!(%error, "the store is lost; who is signed in goes on for a while"),
+            Ok(_) if lost => tracing::warn!("the store answers again"),
+            _ => {}
+        }
+        lost = live.is_err();
+        gate.metrics.store_up.set(i64::from(!lost));
+        gate.metrics.sessions_live.set(live.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
+        let again = if lost { ASK_LOST_STORE } else { ASK_STORE };
+        let wait = async {
+            tokio::time::sleep(ASK_LOST_STORE).await;
+            // A request may find out first.
+            while !gate.sessions.is_lost() {
+                tokio::time::sleep(ASK_LOST_STORE).await;
+            }
+        };
+        drop(tokio::time::timeout(again, wait).await);
     }
 }
 
@@ -353,9 +444,8 @@ async fn sweep_acme(gate: Arc<Gate>) {
 
 async fn renew_sessions(gate: Arc<Gate>) {
     let mut ticks = tokio::time::interval(RENEW_SESSIONS);
-    let mut renewals = Renewals::default();
     loop {
         ticks.tick().await;
-        renewals.run(&gate, clock::now()).await;
+        renewal::run(&gate, clock::now()).await;
     }
 }

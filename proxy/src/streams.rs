@@ -181,6 +181,18 @@ impl Streams {
         })
     }
 
+    /// Sessions on whose account something is open, each once.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let mut all: Vec<SessionId> = Vec::new();
+        for shard in &self.shards {
+            let entries = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(entries.values().filter_map(|entry| entry.account.session.clone()));
+        }
+        all.sort();
+        all.dedup();
+        all
+    }
+
     /// Who has something open; somebody more than once.
     pub fn users(&self) -> Vec<Arc<User>> {
         let mut users = Vec::new();

@@ -8,9 +8,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::oneshot;
 use torhaus::admin::{
-    self, BindError, Caller, Client, ClientError, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Selector,
-    SessionLine, Socket, Status,
+    self, BindError, BreakGlassAnswer, BreakGlassOrder, Caller, Client, ClientError, Control, ListenerStatus,
+    ReloadFailed, Reloaded, Rollback, Selector, SessionLine, Socket, Status,
 };
+use torhaus::login::break_glass::BreakGlassError;
 use torhaus::login::session::{Session, SessionId, Tokens, Unavailable, Which};
 use torhaus::lookup::health::SourceStatus;
 use torhaus_authz::{Fact, Name, Timestamp, User, Why};
@@ -107,6 +108,10 @@ impl Control for Fake {
     async fn revoke(&self, which: &Which, by: Caller) -> Result<Vec<SessionId>, Unavailable> {
         self.revoked.lock().unwrap().push((which.clone(), by));
         Ok(vec!["s-1".into()])
+    }
+
+    async fn break_glass(&self, _: &BreakGlassOrder, _: Caller) -> Result<BreakGlassAnswer, BreakGlassError> {
+        Err(BreakGlassError::NotOurs)
     }
 
     async fn roll_back(&self, _: &Rollback, _: Caller) -> Result<Reloaded, ReloadFailed> {

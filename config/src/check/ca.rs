@@ -4,6 +4,7 @@ use super::{Cx, default, host, resolve};
 use crate::at::{At, List};
 use crate::config::{Ca, HostPattern, ListenerKind, Portal};
 use crate::file;
+use crate::place::Place;
 use crate::secret::Secret;
 use crate::units::{self, Mistake};
 use torhaus_certs::{Profile, Purpose};
@@ -104,12 +105,17 @@ fn key(typed: &file::Ca, cx: &mut Cx<'_>) -> Option<Option<Secret>> {
             (&at.place, Secret::new(value))
         }
     };
-    if secret.expose().chars().count() < LEAST_KEY_CHARACTERS {
+    is_long_enough(&secret, place, cx).then_some(Some(secret))
+}
+
+/// Whether a key can be derived from it that nobody guesses.
+pub(crate) fn is_long_enough(secret: &Secret, place: &Place, cx: &mut Cx<'_>) -> bool {
+    let enough = secret.expose().chars().count() >= LEAST_KEY_CHARACTERS;
+    if !enough {
         let hint = "write 32 random characters or more: `openssl rand -base64 32`";
-        cx.error(place, "this key is too short to seal an authority's keys under it", hint);
-        return None;
+        cx.error(place, "this key is too short to seal anything under it", hint);
     }
-    Some(Some(secret))
+    enough
 }
 
 fn profiles(typed: &file::Lifetimes, cx: &mut Cx<'_>) -> Option<[Profile; 4]> {

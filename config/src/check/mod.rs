@@ -21,6 +21,7 @@ mod policy;
 mod route;
 mod routes;
 mod settings;
+pub(crate) mod store;
 mod suite;
 mod takes;
 mod trust;
@@ -166,6 +167,7 @@ pub(crate) fn check(
     let ca = ca::check(tree, portal.as_ref(), &listeners, &mut cx);
     let acme = acme::check(tree, &mut cx);
     let state_dir = settings::state_dir(tree.state_dir.as_ref(), &mut cx);
+    let postgres = store::postgres(tree.store.as_ref(), &mut cx);
     if let Some((policy, _)) = &policy {
         cross::check(tree, policy, &mut cx);
     }
@@ -174,6 +176,7 @@ pub(crate) fn check(
     let config = Config {
         file: file.to_owned(),
         state_dir: state_dir?,
+        postgres: postgres?,
         listeners: listeners.checked,
         portal: portal?,
         trusted_proxies,

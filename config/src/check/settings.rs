@@ -277,7 +277,7 @@ fn header_size(text: &str) -> Result<usize, Mistake> {
     }
 }
 
-fn count(at: Option<&At<u64>>, default: usize, cx: &mut Cx<'_>) -> Option<usize> {
+pub(crate) fn count(at: Option<&At<u64>>, default: usize, cx: &mut Cx<'_>) -> Option<usize> {
     let Some(at) = at else { return Some(default) };
     match usize::try_from(*at.get()?) {
         Ok(0) | Err(_) => {

@@ -10,9 +10,10 @@ pub(crate) mod listener;
 pub(crate) mod lookups;
 pub(crate) mod policy;
 pub(crate) mod route;
+pub(crate) mod store;
 pub(crate) mod unbuilt;
 
-use crate::at::{Anything, At, Keyed, List};
+use crate::at::{At, Keyed, List};
 use serde::Deserialize;
 
 /// `torhaus.yaml`.
@@ -21,8 +22,7 @@ use serde::Deserialize;
 pub(crate) struct Torhaus {
     pub version: At<u64>,
     pub state_dir: Option<At<String>>,
-    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
-    pub store: Option<Anything>,
+    pub store: Option<At<store::Store>>,
     pub policy_file: Option<At<String>>,
     pub policy_candidate_file: Option<At<String>>,
     pub policy_candidate_mode: Option<At<String>>,

@@ -6,7 +6,6 @@ use crate::units::Mistake;
 
 /// File, path (`*` is any name, `[]` any item), what to do until then.
 const NOT_BUILT: &[(FileId, &str, &str)] = &[
-    (FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`"),
     (FileId::Main, "lookups.headscale", "remove it"),
     (FileId::Main, "lookups.posture.agent", "remove it: the state of devices comes from `inventory_file`"),
 ];

@@ -8,7 +8,15 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key("version", "number", "required", "version of the file format: `1`"),
             key("state_dir", "folder", "`state`", "database, audit log, admin socket; of torhaus alone"),
-            key("store", "mapping", "", "another place for the state than `state_dir`"),
+            key("store", "mapping", "", "another place for sessions, certificates and enrolments than a file in `state_dir`; takes effect at the next start ([high-availability.md](high-availability.md))"),
+            key("store.postgres", "mapping", "", "a PostgreSQL database, version 12 or later, which several replicas share"),
+            key("store.postgres.url_file", "file", "required", "holds `postgres://user:password@host:5432/database`; the user owns the database"),
+            key("store.postgres.ca_file", "file", "public authorities", "who may vouch for the server, whose name is checked; a server elsewhere is never believed without. On this machine, without this key, it is as the URL's `sslmode` says"),
+            key("store.postgres.seal_file", "file", "required", "a secret of at least 32 characters, the same for every replica; tokens and keys in the database are sealed under it")
+                .because("a copy of the database alone then opens nothing"),
+            key("store.postgres.connections", "number", "`10`", "most connections of one replica; at least 2, as one listens to the other replicas"),
+            key("store.postgres.live_without", "duration", "`5m`", "how long sessions that a replica knows go on while the database cannot be asked; logins and enrolments are refused at once")
+                .because("a restart or failover of the database takes less; what is ended meanwhile elsewhere goes on for as long"),
             key("policy_file", "file", "`policy.yaml`", "the policy table"),
             key("policy_candidate_file", "file", "", "a policy that may come to run; it is decided beside the running one, and differences are recorded"),
             key("policy_candidate_mode", "`shadow`, share", "`shadow`", "`10%`: for so many people the stricter of both answers counts; the same people every time"),

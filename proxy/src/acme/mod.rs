@@ -42,6 +42,8 @@ pub const PATH: &str = "/acme";
 
 pub struct Acme {
     pub store: Arc<dyn Store>,
+    /// What nonces are made with, where several replicas take each other's.
+    nonce_key: Option<[u8; 32]>,
     gate: OnceLock<Weak<Gate>>,
     serving: ArcSwapOption<Serving>,
 }
@@ -54,8 +56,9 @@ struct Serving {
 }
 
 impl Acme {
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, gate: OnceLock::new(), serving: ArcSwapOption::empty() }
+    /// `nonce_key`: shared by all replicas; none: there is one process.
+    pub fn new(store: Arc<dyn Store>, nonce_key: Option<[u8; 32]>) -> Self {
+        Self { store, nonce_key, gate: OnceLock::new(), serving: ArcSwapOption::empty() }
     }
 
     /// Once, when the gate is complete: certificates are issued and revoked through it.
@@ -77,7 +80,7 @@ impl Acme {
         {
             return Some(serving.server.clone());
         }
-        let built = build(config, &origin, gate, self.store.clone());
+        let built = build(config, &origin, gate, self.store.clone(), self.nonce_key.as_ref());
         let server = match built {
             Ok(server) => Arc::new(server),
             Err(why) => {
@@ -121,6 +124,7 @@ fn build(
     origin: &str,
     gate: &Weak<Gate>,
     store: Arc<dyn Store>,
+    nonce_key: Option<&[u8; 32]>,
 ) -> Result<Server, String> {
     let parts = Parts {
         store,
@@ -145,7 +149,10 @@ fn build(
             finalizes: hourly(limits.finalizes),
         },
     };
-    let nonces = Nonces::alone().map_err(|error| error.to_string())?;
+    let nonces = match nonce_key {
+        Some(key) => Nonces::shared(key),
+        None => Nonces::alone().map_err(|error| error.to_string())?,
+    };
     Server::new(config, parts, nonces).map_err(|error| error.to_string())
 }
 

@@ -1,6 +1,7 @@
 //! What can be asked over the socket, and what the server must answer. Never shows a token.
 use super::certificates::{self, Certificates};
 use super::enrolments::{self, Enrolments};
+use crate::login::break_glass::BreakGlassError;
 use crate::login::session::{Session, SessionId, Unavailable, Which};
 use crate::lookup::health::SourceStatus;
 use crate::metrics::CONTENT_TYPE;
@@ -54,6 +55,8 @@ pub trait Control: Send + Sync {
     async fn reload(&self, by: Caller) -> Result<Reloaded, ReloadFailed>;
     /// Returns to a policy that ran before, or lets go of that.
     async fn roll_back(&self, rollback: &Rollback, by: Caller) -> Result<Reloaded, ReloadFailed>;
+    /// Spends a grant of break glass.
+    async fn break_glass(&self, order: &BreakGlassOrder, by: Caller) -> Result<BreakGlassAnswer, BreakGlassError>;
     /// The authority, where there is one.
     fn authority(&self) -> Option<&dyn Certificates> {
         None
@@ -95,6 +98,42 @@ pub struct Status {
     /// Sources of facts that cannot answer: those facts are unknown, and the process is well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+}
+
+/// Both files of a grant.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakGlassOrder {
+    pub grant: String,
+    pub key: String,
+}
+
+/// Never what it holds.
+impl fmt::Debug for BreakGlassOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BreakGlassOrder(…)")
+    }
+}
+
+impl Drop for BreakGlassOrder {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.key);
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct BreakGlassAnswer {
+    /// Opens a session in one browser, once, within 5 minutes.
+    pub url: String,
+    pub user: String,
+    pub session_seconds: u64,
+}
+
+/// Never the link.
+impl fmt::Debug for BreakGlassAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakGlassAnswer").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// A policy that may come to run.
@@ -230,6 +269,7 @@ pub(super) fn everything(control: Shared) -> Router {
         .route("/policy/rollback", post(roll_back))
         .route("/sessions", get(sessions))
         .route("/sessions/revoke", post(revoke))
+        .route("/break-glass", post(break_glass))
         .with_state(Arc::clone(&control))
         .merge(certificates::routes(Arc::clone(&control)))
         .merge(enrolments::routes(Arc::clone(&control)))
@@ -292,6 +332,20 @@ async fn revoke(
     match control.revoke(&which, by).await {
         Ok(ended) => Json(ended.iter().map(ToString::to_string).collect::<Vec<_>>()).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    }
+}
+
+async fn break_glass(
+    State(control): State<Shared>,
+    ConnectInfo(by): ConnectInfo<Caller>,
+    Json(order): Json<BreakGlassOrder>,
+) -> Response {
+    match control.break_glass(&order, by).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(error @ (BreakGlassError::Record(_) | BreakGlassError::Store(_))) => {
+            (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response()
+        }
+        Err(error) => (StatusCode::CONFLICT, error.to_string()).into_response(),
     }
 }
 

@@ -74,12 +74,15 @@ impl Authorities {
             id: root_id,
         };
         let stored = [root.clone(), stored_issuing(&issuing, keys, true)?];
-        store.add_authorities(&stored, moment(now)).await?;
+        if !store.add_first_authorities(&stored, moment(now)).await? {
+            // Another replica began at the same moment.
+            return Self::load(store, keys, store.authorities().await?, now).await;
+        }
         tracing::info!(issuing = issuing.id(), "root and issuing authority were made");
         Ok(Self { root: Some(root), active: Some(issuing.id().to_owned()), issuing: vec![Arc::new(issuing)] })
     }
 
-    async fn load(
+    pub(super) async fn load(
         store: &dyn CaStore,
         keys: &[SealKey],
         stored: Vec<StoredAuthority>,
@@ -121,6 +124,10 @@ impl Authorities {
     pub fn active(&self) -> Option<&Arc<IssuingCa>> {
         let id = self.active.as_ref()?;
         self.issuing.iter().find(|ca| ca.id() == id)
+    }
+
+    pub(super) fn signs_like(&self, other: &Self) -> bool {
+        self.active == other.active
     }
 
     pub fn issuing(&self) -> &[Arc<IssuingCa>] {

@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use journal::Journal;
 use publish::Published;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use time::OffsetDateTime;
 use torhaus_authz::Timestamp;
 use torhaus_certs::{Ledger, LedgerError, RevokedSet, Serial};
@@ -45,6 +45,12 @@ pub trait AuthorityStore: Send + Sync {
     /// # Errors
     /// They could not be read.
     async fn authorities(&self) -> Result<Vec<StoredAuthority>, LedgerError>;
+
+    /// The same as `add_authorities`, if there is none yet. False: another replica was first.
+    ///
+    /// # Errors
+    /// They could not be written.
+    async fn add_first_authorities(&self, added: &[StoredAuthority], at: OffsetDateTime) -> Result<bool, LedgerError>;
 
     /// All or none; one that says so signs from here on.
     ///
@@ -119,6 +125,8 @@ pub struct OwnCa {
     published: Published,
     /// One change of authorities at a time.
     changing: tokio::sync::Mutex<()>,
+    /// Authorities as the store had them when other replicas were asked about last: id, and whether it signs.
+    seen: Mutex<Vec<(String, bool)>>,
 }
 
 impl OwnCa {
@@ -148,6 +156,7 @@ impl OwnCa {
             authorities: ArcSwapOption::empty(),
             published: Published::default(),
             changing: tokio::sync::Mutex::new(()),
+            seen: Mutex::default(),
         };
         ca.prepare(config, now).await?;
         Ok(ca)
@@ -175,6 +184,45 @@ impl OwnCa {
             self.authorities.store(Some(Arc::new(found)));
         }
         self.publish(now).await
+    }
+
+    /// Takes over what another replica has revoked; the serials that were new here.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or the journal not written: they are refused all the same.
+    pub async fn learn_revocations(&self, now: Timestamp) -> Result<Vec<Serial>, CaError> {
+        let known = self.store.revoked_ending_after(moment(now) - AFTER_END).await?;
+        let new: Vec<_> = known.into_iter().filter(|one| !self.is_revoked(&one.serial)).collect();
+        self.revoked.extend(new.iter().map(|one| &one.serial));
+        self.journal.append(new.clone()).await?;
+        if !new.is_empty() {
+            self.publish(now).await?;
+        }
+        Ok(new.into_iter().map(|one| one.serial).collect())
+    }
+
+    /// Takes over another replica's change of authorities. True: there is one that was not known here, and snapshots
+    /// have to be built anew.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a key does not open.
+    pub async fn learn_authorities(&self, now: Timestamp) -> Result<bool, CaError> {
+        let _one = self.changing.lock().await;
+        let Some(before) = self.authorities.load_full() else { return Ok(false) };
+        let stored = self.store.authorities().await?;
+        let names: Vec<_> = stored.iter().map(|one| (one.id.clone(), one.active)).collect();
+        let seen = std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), names.clone());
+        if seen == names {
+            return Ok(false);
+        }
+        let found = Authorities::load(&*self.store, &self.keys, stored, now).await?;
+        let known = |id: &str| before.issuing().iter().any(|ca| ca.id() == id);
+        let new = found.issuing().iter().any(|ca| !known(ca.id()));
+        if new || !found.signs_like(&before) {
+            self.authorities.store(Some(Arc::new(found)));
+            self.publish(now).await?;
+        }
+        Ok(new)
     }
 
     /// What the gate's verifier needs of it.

@@ -1,7 +1,7 @@
 //! The books: merged at start, and what becomes of them when one is lost or damaged; and keys under the wrong key.
 use super::journal::Journal;
 use super::*;
-use crate::store::SqliteStore;
+use crate::store::SqlStore;
 use std::path::Path;
 use torhaus_certs::{Profile, Purpose, Reason, RevokedRecord};
 use torhaus_config::{Ca, Secret};
@@ -24,9 +24,9 @@ async fn journal(folder: &Path) -> Journal {
     Journal::open(folder.join("ca").join("revocations.jsonl")).await.unwrap()
 }
 
-async fn store(folder: &Path) -> SqliteStore {
+async fn store(folder: &Path) -> SqlStore {
     let seal = SealKey::load_or_create(folder).unwrap();
-    SqliteStore::open(&folder.join("torhaus.db"), Arc::new(seal)).await.unwrap()
+    SqlStore::sqlite(&folder.join("torhaus.db"), Arc::new(seal)).await.unwrap()
 }
 
 fn ca(key: Option<&str>) -> Ca {

@@ -104,7 +104,12 @@ pub fn backup(verb: Verb, out: &mut Out) -> Result<Answer, Failure> {
 }
 
 fn create(args: &CreateArgs, out: &mut Out) -> Result<Answer, Failure> {
-    let state = load(&args.config)?.state_dir;
+    let config = load(&args.config)?;
+    if config.postgres.is_some() {
+        let hint = "back it up by its own tools, and the audit folder as files (docs/high-availability.md)";
+        return Err(Failure::Failed(format!("the state is in PostgreSQL: {hint}")));
+    }
+    let state = config.state_dir;
     let key = key_apart(&args.key, &[&state, Path::new(&args.to)])?;
     if args.to == "-" {
         // Standard output is the backup: nothing else may be said there.

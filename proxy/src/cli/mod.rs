@@ -2,6 +2,7 @@
 //! no (errors found, access refused, a broken chain), 2 usage, 3 the process cannot be reached.
 mod audit;
 mod backup;
+mod break_glass;
 mod ca;
 mod cert;
 mod check;
@@ -56,6 +57,9 @@ enum Command {
     /// See and end sessions of the running process.
     #[command(subcommand)]
     Session(session::Verb),
+    /// The way in on the day on which nobody can sign in.
+    #[command(subcommand)]
+    Breakglass(break_glass::Verb),
     /// Back the state up, check a backup, restore it.
     #[command(subcommand)]
     Backup(backup::Verb),
@@ -166,6 +170,7 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Profile(verb) => profile::profile(&verb, out),
         Command::Audit(verb) => audit::audit(verb, out),
         Command::Session(verb) => session::session(verb, out),
+        Command::Breakglass(verb) => break_glass::break_glass(verb, out),
         Command::Backup(verb) => backup::backup(verb, out),
         Command::Ca(verb) => ca::ca(verb, out),
         Command::Cert(verb) => cert::cert(verb, out),

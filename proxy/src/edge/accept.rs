@@ -342,6 +342,11 @@ impl Listeners {
         self.inherited.left()
     }
 
+    /// The sockets themselves, to be handed on.
+    pub fn sockets(&self) -> Vec<Arc<TcpListener>> {
+        self.open.values().map(|open| open.socket.clone()).collect()
+    }
+
     /// Where each listener really is: tests ask for port 0.
     pub fn addresses(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
         self.open.iter().filter_map(|(name, open)| Some((name, open.socket.local_addr().ok()?)))

@@ -1,18 +1,22 @@
 //! Live sessions: what the gate asks on every request, answered from memory.
 //!
 //! The store is read when a handle is first seen, and again every few seconds, so that a replica that missed a
-//! notification is right soon. Ending a session here counts at once.
+//! notification is right soon; whoever keeps asking does not wait for it. Ending a session here counts at once. While the
+//! store is lost, sessions that are known go on for a stated time.
 use crate::login::session::{Session, SessionId, SessionStore, TicketHash, Unavailable, Which};
 use moka::future::Cache;
+use moka::ops::compute::{CompResult, Op};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use torhaus_authz::Timestamp;
 
 /// How long an answer of the store counts: the bound within which a revocation made elsewhere arrives.
 const REREAD: Duration = Duration::from_secs(5);
+/// An answer of this age is asked for again, beside the requests that use it.
+const REFRESH: Duration = Duration::from_secs(3);
 /// Handles kept in memory; a session and its handle take under 1 KiB without groups.
 const KEPT: u64 = 200_000;
 
@@ -29,25 +33,44 @@ impl fmt::Debug for LiveSession {
     }
 }
 
-/// A session and the host that the handle is for.
-type AtHost = (Arc<str>, Arc<LiveSession>);
+/// What the store said of a handle.
+struct Kept {
+    host: Arc<str>,
+    live: Option<Arc<LiveSession>>,
+    read: Instant,
+    /// Somebody asks again already.
+    asking: AtomicBool,
+}
 
+/// When a session was last used, and what of that is in the store.
+struct Seen {
+    at: Arc<AtomicI64>,
+    written: i64,
+}
+
+#[derive(Clone)]
 pub struct Sessions {
     pub store: Arc<dyn SessionStore>,
-    live: Cache<TicketHash, Option<AtHost>>,
+    live: Cache<TicketHash, Arc<Kept>>,
     /// When each session was last used, until it is written to the store: longer than an answer of the store is kept.
-    seen: Mutex<HashMap<SessionId, Arc<AtomicI64>>>,
+    seen: Arc<Mutex<HashMap<SessionId, Seen>>>,
     /// Ended a moment ago: a read that began before must not bring it back.
     ended: moka::sync::Cache<SessionId, ()>,
+    /// The store could not be asked last time. Nobody waits for it then; `probe` finds out when it is back.
+    lost: Arc<AtomicBool>,
+    live_without: Duration,
 }
 
 impl Sessions {
-    pub fn new(store: Arc<dyn SessionStore>) -> Self {
+    /// `live_without`: how long sessions that are known go on while the store is lost.
+    pub fn new(store: Arc<dyn SessionStore>, live_without: Duration) -> Self {
         Self {
             store,
-            live: Cache::builder().max_capacity(KEPT).time_to_live(REREAD).build(),
-            seen: Mutex::default(),
+            live: Cache::builder().max_capacity(KEPT).time_to_live(live_without.max(REREAD)).build(),
+            seen: Arc::default(),
             ended: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REREAD * 4).build(),
+            lost: Arc::default(),
+            live_without,
         }
     }
 
@@ -61,27 +84,79 @@ impl Sessions {
         host: &str,
         now: Timestamp,
     ) -> Result<Option<Arc<LiveSession>>, Unavailable> {
-        let found = match self.live.get(&handle).await {
-            Some(kept) => kept,
-            None => {
-                let read = async {
-                    let session = self.store.find(handle, host).await?;
-                    Ok::<_, Unavailable>(session.map(|session| {
-                        let seen = self.seen_of(&session);
-                        (Arc::from(host), Arc::new(LiveSession { session: Arc::new(session), seen }))
-                    }))
-                };
-                // Single flight: of many requests that miss at once, one reads.
-                self.live.try_get_with(handle, read).await.map_err(|error| (*error).clone())?
+        let kept = match self.live.get(&handle).await {
+            Some(kept) if kept.counts() => {
+                self.refresh(handle, &kept);
+                kept
             }
+            Some(kept) if kept.live.is_some() => match self.read(handle, host).await {
+                Ok(read) => read,
+                // Whoever is signed in goes on for a while.
+                Err(_) if kept.read.elapsed() < self.live_without => kept,
+                Err(error) => return Err(error),
+            },
+            _ => self.read(handle, host).await?,
         };
-        let Some((kept_host, live)) = found else { return Ok(None) };
-        let usable = *kept_host == *host && live.session.expires > now && !self.has_ended(&live.session.id);
+        let Some(live) = &kept.live else { return Ok(None) };
+        let usable = *kept.host == *host && live.session.expires > now && !self.has_ended(&live.session.id);
         if !usable {
             return Ok(None);
         }
         live.seen.fetch_max(now.millis(), Ordering::Relaxed);
-        Ok(Some(live))
+        Ok(Some(live.clone()))
+    }
+
+    /// Asks the store. Single flight: of many requests that miss at once, one reads.
+    async fn read(&self, handle: TicketHash, host: &str) -> Result<Arc<Kept>, Unavailable> {
+        let read = async |before: Option<moka::Entry<TicketHash, Arc<Kept>>>| {
+            if before.is_some_and(|before| before.value().counts() && !before.value().is_old()) {
+                return Ok(Op::Nop);
+            }
+            if self.is_lost() {
+                return Err(Unavailable("the store did not answer a moment ago".into()));
+            }
+            let read = Instant::now();
+            let found = self.store.find(handle, host).await;
+            self.lost.store(found.is_err(), Ordering::Release);
+            let live = found?.map(|session| {
+                let seen = self.seen_of(&session);
+                Arc::new(LiveSession { session: Arc::new(session), seen })
+            });
+            Ok(Op::Put(Arc::new(Kept { host: host.into(), live, read, asking: AtomicBool::new(false) })))
+        };
+        match self.live.entry(handle).and_try_compute_with(read).await? {
+            CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) | CompResult::Unchanged(entry) => {
+                Ok(entry.into_value())
+            }
+            CompResult::StillNone(_) | CompResult::Removed(_) => Err(Unavailable("nothing was read".into())),
+        }
+    }
+
+    /// Asks again, beside the request that found `kept` good enough.
+    fn refresh(&self, handle: TicketHash, kept: &Kept) {
+        if kept.live.is_none() || !kept.is_old() || kept.asking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (sessions, host) = (self.clone(), kept.host.clone());
+        tokio::spawn(async move {
+            // If it fails, the next one who comes after the answer's time asks himself.
+            drop(sessions.read(handle, &host).await);
+        });
+    }
+
+    /// The store did not answer the last time it was asked.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Asks the store for something, to know whether it answers; how many sessions are live.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn probe(&self) -> Result<u64, Unavailable> {
+        let live = self.store.count().await;
+        self.lost.store(live.is_err(), Ordering::Release);
+        live
     }
 
     /// Whether a session was ended a moment ago, by this process.
@@ -141,14 +216,24 @@ impl Sessions {
     /// The store could not be asked.
     pub async fn sweep(&self, now: Timestamp, idle: Duration) -> Result<Vec<SessionId>, Unavailable> {
         let seen: Vec<(SessionId, Timestamp)> = {
-            let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let seen = all.iter().map(|(id, at)| (id.clone(), Timestamp::from_millis(at.load(Ordering::Relaxed))));
-            let seen = seen.collect();
-            // Nobody holds it any more: its last use is in this batch.
-            all.retain(|_, at| Arc::strong_count(at) > 1);
-            seen
+            let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let used = all.iter().map(|(id, seen)| (id, seen.at.load(Ordering::Relaxed), seen.written));
+            let new = used.filter(|(_, at, written)| at > written);
+            new.map(|(id, at, _)| (id.clone(), Timestamp::from_millis(at))).collect()
         };
-        self.store.touch(&seen).await?;
+        if !seen.is_empty() {
+            self.store.touch(&seen).await?;
+        }
+        {
+            let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            for (id, at) in seen {
+                if let Some(seen) = all.get_mut(&id) {
+                    seen.written = at.millis();
+                }
+            }
+            // Nobody holds it any more, and its last use is written.
+            all.retain(|_, seen| Arc::strong_count(&seen.at) > 1 || seen.at.load(Ordering::Relaxed) > seen.written);
+        }
         let ended = self.store.sweep(now, now.minus(idle)).await?;
         self.note_ended(&ended).await;
         Ok(ended)
@@ -156,12 +241,14 @@ impl Sessions {
 
     fn seen_of(&self, session: &Session) -> Arc<AtomicI64> {
         let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = session.last_seen.millis();
         let seen =
-            all.entry(session.id.clone()).or_insert_with(|| Arc::new(AtomicI64::new(session.last_seen.millis())));
-        seen.clone()
+            all.entry(session.id.clone()).or_insert_with(|| Seen { at: Arc::new(AtomicI64::new(last)), written: last });
+        seen.at.clone()
     }
 
-    async fn note_ended(&self, ended: &[SessionId]) {
+    /// Sessions that have ended, here or elsewhere, count no more.
+    pub async fn note_ended(&self, ended: &[SessionId]) {
         for id in ended {
             self.ended.insert(id.clone(), ());
         }
@@ -170,15 +257,35 @@ impl Sessions {
         }
     }
 
+    /// Something else is known of this session now; the next request asks for it.
+    pub async fn note_changed(&self, id: &str) {
+        self.forget(|known| **known == *id).await;
+    }
+
+    /// Nobody told what happened meanwhile: each session is asked for again.
+    pub fn note_unsure(&self) {
+        self.live.invalidate_all();
+    }
+
     async fn forget(&self, which: impl Fn(&SessionId) -> bool) {
         let gone: Vec<TicketHash> = self
             .live
             .iter()
-            .filter(|(_, entry)| entry.as_ref().is_some_and(|(_, live)| which(&live.session.id)))
+            .filter(|(_, kept)| kept.live.as_ref().is_some_and(|live| which(&live.session.id)))
             .map(|(handle, _)| *handle)
             .collect();
         for handle in gone {
             self.live.invalidate(&handle).await;
         }
+    }
+}
+
+impl Kept {
+    fn counts(&self) -> bool {
+        self.read.elapsed() < REREAD
+    }
+
+    fn is_old(&self) -> bool {
+        self.read.elapsed() >= REFRESH
     }
 }

@@ -1,6 +1,7 @@
 //! Signing in: the provider, the session, the hand-over to a host, stepping up, signing out.
 pub mod attempts;
 pub mod backchannel;
+pub mod break_glass;
 pub mod callback;
 pub mod challenge;
 pub mod claims;

@@ -4,7 +4,7 @@ use crate::acme_client::challenges;
 use crate::ca::own_domain;
 use crate::enroll::pairing;
 use crate::gate::Gate;
-use crate::login::{attempts, backchannel, handover, logout, sign_in};
+use crate::login::{attempts, backchannel, break_glass, handover, logout, sign_in};
 use crate::metrics::LoginResult;
 use crate::portal::{devices, enroll, home, pages, session_list};
 use crate::refusal::{self, Refused};
@@ -111,7 +111,9 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now
 fn signs_in(snapshot: &Snapshot, request: &Request<'_>) -> bool {
     match snapshot.is_portal(request.host) {
         // A command that waits for its key asks every few seconds.
-        true => matches!(request.path, "/login" | pairing::KEY) || request.path.starts_with("/callback/"),
+        true => {
+            matches!(request.path, "/login" | pairing::KEY | break_glass::PATH) || request.path.starts_with("/callback/")
+        }
         // Everybody behind a proxy that asks comes from its address. A code has 256 bits and one use: nothing to guess.
         false => {
             request.path == "/.torhaus/session"
@@ -135,6 +137,7 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             None => Ok(Response::redirect("/login")),
         },
         "/login" if get => sign_in::login(gate, snapshot, request, now).await,
+        break_glass::PATH if get => break_glass::enter(gate, request, now).await,
         "/logout" if get => Ok(sign_out_page(snapshot, request)),
         "/logout" if post => {
             same_origin(request)?;

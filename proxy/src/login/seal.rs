@@ -77,6 +77,12 @@ impl SealKey {
         read_key(file)
     }
 
+    /// A key as its file has it. None: it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text.trim_end()).map(Zeroizing::new).ok()?;
+        (bytes.len() == KEY_BYTES).then(|| Self::from_bytes(&bytes)).flatten()
+    }
+
     /// Makes a key in a file that is not there yet, for its owner alone.
     ///
     /// # Errors
@@ -172,10 +178,7 @@ fn read_key(path: &Path) -> Result<SealKey, SealKeyError> {
     }
     let mut text = Zeroizing::new(String::new());
     file.take(256).read_to_string(&mut text).map_err(failed)?;
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text.trim_end()).map(Zeroizing::new);
-    let bytes = bytes.map_err(|_| SealKeyError::NotAKey(name()))?;
-    let right_size = bytes.len() == KEY_BYTES;
-    right_size.then(|| SealKey::from_bytes(&bytes)).flatten().ok_or_else(|| SealKeyError::NotAKey(name()))
+    SealKey::parse(&text).ok_or_else(|| SealKeyError::NotAKey(name()))
 }
 
 /// Written aside and linked into place: of two first starts at once, one makes the key, and nobody reads half of it.

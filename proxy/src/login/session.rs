@@ -116,6 +116,8 @@ pub enum Purpose {
     HandOver,
     /// A person's word for a command that waits for its one-time key.
     Enrolment,
+    /// A link that a grant was spent for.
+    BreakGlass,
 }
 
 /// Which sessions a revocation means.
@@ -172,6 +174,11 @@ pub trait SessionStore: Send + Sync {
     async fn list(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
     /// How many sessions are live.
     async fn count(&self) -> Result<u64, Unavailable>;
+    /// Those of these sessions that are not live any more.
+    async fn gone(&self, ids: &[SessionId]) -> Result<Vec<SessionId>, Unavailable>;
+    /// Sessions whose provider is to be asked about them: nobody has claimed them since `before`, and they are older.
+    /// Of several callers, in this process or another, each gets other ones.
+    async fn claim_renewals(&self, before: Timestamp, now: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
     /// Keeps a logout at a provider until `until`, under the name of its token; when that token first came.
     async fn keep_logout(
         &self,
@@ -197,6 +204,8 @@ pub trait SessionStore: Send + Sync {
         key: TicketHash,
         now: Timestamp,
     ) -> Result<Option<Vec<u8>>, Unavailable>;
+    /// Notes that a grant was used, and who did it. False: it was used before. Never forgotten.
+    async fn spend_grant(&self, id: &str, by: &str, now: Timestamp) -> Result<bool, Unavailable>;
     /// Removes what has expired (absolute end, or idle since `idle_before`); ids of sessions that ended by it.
     async fn sweep(&self, now: Timestamp, idle_before: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
 }

@@ -118,6 +118,21 @@ impl SeenPlaces {
         });
     }
 
+    /// Another replica wrote this down.
+    pub fn heard_of(&self, visit: Visit) {
+        self.note(&[visit]);
+    }
+
+    /// Takes over all that other replicas wrote down.
+    ///
+    /// # Errors
+    /// The store could not be asked.
+    pub async fn catch_up(&self) -> Result<(), Unavailable> {
+        let visits = self.store.visits().await?;
+        self.note(&visits);
+        Ok(())
+    }
+
     /// # Errors
     /// The store could not be asked.
     pub async fn sweep(&self, now: Timestamp) -> Result<(), Unavailable> {

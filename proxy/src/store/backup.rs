@@ -63,6 +63,8 @@ const SESSIONS: &[&str] = &[
     "INSERT INTO handles SELECT * FROM replaced.handles WHERE session IN (SELECT id FROM main.sessions)",
 ];
 const LOGOUTS: &[&str] = &["INSERT OR IGNORE INTO logouts SELECT * FROM replaced.logouts"];
+/// A grant is good once, whatever is restored.
+const GRANTS: &[&str] = &["INSERT OR IGNORE INTO spent_grants SELECT * FROM replaced.spent_grants"];
 /// The ledger only grows: what either of the two knows is known. A list never has a number again.
 const LEDGER: &[&str] = &[
     "INSERT OR IGNORE INTO certificates SELECT * FROM replaced.certificates",
@@ -113,6 +115,7 @@ pub async fn merge(file: &Path, replaced: &Path, same_key: bool) -> Result<u64, 
     let parts = [
         ("sessions", SESSIONS),
         ("logouts", LOGOUTS),
+        ("spent_grants", GRANTS),
         ("certificates", LEDGER),
         ("authorities", authorities),
         ("acme_eabs", ACME),

@@ -46,6 +46,9 @@ pub async fn holds(store: Arc<dyn SessionStore>) {
     a_logout_that_comes_before_its_login_wins(&*store).await;
     expired_and_idle_sessions_are_swept(&*store).await;
     a_one_time_value_is_taken_once(&store).await;
+    a_provider_is_asked_by_one(&store).await;
+    what_has_gone_is_known(&*store).await;
+    a_grant_is_spent_once(&store).await;
     ten_thousand_sessions(&*store).await;
 }
 
@@ -272,6 +275,53 @@ async fn a_one_time_value_is_taken_once(store: &Arc<dyn SessionStore>) {
     store.put_once(Purpose::HandOver, handle(2), b"code", later).await.unwrap();
     assert!(store.take_once(Purpose::HandOver, handle(2), later).await.unwrap().is_none(), "expired");
     assert!(store.take_once(Purpose::HandOver, handle(2), NOON).await.unwrap().is_none(), "and gone");
+}
+
+async fn a_provider_is_asked_by_one(store: &Arc<dyn SessionStore>) {
+    let minutes = |n: u64| NOON.plus(Duration::from_secs(60 * n));
+    for n in 0..20 {
+        store.create(&session(&format!("s-{n}"), "alice"), handle(n), "wiki").await.unwrap();
+    }
+    let late = Session { created: minutes(4), ..session("late", "alice") };
+    store.create(&late, handle(99), "wiki").await.unwrap();
+    let claimed_at = async |now: Timestamp| {
+        let racers = (0..4).map(|_| {
+            let store = Arc::clone(store);
+            let before = now.minus(Duration::from_secs(300));
+            tokio::spawn(async move { store.claim_renewals(before, now).await.unwrap() })
+        });
+        let claimed = futures::future::join_all(racers).await;
+        claimed.into_iter().flat_map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let first = claimed_at(minutes(5)).await;
+    assert_eq!(first.iter().collect::<HashSet<_>>().len(), first.len(), "of several callers one gets a session");
+    assert_eq!(first.len(), 20, "one that is not old enough is not due");
+    assert_eq!(claimed_at(minutes(6)).await, [], "and for a while nobody");
+    assert_eq!(claimed_at(minutes(9)).await, ["late".into()]);
+    assert_eq!(claimed_at(minutes(10)).await.len(), 20);
+    empty(&**store).await;
+    assert_eq!(claimed_at(minutes(60)).await, [], "what has ended is not asked about");
+}
+
+async fn what_has_gone_is_known(store: &dyn SessionStore) {
+    store.create(&session("s-1", "alice"), handle(1), "wiki").await.unwrap();
+    let some = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<Vec<_>>();
+    assert_eq!(store.gone(&some(&["s-0", "s-1", "s-2"])).await.unwrap(), some(&["s-0", "s-2"]));
+    assert_eq!(store.gone(&[]).await.unwrap(), some(&[]));
+    let many: Vec<_> = (1..=1200).map(|n| format!("s-{n}").into()).collect();
+    assert_eq!(store.gone(&many).await.unwrap().len(), 1199);
+    empty(store).await;
+}
+
+async fn a_grant_is_spent_once(store: &Arc<dyn SessionStore>) {
+    let racers = (0..8).map(|n| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.spend_grant("bg-1", &format!("uid {n}"), NOON).await.unwrap() })
+    });
+    let spent = futures::future::join_all(racers).await;
+    assert_eq!(spent.into_iter().filter(|spent| *spent.as_ref().unwrap()).count(), 1);
+    store.sweep(NOON.plus(Duration::from_secs(86_400 * 400)), NOON).await.unwrap();
+    assert!(!store.spend_grant("bg-1", "uid 0", NOON).await.unwrap(), "and is never forgotten");
 }
 
 async fn ten_thousand_sessions(store: &dyn SessionStore) {

@@ -1,16 +1,10 @@
-//! What every ledger must do. Run on the one in memory and on SQLite.
-use crate::ca::moment;
-use crate::login::seal::SealKey;
-use crate::store::SqliteStore;
-use std::sync::Arc;
+//! What every ledger promises, as one function that each implementation runs, and every keeper of authorities.
+use crate::ca::{AuthorityStore, StoredAuthority, StoredRole};
 use time::{Duration, OffsetDateTime};
-use torhaus_authz::Timestamp;
-use torhaus_certs::{
-    Counts, IssuedRecord, Ledger, LedgerError, Listed, MemoryLedger, Query, Reason, RevokedRecord, Serial,
-};
+use torhaus_certs::{Counts, IssuedRecord, Ledger, LedgerError, Listed, Query, Reason, RevokedRecord, Serial};
 
 fn now() -> OffsetDateTime {
-    moment(Timestamp::from_seconds(1_795_392_000))
+    OffsetDateTime::from_unix_timestamp(1_795_392_000).unwrap()
 }
 
 fn issued(serial: u8, owner: &str, hours: i64) -> IssuedRecord {
@@ -43,7 +37,8 @@ fn revoked(record: &IssuedRecord) -> RevokedRecord {
     }
 }
 
-async fn holds(ledger: &dyn Ledger) {
+/// Runs every promise on an empty ledger.
+pub async fn holds(ledger: &dyn Ledger) {
     let (one, two, old) = (issued(1, "alice", 24), issued(2, "bob", 1), issued(3, "alice", -1));
     for record in [&one, &two, &old] {
         ledger.record_issued(record).await.unwrap();
@@ -82,24 +77,34 @@ async fn holds(ledger: &dyn Ledger) {
     assert_eq!(ledger.next_crl_number("b", 1).await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn memory_keeps_the_contract_of_a_ledger() {
-    holds(&MemoryLedger::default()).await;
+fn authority(id: &str, role: StoredRole, active: bool) -> StoredAuthority {
+    StoredAuthority {
+        id: id.into(),
+        role,
+        certificate: format!("certificate of {id}"),
+        root: "root".into(),
+        sealed_key: (role == StoredRole::Issuing).then(|| vec![0, 1, 255]),
+        active,
+    }
 }
 
-#[tokio::test]
-async fn sqlite_keeps_the_contract_of_a_ledger_and_only_grows() {
-    let folder = tempfile::tempdir().unwrap();
-    let seal = Arc::new(SealKey::load_or_create(folder.path()).unwrap());
-    let store = SqliteStore::open(&folder.path().join("torhaus.db"), seal).await.unwrap();
-    holds(&store).await;
-    for change in [
-        "DELETE FROM certificates",
-        "UPDATE certificates SET owner = 'eve'",
-        "DELETE FROM revocations",
-        "UPDATE revocations SET reason = 0",
-    ] {
-        let refused = sqlx::query(change).execute(store.writer()).await.unwrap_err().to_string();
-        assert!(refused.contains("the ledger only grows"), "{change}: {refused}");
-    }
+/// Runs every promise on an empty store.
+pub async fn authorities_are_kept(store: &dyn AuthorityStore) {
+    let first = [authority("r", StoredRole::Root, false), authority("i-1", StoredRole::Issuing, true)];
+    assert!(store.add_first_authorities(&first, now()).await.unwrap());
+    let late = [authority("r-2", StoredRole::Root, false), authority("i-9", StoredRole::Issuing, true)];
+    assert!(!store.add_first_authorities(&late, now()).await.unwrap(), "of two that begin, one makes the authorities");
+    store.add_authorities(&[authority("i-2", StoredRole::Issuing, false)], now()).await.unwrap();
+    assert!(store.add_authorities(&[authority("i-2", StoredRole::Issuing, true)], now()).await.is_err(), "once");
+    let known = async || {
+        let all = store.authorities().await.unwrap();
+        all.into_iter().map(|one| (one.id, one.active, one.sealed_key)).collect::<Vec<_>>()
+    };
+    let row = |id: &str, active, key: Option<&[u8]>| (id.to_owned(), active, key.map(<[u8]>::to_vec));
+    let key = Some([0, 1, 255].as_slice());
+    assert_eq!(known().await, [row("r", false, None), row("i-1", true, key), row("i-2", false, key)]);
+    store.activate_authority("i-2").await.unwrap();
+    store.reseal_authority("i-1", b"other").await.unwrap();
+    let resealed = Some(b"other".as_slice());
+    assert_eq!(known().await, [row("r", false, None), row("i-1", false, resealed), row("i-2", true, key)]);
 }

@@ -1,31 +1,24 @@
 //! The condition that says which sessions are meant, in words that every database of ours understands.
 use crate::login::session::{ProviderLogout, Which};
+use crate::store::database::Value;
 use std::borrow::Cow;
-use torhaus_authz::Timestamp;
 
-/// The value of a question mark.
-pub enum Value {
-    Text(String),
-    Time(Timestamp),
-}
-
-/// The condition of a `Which`, and the values of its question marks in their order. The text holds nothing that came
-/// from outside.
+/// The condition of a `Which`, and the values of `$1`, `$2` and so on. The text holds nothing that came from outside.
 pub fn scope(which: &Which) -> (Cow<'static, str>, Vec<Value>) {
-    let text = |value: &str| Value::Text(value.to_owned());
+    let text = |value: &str| Value::from(value);
     let (condition, values) = match which {
-        Which::Session(id) => ("id = ?", vec![text(id)]),
-        Which::User(name) => ("user_name = ?", vec![text(name)]),
-        Which::Subject { issuer, subject } => ("issuer = ? AND subject = ?", vec![text(issuer), text(subject)]),
+        Which::Session(id) => ("id = $1", vec![text(id)]),
+        Which::User(name) => ("user_name = $1", vec![text(name)]),
+        Which::Subject { issuer, subject } => ("issuer = $1 AND subject = $2", vec![text(issuer), text(subject)]),
         Which::LoggedOut(logout) => return logged_out(logout),
-        Which::Provider(name) => ("provider = ?", vec![text(name)]),
+        Which::Provider(name) => ("provider = $1", vec![text(name)]),
         Which::Hosts(hosts) if hosts.is_empty() => ("false", vec![]),
         Which::Hosts(hosts) => {
             // A name has no `%`, and `_` in one would only mean more than was asked for.
-            let each: Vec<&str> =
-                hosts.iter().map(|host| if host.starts_with("*.") { "host LIKE ?" } else { "host = ?" }).collect();
+            let is = |host: &str| if host.starts_with("*.") { "host LIKE" } else { "host =" };
+            let each: Vec<String> = (1..).zip(hosts).map(|(n, host)| format!("{} ${n}", is(host))).collect();
             let condition = format!("id IN (SELECT session FROM handles WHERE {})", each.join(" OR "));
-            let values = hosts.iter().map(|host| Value::Text(host.replacen('*', "%", 1))).collect();
+            let values = hosts.iter().map(|host| Value::from(host.replacen('*', "%", 1))).collect();
             return (condition.into(), values);
         }
         Which::All => ("true", vec![]),
@@ -34,16 +27,16 @@ pub fn scope(which: &Which) -> (Cow<'static, str>, Vec<Value>) {
 }
 
 fn logged_out(logout: &ProviderLogout) -> (Cow<'static, str>, Vec<Value>) {
-    let text = |value: &str| Value::Text(value.to_owned());
+    let text = |value: &str| Value::from(value);
     let (names, more) = match (&logout.subject, &logout.sid) {
         (Some(subject), Some(sid)) => {
-            ("subject = ? AND (provider_session = ? OR provider_session IS NULL)", vec![text(subject), text(sid)])
+            ("subject = $3 AND (provider_session = $4 OR provider_session IS NULL)", vec![text(subject), text(sid)])
         }
-        (Some(subject), None) => ("subject = ?", vec![text(subject)]),
-        (None, Some(sid)) => ("provider_session = ?", vec![text(sid)]),
+        (Some(subject), None) => ("subject = $3", vec![text(subject)]),
+        (None, Some(sid)) => ("provider_session = $3", vec![text(sid)]),
         (None, None) => ("false", vec![]),
     };
-    let mut values = vec![text(&logout.issuer), Value::Time(logout.heard)];
+    let mut values = vec![text(&logout.issuer), Value::from(logout.heard.millis())];
     values.extend(more);
-    (format!("issuer = ? AND created <= ? AND {names}").into(), values)
+    (format!("issuer = $1 AND created <= $2 AND {names}").into(), values)
 }

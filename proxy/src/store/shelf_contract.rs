@@ -1,8 +1,5 @@
-//! What every store of listeners' certificates must do. Run on SQLite.
+//! What every store of listeners' certificates must do.
 use crate::acme_client::shelf::{Kind, Shelf};
-use crate::login::seal::SealKey;
-use crate::store::SqliteStore;
-use std::path::Path;
 use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
@@ -10,7 +7,8 @@ fn at(minutes: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_795_392_000).unwrap() + Duration::minutes(minutes)
 }
 
-async fn holds(shelf: Arc<dyn Shelf>) {
+/// Runs every promise on an empty store.
+pub async fn holds(shelf: Arc<dyn Shelf>) {
     let get = async |kind, id, now| shelf.get(kind, id, now).await.unwrap().map(|value| value.to_vec());
     assert_eq!(get(Kind::Certificate, "a", at(0)).await, None);
     shelf.put(Kind::Certificate, "a", b"first", None, at(0)).await.unwrap();
@@ -47,28 +45,4 @@ async fn holds(shelf: Arc<dyn Shelf>) {
     });
     let won = futures::future::join_all(racing).await.into_iter().filter(|won| *won.as_ref().unwrap()).count();
     assert_eq!(won, 1, "of twenty at once, one");
-}
-
-async fn sqlite(folder: &Path) -> SqliteStore {
-    let seal = Arc::new(SealKey::load_or_create(folder).unwrap());
-    SqliteStore::open(&folder.join("state").join("torhaus.db"), seal).await.unwrap()
-}
-
-#[tokio::test]
-async fn sqlite_keeps_the_contract_of_a_shelf() {
-    let folder = tempfile::tempdir().unwrap();
-    holds(Arc::new(sqlite(folder.path()).await)).await;
-}
-
-#[tokio::test]
-async fn keys_of_listeners_do_not_lie_open_on_the_disk_and_open_in_their_own_place_only() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = sqlite(folder.path()).await;
-    store.put(Kind::Certificate, "a", b"a-private-key-of-a-listener", None, at(0)).await.unwrap();
-    for entry in std::fs::read_dir(folder.path().join("state")).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        assert!(!bytes.windows(13).any(|window| window == b"a-private-key"));
-    }
-    sqlx::query("UPDATE shelf SET id = 'b'").execute(store.writer()).await.unwrap();
-    assert!(store.get(Kind::Certificate, "b", at(0)).await.is_err(), "a record moved to another place");
 }

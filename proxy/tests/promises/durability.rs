@@ -1,14 +1,17 @@
 //! The process may be killed at any moment: what was acknowledged stays true.
 use crate::harness::{Call, Connection, Door, World};
 
-/// Each round signs in, ends the session, and kills the gate at once, with requests under way.
-const ROUNDS: usize = 5;
+/// Each round signs in, ends the session, and kills the gate at once, with requests under way. `TORHAUS_KILL_ROUNDS=200` is
+/// the whole drill.
+fn rounds() -> usize {
+    std::env::var("TORHAUS_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+}
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_being_killed() {
     let mut world = World::start().await;
     let mut ended = Vec::new();
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds() {
         let mut alice = world.browser(Door::Inside).of("alice");
         assert_eq!(alice.open("https://wiki.test/").await.status, 200, "{:?}", alice.trail);
         ended.push(alice.handle("wiki.test").unwrap().to_owned());

@@ -50,6 +50,12 @@ fn stand_in(folder: &Path, text: &str) {
     for secret in named(text, "client_secret_file") {
         write_secret(&make(&secret), "stand-in");
     }
+    for url in named(text, "url_file") {
+        write_secret(&make(&url), "postgres://torhaus:stand-in@db.example.test/torhaus");
+    }
+    for seal in named(text, "seal_file") {
+        write_secret(&make(&seal), "a stand-in of thirty-two characters and more");
+    }
 }
 
 #[test]

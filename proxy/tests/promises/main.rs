@@ -10,6 +10,7 @@
 #![expect(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
 mod acme;
 mod backup;
+mod break_glass;
 mod certificates;
 mod dependencies;
 mod durability;
@@ -21,6 +22,7 @@ mod login;
 mod logout;
 mod lookups;
 mod names;
+mod network_change;
 mod own_ca;
 mod own_ca_books;
 mod paths;

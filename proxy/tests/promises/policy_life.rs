@@ -33,7 +33,7 @@ async fn with_candidate(mode: &str) -> World {
     setup.start().await
 }
 
-async fn metrics(world: &World) -> String {
+pub async fn metrics(world: &World) -> String {
     let mut socket = UnixStream::connect(world.path("state").join(SOCKET)).await.unwrap();
     socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: torhaus\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();

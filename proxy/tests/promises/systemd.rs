@@ -1,7 +1,10 @@
 //! Under a service manager: it is told how we are, and connections wait in its sockets while we are replaced.
 use crate::harness::{Call, Connection, Door, Setup, until};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::UnixDatagram;
+use torhaus::admin::Status;
 
 #[tokio::test]
 async fn the_service_manager_is_told_that_we_serve_live_and_stop() {
@@ -56,4 +59,52 @@ async fn connections_wait_in_the_sockets_of_the_service_manager_while_the_gate_i
     let answer = waiting.unwrap().await.unwrap().expect("who came while nobody served is served now");
     assert_eq!(answer.status, 200);
     assert_eq!(world.address(Door::Inside), address);
+}
+
+#[tokio::test]
+async fn without_a_service_manager_a_new_process_takes_the_sockets_over_and_nobody_is_turned_away() {
+    let mut setup = Setup::new().await;
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let own = "name: office, address: \"127.0.0.1:0\"";
+    setup.config = setup.config.replace(own, &format!("name: office, address: \"{address}\""));
+    let world = setup.start().await;
+    let mut alice = world.browser(Door::Inside).of("alice");
+    assert_eq!(alice.open("https://wiki.test/").await.status, 200, "{:?}", alice.trail);
+    let (started, pid) = (world.status().await.started, world.pid());
+
+    // One after the other, each on a connection of its own, from before until after.
+    let (tls, over) = (world.tls(None, &["http/1.1"]), Arc::new(AtomicBool::new(false)));
+    let callers = (0..3).map(|_| {
+        let (tls, over) = (tls.clone(), over.clone());
+        tokio::spawn(async move {
+            let call = Call::get("status.test", "/").with("accept", "application/json");
+            let mut answered = 0;
+            while !over.load(Ordering::Acquire) {
+                let mut connection = Connection::open(address, "status.test", &tls).await.expect("turned away");
+                assert_eq!(connection.send(&call).await.expect("no answer").status, 200);
+                answered += 1;
+            }
+            answered
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    world.signal("USR2").await;
+    until("another process serves", async || {
+        world.admin().get::<Status>("/status").await.is_ok_and(|status| status.started > started)
+    })
+    .await;
+    assert_eq!(alice.fetch("https://wiki.test/").await.status, 200, "who was signed in is");
+    over.store(true, Ordering::Release);
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0);
+    }
+    assert_eq!(world.status().await.pid, pid, "whoever watches the process notices nothing");
+    let kinds = |kind| world.recorded_with(&[("kind", kind)]).len();
+    assert_eq!((kinds("stop"), world.torhaus(&["audit", "verify"]).await.0), (1, 0));
+
+    // A configuration that it could not start with leaves the running process alone.
+    world.change("torhaus.yaml", "version: 1", "version: 9");
+    world.signal("USR2").await;
+    until("it says so", async || world.read("stderr.log").contains("not replaced")).await;
+    assert_eq!(alice.fetch("https://wiki.test/").await.status, 200);
 }

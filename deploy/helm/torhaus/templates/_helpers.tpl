@@ -32,6 +32,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- .Values.state.existingClaim | default (printf "%s-state" (include "torhaus.name" .)) -}}
 {{- end }}
 
+{{- define "torhaus.claimSpec" -}}
+# Of one node, and of one process.
+accessModes: [ReadWriteOnce]
+{{- with .Values.state.storageClassName }}
+storageClassName: {{ . }}
+{{- end }}
+resources: { requests: { storage: {{ .Values.state.size }} } }
+{{- end }}
+
 {{- /* torhaus.yaml: what was typed, and what the pod decides: where the state is, and the address of metrics. */}}
 {{- define "torhaus.config" -}}
 {{- $own := dict "version" 1 "state_dir" "/var/lib/torhaus/state" "policy_file" "policy.yaml" -}}
@@ -74,6 +83,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- fail (printf "listeners: `%s` of config.listeners is missing here" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if eq .Values.kind "StatefulSet" -}}
+{{- if and (not .Values.existingConfigMap) (not (dig "store" "postgres" "url_file" "" .Values.config)) -}}
+{{- fail "kind StatefulSet is for several pods on one database: name it in config.store.postgres" -}}
+{{- end -}}
+{{- if .Values.state.existingClaim -}}{{- fail "state.existingClaim is one claim, and each pod of a StatefulSet has its own" -}}{{- end -}}
+{{- else if gt (int .Values.replicas) 1 -}}
+{{- fail "replicas: more than one needs kind StatefulSet and config.store.postgres" -}}
+{{- end -}}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) -}}
 {{- fail "metrics.serviceMonitor needs metrics.enabled" -}}
 {{- end -}}
@@ -82,7 +99,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end }}
 
-{{- /* The pod of both kinds. */}}
+{{- /* The pod of every kind. */}}
 {{- define "torhaus.pod" -}}
 metadata:
   labels:
@@ -121,6 +138,14 @@ spec:
   {{- with .Values.tolerations }}
   tolerations:
     {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if eq .Values.kind "StatefulSet" }}
+  # What one node takes along when it falls is one pod.
+  topologySpreadConstraints:
+    - maxSkew: 1
+      topologyKey: kubernetes.io/hostname
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector: { matchLabels: { {{ include "torhaus.selector" . | replace "\n" ", " }} } }
   {{- end }}
   {{- with .Values.affinity }}
   affinity:
@@ -190,8 +215,10 @@ spec:
         - { name: {{ printf "authority-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/authorities/{{ . }}, readOnly: true }
         {{- end }}
   volumes:
+    {{- if ne .Values.kind "StatefulSet" }}
     - name: state
       persistentVolumeClaim: { claimName: {{ include "torhaus.claim" . }} }
+    {{- end }}
     - name: config
       projected:
         sources:

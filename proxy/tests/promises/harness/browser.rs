@@ -6,6 +6,7 @@ use crate::harness::{Door, PATIENCE, World};
 use futures::future::BoxFuture;
 use http::Uri;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
@@ -16,8 +17,29 @@ const CHROME: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,imag
 
 pub type Socket = WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
 
+/// One gate, or several behind an address.
+pub trait Gates: Sync {
+    fn address(&self, door: Door) -> SocketAddr;
+    /// Trusts their authority.
+    fn tls(&self, identity: Option<&Identity>, alpn: &[&str]) -> Tls;
+    /// How often a browser sends what may be sent again and was not answered (RFC 9110 section 9.2.2).
+    fn tries(&self) -> usize {
+        1
+    }
+}
+
+impl Gates for World {
+    fn address(&self, door: Door) -> SocketAddr {
+        World::address(self, door)
+    }
+
+    fn tls(&self, identity: Option<&Identity>, alpn: &[&str]) -> Tls {
+        World::tls(self, identity, alpn)
+    }
+}
+
 pub struct Browser<'a> {
-    world: &'a World,
+    world: &'a dyn Gates,
     pub door: Door,
     tls: Tls,
     /// By host; the provider is another host.
@@ -37,7 +59,7 @@ pub struct Browser<'a> {
 }
 
 impl<'a> Browser<'a> {
-    pub fn new(world: &'a World, door: Door) -> Self {
+    pub fn new(world: &'a dyn Gates, door: Door) -> Self {
         let tls = world.tls(None, &["http/1.1"]);
         Self {
             world,
@@ -134,8 +156,19 @@ impl<'a> Browser<'a> {
         let answer = if url.starts_with("http://") {
             plain(call).await
         } else {
-            let connection = Connection::open(self.world.address(self.door), host_of(&call.host), &self.tls).await;
-            connection.unwrap().send(call).await
+            let tries = if call.method == "GET" { self.world.tries() } else { 1 };
+            let mut answer = Err(String::new());
+            for _ in 0..tries {
+                let address = self.world.address(self.door);
+                answer = match Connection::open(address, host_of(&call.host), &self.tls).await {
+                    Ok(mut connection) => connection.send(call).await,
+                    Err(error) => Err(error),
+                };
+                if answer.is_ok() {
+                    break;
+                }
+            }
+            answer
         };
         let answer = answer.unwrap_or_else(|error| panic!("{url}: {error}"));
         self.trail.push((answer.status, url.to_owned()));

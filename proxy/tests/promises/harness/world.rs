@@ -26,6 +26,8 @@ pub enum Door {
     /// `internet`, the external zone.
     Outside,
     Plain,
+    /// `mesh`, where a test adds it.
+    Mesh,
 }
 
 impl Door {
@@ -36,6 +38,7 @@ impl Door {
             Self::Inside => "office",
             Self::Outside => "internet",
             Self::Plain => "plain",
+            Self::Mesh => "mesh",
         }
     }
 
@@ -70,7 +73,7 @@ pub struct World {
 }
 
 /// Ends with the test.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -104,7 +107,7 @@ impl Setup {
 }
 
 impl Process {
-    async fn start(
+    pub async fn start(
         folder: &TempDir,
         environment: &[(&'static str, String)],
         socket: Option<&TcpListener>,
