@@ -26,6 +26,8 @@ fn with_material(example: &Path) -> TempDir {
             ("crl_file", "partner.crl"),
             ("client_secret_file", "secret"),
             ("bind_password_file", "secret"),
+            ("api_key_file", "secret"),
+            ("token_file", "secret"),
         ] {
             let with_colon = format!("{key}: ");
             let starts = |at: &usize| !line[..*at].ends_with(|c: char| c == '_' || c.is_alphanumeric());

@@ -8,8 +8,6 @@ use crate::units::Mistake;
 const NOT_BUILT: &[(FileId, &str, &str)] = &[
     (FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`"),
     (FileId::Main, "listeners[].tls.acme", "remove it and name the files in `certificates`"),
-    (FileId::Main, "lookups.headscale", "remove it"),
-    (FileId::Main, "lookups.posture.agent", "remove it: the state of devices comes from `inventory_file`"),
 ];
 
 /// Why the key at `path` cannot be used yet, if so.
@@ -32,17 +30,16 @@ mod tests {
     fn a_key_is_refused_where_it_is_meant_and_nowhere_else() {
         for (file, path, refused) in [
             (FileId::Main, "lookups.ldap", false),
-            (FileId::Main, "lookups.headscale", true),
+            (FileId::Main, "lookups.headscale", false),
             (FileId::Main, "listeners[12].tls.acme", true),
             (FileId::Main, "trust_domains.devices.own_ca", false),
             (FileId::Main, "routes[0].upstream", false),
-            (FileId::Main, "lookups.posture.agent", true),
             (FileId::Main, "lookups.posture", false),
             (FileId::Main, "trust_domains.posture", false),
         ] {
             assert_eq!(refuse(file, path).is_some(), refused, "{path}");
         }
         assert_eq!(refuse(FileId::Main, "listeners[12].tls.acme").unwrap().message, "`tls.acme` is not built yet");
-        assert_eq!(refuse(FileId::Main, "lookups.headscale").unwrap().message, "`lookups.headscale` is not built yet");
+        assert_eq!(refuse(FileId::Main, "store").unwrap().message, "`store` is not built yet");
     }
 }

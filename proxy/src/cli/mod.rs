@@ -6,11 +6,14 @@ mod ca;
 mod cert;
 mod check;
 mod decided;
+mod device;
 mod eab;
 mod explain;
+mod headscale;
 mod online;
 mod out;
 mod policy;
+mod posture;
 mod process;
 mod profile;
 mod replay;
@@ -67,6 +70,15 @@ enum Command {
     /// One-time keys for ACME clients of the running process, and what was enrolled with them.
     #[command(subcommand)]
     Eab(eab::Verb),
+    /// Devices that came to the running process.
+    #[command(subcommand)]
+    Device(device::Verb),
+    /// What of the configuration belongs into Headscale's policy.
+    #[command(subcommand)]
+    Headscale(headscale::Verb),
+    /// The state of this machine, for the gate.
+    #[command(subcommand)]
+    Posture(posture::Verb),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -167,6 +179,9 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Ca(verb) => ca::ca(verb, out),
         Command::Cert(verb) => cert::cert(verb, out),
         Command::Eab(verb) => eab::eab(verb, out),
+        Command::Device(verb) => device::device(verb, out),
+        Command::Headscale(verb) => headscale::headscale(&verb, out),
+        Command::Posture(verb) => posture::posture(&verb, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

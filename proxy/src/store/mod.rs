@@ -2,6 +2,7 @@
 //! implemented. SQL stands nowhere else.
 mod acme;
 pub mod backup;
+mod devices;
 mod ledger;
 mod row;
 mod scope;
@@ -13,6 +14,8 @@ mod sqlite;
 mod acme_contract;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod device_contract;
 #[cfg(test)]
 mod ledger_contract;
 

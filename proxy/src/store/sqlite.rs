@@ -437,6 +437,7 @@ fn migrations() -> Migrator {
         step(3, "ledger", include_str!("migrations/sqlite/0003_ledger.sql")),
         step(10, "acme", include_str!("migrations/sqlite/0010_acme.sql")),
         step(40, "logouts", include_str!("migrations/sqlite/0040_logouts.sql")),
+        step(46, "devices", include_str!("migrations/sqlite/0046_devices.sql")),
     ])
 }
 
@@ -453,7 +454,7 @@ fn create_private(file: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::login::seal::SealKey;
-    use crate::store::contract;
+    use crate::store::{contract, device_contract};
 
     fn seal(folder: &Path) -> Arc<dyn Seal> {
         Arc::new(SealKey::load_or_create(folder).unwrap())
@@ -461,6 +462,12 @@ mod tests {
 
     async fn store(folder: &Path) -> SqliteStore {
         SqliteStore::open(&folder.join("state/torhaus.db"), seal(folder)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn keeps_the_contract_of_a_store_of_devices() {
+        let folder = tempfile::tempdir().unwrap();
+        device_contract::holds(Arc::new(store(folder.path()).await)).await;
     }
 
     #[tokio::test]

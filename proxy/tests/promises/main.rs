@@ -9,9 +9,11 @@
 )]
 #![expect(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
 mod acme;
+mod authentik;
 mod backup;
 mod certificates;
 mod dependencies;
+mod devices;
 mod durability;
 mod examples;
 mod explain;
@@ -20,6 +22,8 @@ mod headers;
 mod login;
 mod logout;
 mod lookups;
+mod managements;
+mod mesh;
 mod names;
 mod own_ca;
 mod own_ca_books;

@@ -2,19 +2,26 @@
 use super::icon::Icon;
 use super::look::Look;
 use super::page::{Forms, Here, Page, Shell, html};
+use super::strings::Strings;
 use super::when::{moment, rfc3339};
 use askama::Template;
 use torhaus_authz::{Language, Timestamp};
 use zeroize::Zeroizing;
 
-/// Its forms post `add` (a label) or `end` (an id) to `/devices`.
+/// Its forms post `add` (a label), `end` (an id) or `forget` (an id of those seen) to `/devices`.
 pub struct Devices {
     /// In the order to show them.
     pub devices: Vec<Device>,
     /// The key that was just made: shown now and never again.
     pub new: Option<NewKey>,
+    /// Devices can be enrolled here.
+    pub enrols: bool,
+    /// Those that came to the gate; none: they are not written down.
+    pub seen: Option<Vec<SeenDevice>>,
     /// A device was just ended.
     pub ended: bool,
+    /// A device that was seen was just removed.
+    pub forgotten: bool,
     pub bad_label: bool,
     pub too_many: bool,
     pub now: Timestamp,
@@ -29,6 +36,17 @@ pub struct Device {
     pub state: DeviceState,
     pub enrolled: Timestamp,
     pub until: Timestamp,
+}
+
+/// One that came to the gate.
+#[derive(Clone, Debug)]
+pub struct SeenDevice {
+    pub id: String,
+    /// The lists that know it.
+    pub known_by: String,
+    pub last_seen: Timestamp,
+    /// When its state was reported last.
+    pub reported: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +81,10 @@ impl Devices {
             until: moment(device.until, words),
             until_iso: rfc3339(device.until),
         });
+        let seen = self.seen.as_ref().map(|seen| {
+            let row = |device| SeenRow::of(device, words);
+            seen.iter().map(row).collect()
+        });
         let wrong = match (self.bad_label, self.too_many) {
             (true, _) => Some(words.devices.bad_label),
             (_, true) => Some(words.devices.too_many),
@@ -70,7 +92,13 @@ impl Devices {
         };
         let template = DevicesHtml {
             rows: rows.collect(),
-            notice: self.ended.then_some(words.devices.ended),
+            enrols: self.enrols,
+            seen,
+            notice: match (self.ended, self.forgotten) {
+                (true, _) => Some(words.devices.ended),
+                (_, true) => Some(words.devices.forgotten),
+                _ => None,
+            },
             new_lead: self.new.as_ref().map(|new| (words.devices.new_lead)(new.minutes)).unwrap_or_default(),
             new: self.new.as_ref(),
             wrong,
@@ -92,11 +120,31 @@ struct Row<'a> {
     until_iso: String,
 }
 
+struct SeenRow<'a> {
+    device: &'a SeenDevice,
+    last_seen: String,
+    last_seen_iso: String,
+    reported: Option<(String, String)>,
+}
+
+impl<'a> SeenRow<'a> {
+    fn of(device: &'a SeenDevice, words: &Strings) -> Self {
+        Self {
+            device,
+            last_seen: moment(device.last_seen, words),
+            last_seen_iso: rfc3339(device.last_seen),
+            reported: device.reported.map(|at| (rfc3339(at), moment(at, words))),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "pages/devices.html")]
 struct DevicesHtml<'a> {
     shell: Shell<'a>,
+    enrols: bool,
     rows: Vec<Row<'a>>,
+    seen: Option<Vec<SeenRow<'a>>>,
     notice: Option<&'static str>,
     new: Option<&'a NewKey>,
     new_lead: String,

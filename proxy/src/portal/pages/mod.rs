@@ -20,7 +20,7 @@ mod strings;
 mod when;
 
 pub use applications::{Access, Application, Applications, Grouping, ProvenTier, Viewer};
-pub use devices::{Device, DeviceState, Devices, NewKey};
+pub use devices::{Device, DeviceState, Devices, NewKey, SeenDevice};
 pub use link::Link;
 pub use look::Look;
 pub use negotiate::{language, prefers_html};

@@ -105,7 +105,18 @@ fn devices(text: &str) -> Devices {
         minutes: 15,
     };
     let devices = vec![device(DeviceState::Waiting), device(DeviceState::Enrolled)];
-    Devices { devices, new: Some(new), ended: true, bad_label: false, too_many: false, now: NOW }
+    let seen = |reported| SeenDevice { id: text.into(), known_by: text.into(), last_seen: NOW, reported };
+    Devices {
+        devices,
+        new: Some(new),
+        enrols: true,
+        seen: Some(vec![seen(Some(NOW)), seen(None)]),
+        ended: true,
+        forgotten: false,
+        bad_label: false,
+        too_many: false,
+        now: NOW,
+    }
 }
 
 /// Every page, with `text` in every field that takes a text.
@@ -122,7 +133,9 @@ fn every_page(text: &str, language: Language) -> Vec<Page> {
         sessions(text).render(&look, language),
         devices(text).render(&look, language),
         Devices { new: None, too_many: true, ..devices(text) }.render(&look, language),
-        Devices { devices: vec![], new: None, bad_label: true, ..devices(text) }.render(&look, language),
+        Devices { devices: vec![], new: None, bad_label: true, seen: None, ..devices(text) }.render(&look, language),
+        Devices { enrols: false, new: None, ended: false, forgotten: true, ..devices(text) }.render(&look, language),
+        Devices { enrols: false, new: None, seen: Some(vec![]), ..devices(text) }.render(&look, language),
         SignOut {
             action: text.into(),
             person: Some(text.into()),
