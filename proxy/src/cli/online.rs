@@ -48,7 +48,7 @@ pub fn check(config: &Config, user: Option<&str>) -> Result<Vec<Finding>, Failur
     for source in &config.posture.sources {
         let asked = Management::new(source.clone()).map_err(Failure::Failed)?;
         let devices = runtime.block_on(asked.fetch(clock::now()));
-        let words = devices.map(|index| format!("answers, with {} devices", index.len()));
+        let words = devices.map(|index| format!("answers, with {} devices", index.count()));
         found.push(finding(source.name.to_string(), words.map_err(|failure| failure.to_string())));
     }
     if found.is_empty() {

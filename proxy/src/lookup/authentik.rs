@@ -29,7 +29,7 @@ pub struct AuthentikDirectory {
     config: Arc<torhaus_config::Directory>,
     /// What was read last, and when. Held while it is read again, so that it is read once.
     groups: Mutex<Option<(Timestamp, Arc<Tree>)>>,
-    users: Mutex<Option<(Timestamp, Arc<HashMap<String, User>>)>>,
+    users: Mutex<Option<(Timestamp, Arc<Users>)>>,
 }
 
 impl AuthentikDirectory {
@@ -64,7 +64,7 @@ impl AuthentikDirectory {
         Ok(tree)
     }
 
-    async fn users(&self, now: Timestamp) -> Result<Arc<HashMap<String, User>>, Failure> {
+    async fn users(&self, now: Timestamp) -> Result<Arc<Users>, Failure> {
         let mut kept = self.users.lock().await;
         if let Some((read, users)) = &*kept
             && self.is_fresh(*read, now)
@@ -137,6 +137,9 @@ impl Directory for AuthentikDirectory {
         Ok(people)
     }
 }
+
+/// Users by their name, lower case.
+type Users = HashMap<String, User>;
 
 /// Groups by their key.
 type Tree = HashMap<String, Group>;

@@ -181,6 +181,24 @@ mod tests {
     }
 
     #[test]
+    fn a_router_of_the_mesh_is_not_the_device_behind_it_and_a_laptop_in_the_mesh_is() {
+        let laptop = || device("inventory", |device| device.owner = Fact::Known(Some("dana".into())));
+        let node = |tag: &str, owner: Option<&str>| {
+            device("headscale", |device| {
+                device.tags = [tag.into()].into();
+                device.owner = Fact::Known(owner.map(Into::into));
+            })
+        };
+        assert_eq!(asked(vec![laptop(), node(SUBNET_ROUTER, None)]), laptop());
+        assert_eq!(asked(vec![node(SUBNET_ROUTER, None), laptop()]), laptop());
+        let Fact::Known(Some(both)) = asked(vec![laptop(), node("tag:kiosk", Some("dana"))]) else { panic!("none") };
+        assert_eq!((&both.owner, &*both.tags), (&Fact::Known(Some("dana".into())), &["tag:kiosk".into()][..]));
+        // Her certificate in somebody else's node.
+        let Fact::Known(Some(both)) = asked(vec![laptop(), node("tag:x", Some("eve"))]) else { panic!("none") };
+        assert_eq!(both.owner, Fact::Unknown(Why::Ambiguous));
+    }
+
+    #[test]
     fn a_source_that_is_down_outweighs_one_that_does_not_know_the_device() {
         let down = || Fact::Unknown(Why::SourceDown);
         assert_eq!(asked(vec![]), Fact::Unknown(Why::NotConfigured));

@@ -161,7 +161,7 @@ impl Index {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.devices.len()
     }
 

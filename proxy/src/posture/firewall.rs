@@ -46,9 +46,10 @@ fn closes(list: &[Value], chain: &Value, family: &str) -> bool {
     }
     let (Some(table), Some(name)) = (chain.get("table"), chain.get("name")) else { return false };
     let rules = list.iter().filter_map(|entry| entry.get("rule"));
-    let last =
+    let mut own =
         rules.filter(|rule| is(rule, "family", &family.into()) && is(rule, "table", table) && is(rule, "chain", name));
-    let Some(parts) = last.last().and_then(|rule| rule.get("expr")).and_then(Value::as_array) else { return false };
+    let last = own.next_back().and_then(|rule| rule.get("expr")).and_then(Value::as_array);
+    let Some(parts) = last else { return false };
     // Without a condition: it counts and logs at most.
     let ends = |part: &Value| part.get("drop").is_some() || part.get("reject").is_some();
     let passes = |part: &Value| part.get("counter").is_some() || part.get("log").is_some();

@@ -14,7 +14,7 @@ async fn asking(source: &str) -> World {
     let mut setup = Setup::new().await;
     write_secret(&setup.folder.path().join("token"), TOKEN);
     let lookups = format!(
-        "lookups: {{ posture: {{ trust_domains: [devices], sources: [{{ {source}, poll: 500ms, max_stale: 3s, timeout: 1s }}] }} }}\n\
+        "lookups: {{ posture: {{ trust_domains: [devices], sources: [{{ {source}, poll: 500ms, max_stale: 3s, timeout: 2s }}] }} }}\n\
          routes:\n"
     );
     setup.config = setup.config.replace("routes:\n", &lookups);

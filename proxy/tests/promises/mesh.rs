@@ -81,7 +81,7 @@ async fn asked(world: &World, browser: &mut Browser<'_>, row: &str) -> (u16, Val
     (answer.status, line["device"].clone())
 }
 
-const FAST: &str = "poll: 500ms, max_stale: 3s, timeout: 1s";
+const FAST: &str = "poll: 500ms, max_stale: 3s, timeout: 2s";
 
 #[tokio::test]
 async fn a_node_of_the_mesh_is_known_by_name_owner_and_tags_in_both_generations_and_only_there() {

@@ -293,7 +293,8 @@ mod tests {
         ] {
             let mut found: Vec<String> = found.into_iter().map(str::to_owned).collect();
             let mut ways = ways(&acl(src, dst));
-            (found.sort(), ways.sort());
+            found.sort();
+            ways.sort();
             assert_eq!(ways, found, "{src} -> {dst}");
         }
         assert_eq!(ways(&acl("group:g", "db:5432").replace("\"action\"", "\"proto\": \"udp\", \"action\"")), [""; 0]);

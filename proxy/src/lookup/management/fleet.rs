@@ -63,7 +63,7 @@ struct Issues {
 pub(super) async fn devices(api: &Api, url: &Url, token: &Secret, says: &Says) -> Result<Index, Failure> {
     let mut index = Index::default();
     for page in 0.. {
-        bounded(index.len(), page)?;
+        bounded(index.count(), page)?;
         let mut at = url.clone();
         at.set_path("/api/v1/fleet/hosts");
         at.query_pairs_mut()

@@ -69,7 +69,7 @@ pub(super) async fn devices(api: &Api, login: &Login<'_>, graph: &Url, says: &Sa
     at.query_pairs_mut().append_pair("$select", FIELDS);
     let mut index = Index::default();
     for page in 1.. {
-        bounded(index.len(), page)?;
+        bounded(index.count(), page)?;
         let answer: Answer = api.get(&at, &token).await?;
         for managed in &answer.value {
             add(&mut index, managed, says);

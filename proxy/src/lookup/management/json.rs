@@ -19,7 +19,7 @@ pub(super) async fn devices(
     let mut index = Index::default();
     let mut at = url.clone();
     for page in 1.. {
-        bounded(index.len(), page)?;
+        bounded(index.count(), page)?;
         let answer: Value = api.get_with(&at, header).await?;
         let list = answer.pointer(&mapping.devices).and_then(Value::as_array);
         let list = list.ok_or_else(|| Failure::Garbage(format!("no list of devices at `{}`", mapping.devices)))?;

@@ -107,7 +107,11 @@ impl Devices {
             warning: Icon::Warning,
             screen: Icon::Screen,
         };
-        html(if wrong.is_some() { 400 } else { 200 }, language, Forms::Own(&[]), &template)
+        let forms = match template.enrols || template.seen.as_ref().is_some_and(|seen| !seen.is_empty()) {
+            true => Forms::Own(&[]),
+            false => Forms::None,
+        };
+        html(if wrong.is_some() { 400 } else { 200 }, language, forms, &template)
     }
 }
 
