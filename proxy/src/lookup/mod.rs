@@ -164,7 +164,7 @@ impl Lookups {
             seen.learn(facts, decision.learns);
         }
         if let Some(records) = &self.records {
-            records.learn(facts, &caller.device_names, &self.trust_domains);
+            records.learn(facts, caller.device_names(), &self.trust_domains);
         }
     }
 

@@ -35,7 +35,7 @@ pub async fn take(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     }
     let facts = lookup::about(snapshot, request, &caller, now);
     let records = snapshot.lookups.records.as_ref().ok_or(Reason::InternalError)?;
-    let Some(seen) = records::seen(&facts, &caller.device_names, domains) else {
+    let Some(seen) = records::seen(&facts, caller.device_names(), domains) else {
         return Ok(refused(Reason::NotAllowed, "the certificate names no single device of the lists"));
     };
     let report: DeviceReport = match serde_json::from_slice(request.body) {
