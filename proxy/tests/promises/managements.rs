@@ -250,7 +250,7 @@ async fn any_list_of_devices_is_read_by_a_mapping_and_one_that_flaps_is_as_good_
         let first = !target.contains("cursor=2");
         let turn = flips.fetch_add(usize::from(first), std::sync::atomic::Ordering::AcqRel);
         let Does::Look(good) = &good else { unreachable!() };
-        if first && turn % 2 == 0 { Does::Status(502) } else { good(target) }
+        if first && turn.is_multiple_of(2) { Does::Status(502) } else { good(target) }
     })));
     let failures = async || {
         let status = world.status().await;
