@@ -21,7 +21,7 @@ const LARGE = 3000;
 const row = (resource, allow) => ({ resource, allow, zones: { internal: 'standard', external: 'standard' } });
 const program = { headers: { accept: 'application/json' } };
 
-let slapd, expired, idp, application, first, second, gate;
+let slapd, expired, strange, idp, application, first, second, gate;
 
 const person = (uid) => `uid=${dnEscaped(uid)},ou=people`;
 const group = (cn) => `cn=${dnEscaped(cn)},ou=groups`;
@@ -61,7 +61,7 @@ before(async () => {
       row('anybody', ['authenticated']), row('last-of-many', [`group:many-${MANY - 1}`]), row('large', ['group:everybody'])] });
 });
 after(async () => {
-  for (const peer of [gate, application, first, second, slapd, expired, idp]) await peer?.stop();
+  for (const peer of [gate, application, first, second, slapd, expired, strange, idp]) await peer?.stop();
 });
 
 test('groups come from the directory, three deep and in a circle, and the token is not asked', async () => {
@@ -166,4 +166,24 @@ test('a certificate of somebody else, or of yesterday, is not believed, and `che
   writeFileSync(secret, 'wrong', { mode: 0o600 });
   const bind = await online(ldap([slapd], { bind_password_file: secret }));
   assert.match(bind.stdout, /does not accept `bind_dn` with this password/);
+});
+
+test('whoever takes the place of a running gate\'s directory is not believed', async () => {
+  strange = await startSlapd({ name: 'strange', ldif: directory(), certificate: 'strange-server' });
+  const browser = new Client();
+  await signIn(browser, gate.at('deep'), alice);
+  assert.deepEqual(await opened(browser, 'anybody'), [200, undefined]);
+  const deep = async () => (await browser.send(gate.at('deep'), program));
+  for (const [impostor, why] of [[strange, /UnknownIssuer/], [expired, /[Ee]xpired/]]) {
+    [first, second].forEach((way) => way.lead(impostor));
+    const refused = await until('what is known is too old', async () => {
+      const answer = await deep();
+      return answer.status !== 200 && answer;
+    }, { within: 60_000 });
+    assert.deepEqual([refused.status, reasonOf(refused)], [503, reason('groups_unknown')]);
+    assert.match(gate.command('status'), why);
+    assert.equal((await browser.send(gate.at('anybody'), program)).status, 200);
+    [first, second].forEach((way) => way.lead(slapd));
+    await until('the real one is asked again', async () => (await deep()).status === 200, { within: 30_000 });
+  }
 });

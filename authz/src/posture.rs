@@ -101,6 +101,15 @@ impl Posture {
         )
     }
 
+    /// When the youngest of its values was reported.
+    pub fn newest(&self) -> Option<Timestamp> {
+        let Self { disk_encrypted, firewall, secure_boot, compliant, edr, patched, os } = self;
+        let yes_no = [disk_encrypted, firewall, secure_boot, compliant].into_iter().flatten().map(|report| report.at);
+        let edr = edr.iter().map(|report| report.at);
+        let patched = patched.iter().map(|report| report.at);
+        yes_no.chain(edr).chain(patched).chain(os.iter().map(|report| report.at)).max()
+    }
+
     /// What two sources say of one device: of two values that are young enough the worse one, else the younger one.
     pub fn worst_of(self, other: Self, young: impl Fn(Timestamp) -> bool) -> Self {
         let young = &young;

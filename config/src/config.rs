@@ -4,10 +4,10 @@ use crate::secret::Secret;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Candidate, Country, Policy, Problem};
+use torhaus_authz::{Candidate, Country, Policy, Problem, SourceTrust};
 use torhaus_certs::Profile;
 use url::Url;
 
@@ -36,6 +36,8 @@ pub struct Config {
     /// May be missing or broken: it is data, which others write while we run.
     pub geoip_database: Option<PathBuf>,
     pub directory: Option<Arc<Directory>>,
+    /// Nodes of the mesh; believed on listeners that are declared to be on it.
+    pub headscale: Option<Arc<Headscale>>,
     pub posture: PostureLookup,
     pub routes: Vec<Arc<Route>>,
     pub sessions: Sessions,
@@ -76,6 +78,101 @@ pub struct PostureLookup {
     pub trust_domains: Vec<Arc<str>>,
     /// How old a report may be: older ones count as none, and a list that could not be read again for so long as well.
     pub max_age: Duration,
+    /// Devices may report their own state, with their client certificate.
+    pub agent: bool,
+    pub sources: Vec<Arc<PostureSource>>,
+}
+
+/// A device management that is asked over HTTPS.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PostureSource {
+    /// In records, metrics and `status`.
+    pub name: Arc<str>,
+    pub api: PostureApi,
+    pub trust: SourceTrust,
+    pub polled: PolledApi,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum PostureApi {
+    Fleet {
+        /// Of the server, without `/api/...`.
+        url: Url,
+        token: Secret,
+    },
+    /// Microsoft Intune, through Graph.
+    Intune {
+        /// Where tokens come from.
+        login: Url,
+        /// Where devices are asked for.
+        graph: Url,
+        client_id: String,
+        client_secret: Secret,
+    },
+    Json {
+        url: Url,
+        /// Sent with each question: name and value.
+        header: Option<(String, Secret)>,
+        mapping: Box<JsonMapping>,
+    },
+}
+
+/// Where in an answer each value stands: JSON pointers (RFC 6901), from the device but for the first two.
+#[derive(Debug, PartialEq, Eq)]
+pub struct JsonMapping {
+    /// The list of devices; empty: the answer itself.
+    pub devices: String,
+    /// The URL of the next page.
+    pub next: Option<String>,
+    pub id: String,
+    pub serial: Option<String>,
+    pub owner: Option<String>,
+    pub managed: Option<String>,
+    pub observed_at: String,
+    pub disk_encrypted: Option<String>,
+    pub firewall: Option<String>,
+    pub secure_boot: Option<String>,
+    pub compliant: Option<String>,
+    pub edr: Option<String>,
+    pub patched_at: Option<String>,
+    pub patch_age_days: Option<String>,
+    pub os: Option<String>,
+    pub os_version: Option<String>,
+}
+
+/// How a source that is asked over HTTPS is believed, and how often it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolledApi {
+    /// None: the system's authorities.
+    pub ca_file: Option<PathBuf>,
+    pub poll: Duration,
+    /// An answer older than this is no answer.
+    pub max_stale: Duration,
+    /// How long one answer may take.
+    pub timeout: Duration,
+}
+
+/// The control server of a mesh, which knows whose address is whose.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Headscale {
+    /// Of the server, without `/api/...`.
+    pub url: Url,
+    pub api_key: Secret,
+    /// Whose people own its nodes.
+    pub provider: Arc<str>,
+    /// That is the first provider: names are bare in the policy.
+    pub first: bool,
+    pub user_attribute: HeadscaleUser,
+    /// Addresses that only the mesh gives out.
+    pub networks: Vec<IpNet>,
+    pub polled: PolledApi,
+}
+
+/// Which of a node's user is the name in the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadscaleUser {
+    Name,
+    Email,
 }
 
 #[derive(Clone, Debug)]
@@ -369,7 +466,40 @@ pub struct Directory {
     pub max_stale: Duration,
     /// How long one server may take for one answer.
     pub timeout: Duration,
-    pub ldap: Ldap,
+    pub source: DirectorySource,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum DirectorySource {
+    Ldap(Arc<Ldap>),
+    Authentik(Arc<Authentik>),
+}
+
+impl Directory {
+    /// None: the system's authorities.
+    pub fn ca_file(&self) -> Option<&Path> {
+        match &self.source {
+            DirectorySource::Ldap(ldap) => Some(&ldap.ca_file),
+            DirectorySource::Authentik(authentik) => authentik.ca_file.as_deref(),
+        }
+    }
+
+    /// Servers that are asked one after the other.
+    pub fn servers(&self) -> usize {
+        match &self.source {
+            DirectorySource::Ldap(ldap) => ldap.urls.len(),
+            DirectorySource::Authentik(_) => 1,
+        }
+    }
+}
+
+/// authentik's own users and groups, by its API.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Authentik {
+    /// Of the server, without `/api/...`.
+    pub url: Url,
+    pub ca_file: Option<PathBuf>,
+    pub token: Secret,
 }
 
 /// A directory by LDAP (RFC 4511), over TLS from the first byte.

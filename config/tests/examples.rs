@@ -28,6 +28,8 @@ fn with_material(example: &Path) -> TempDir {
             ("bind_password_file", "secret"),
             ("url_file", "postgres-url"),
             ("seal_file", "seal"),
+            ("api_key_file", "secret"),
+            ("token_file", "secret"),
         ] {
             let with_colon = format!("{key}: ");
             let starts = |at: &usize| !line[..*at].ends_with(|c: char| c == '_' || c.is_alphanumeric());

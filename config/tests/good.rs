@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 use torhaus_authz::Timestamp;
-use torhaus_config::{Config, Signers, UpstreamVerify, load};
+use torhaus_config::{Config, DirectorySource, Signers, UpstreamVerify, load};
 
 /// 23 November 2026: the certificates of `material/` are valid then.
 const NOW: Timestamp = Timestamp::from_seconds(1_795_392_000);
@@ -29,8 +29,9 @@ fn the_example_of_the_design_loads() {
     assert_eq!((&*bearer.provider, bearer.first, bearer.user_claim.as_str()), ("corp", true, "preferred_username"));
     let directory = config.directory.as_ref().unwrap();
     assert_eq!((directory.poll, &*directory.provider, directory.first), (Duration::from_secs(30), "corp", true));
-    assert_eq!((directory.ldap.urls.len(), directory.ldap.group_base_dn.as_str()), (2, "DC=example,DC=test"));
-    assert_eq!(directory.ldap.user_attribute, "sAMAccountName");
+    let DirectorySource::Ldap(ldap) = &directory.source else { panic!("{directory:?}") };
+    assert_eq!((ldap.urls.len(), ldap.group_base_dn.as_str()), (2, "DC=example,DC=test"));
+    assert_eq!(ldap.user_attribute, "sAMAccountName");
     let proxmox = &config.routes[1];
     assert!(
         matches!(&proxmox.upstream.as_ref().unwrap().tls.as_ref().unwrap().verify, UpstreamVerify::Pin(pin) if pin[1] == 0x11)

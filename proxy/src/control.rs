@@ -1,6 +1,7 @@
 //! What an operator may ask of the running process, and how it answers.
 use crate::admin::{
-    BreakGlassAnswer, BreakGlassOrder, Caller, CandidateStatus, Certificates, Control, Enrolments, ListenerStatus,
+    ApproveOrder, BreakGlassAnswer, BreakGlassOrder, Caller, CandidateStatus, Certificates, Control, Devices,
+    Enrolments, ForgetOrder, ListenerStatus,
     ReloadFailed, Reloaded, Rollback, Status,
 };
 use crate::clock;
@@ -9,7 +10,9 @@ use crate::login::break_glass::{self, BreakGlassError};
 use crate::login::revoke;
 use crate::login::session::{Session, SessionId, Unavailable, Which};
 use crate::lookup::health::SourceStatus;
+use crate::lookup::records::{Approval, DeviceRecord, DeviceRecords};
 use crate::metrics::Metrics;
+use crate::recording;
 use crate::reload::Reloader;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
@@ -95,7 +98,9 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     fn sources(&self) -> Vec<SourceStatus> {
-        self.gate.snapshot.load().people.iter().map(|people| people.health.status()).collect()
+        let snapshot = self.gate.snapshot.load();
+        let people = snapshot.people.iter().map(|people| people.health.status());
+        people.chain(snapshot.lookups.statuses()).collect()
     }
 
     fn without(&self) -> Vec<String> {
@@ -160,6 +165,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         Some(self)
     }
 
+    fn device_records(&self) -> Option<&dyn Devices> {
+        Some(self)
+    }
+
     fn enrolment(&self) -> Option<&dyn Enrolments> {
         Some(self)
     }
@@ -180,11 +189,45 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 }
 
+#[async_trait]
+impl<E: ServerApp + Send + Sync + 'static> Devices for Running<E> {
+    fn devices(&self) -> Vec<Arc<DeviceRecord>> {
+        self.records().map(|records| records.all()).unwrap_or_default()
+    }
+
+    async fn approve(&self, order: ApproveOrder, by: Caller) -> Result<bool, Unavailable> {
+        let Some(records) = self.records() else { return Ok(false) };
+        let (by, owner) = (by.to_string(), order.owner.as_deref().map(Name::from));
+        let of = owner.as_ref().map(|owner| format!(" as {owner}'s")).unwrap_or_default();
+        let approval = Approval { by: by.as_str().into(), at: clock::now(), owner };
+        let done = records.approve(&order.id, approval).await?;
+        if done {
+            let what = format!("device {} was approved{of} by {by}", order.id);
+            recording::admin(&self.gate.audit, what, clock::now()).await;
+        }
+        Ok(done)
+    }
+
+    async fn forget(&self, order: ForgetOrder, by: Caller) -> Result<bool, Unavailable> {
+        let Some(records) = self.records() else { return Ok(false) };
+        let done = records.forget(&order.id).await?;
+        if done {
+            let what = format!("device {} was forgotten by {by}", order.id);
+            recording::admin(&self.gate.audit, what, clock::now()).await;
+        }
+        Ok(done)
+    }
+}
+
 const STORE_LOST: &str = "the store does not answer: nobody can sign in";
 
 impl<E: ServerApp + Send + Sync + 'static> Running<E> {
     fn store_is_lost(&self) -> bool {
         self.gate.metrics.store_up.get() == 0
+    }
+
+    fn records(&self) -> Option<Arc<DeviceRecords>> {
+        self.gate.snapshot.load().lookups.records.clone()
     }
 
     fn reloaded(&self) -> Reloaded {

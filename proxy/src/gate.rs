@@ -94,9 +94,7 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     };
     note.decision = recorded.decision().cloned();
     stages.done(Stage::Record);
-    if let Some(seen) = &snapshot.lookups.seen {
-        seen.learn(&facts, decision.learns);
-    }
+    snapshot.lookups.learn(&facts, &caller, &decision);
 
     match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {
         Action::Respond(response) => note.respond(cors::readable(route, request, response)),

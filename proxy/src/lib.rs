@@ -28,6 +28,7 @@ pub mod path;
 pub mod policies;
 pub mod policy_metrics;
 pub mod portal;
+pub mod posture;
 pub mod recording;
 pub mod refusal;
 pub mod reload;

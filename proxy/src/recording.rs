@@ -11,6 +11,15 @@ use torhaus_authz::{
 };
 use torhaus_config::Route;
 
+/// Records what somebody changed who may; that it cannot be written does not undo it.
+pub async fn admin(audit: &Audit, what: String, now: Timestamp) {
+    tracing::info!("{what}");
+    let entry = Entry { detail: Some(what.into()), ..Entry::new(now, Kind::Admin) };
+    if let Err(error) = audit.event(entry).await {
+        tracing::error!(%error, "a change could not be recorded");
+    }
+}
+
 /// Records a decision. Those about strangers that were refused or sent to sign in are counted per network, so that
 /// probing cannot fill the disk.
 ///

@@ -125,7 +125,7 @@ pub fn look(snapshot: &Snapshot) -> Look {
         organisation: branding.organisation.clone(),
         contact: branding.contact.clone(),
         portal: crate::login::handover::portal_origin(snapshot).to_owned(),
-        devices: snapshot.config.acme.is_some(),
+        devices: snapshot.config.acme.is_some() || snapshot.lookups.know_devices(),
     }
 }
 

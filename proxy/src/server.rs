@@ -21,6 +21,7 @@ use crate::login::seal::{SealKey, SealKeyError};
 use crate::login::session::{SessionStore as _, Which};
 use crate::login::sign_in::used_logins;
 use crate::lookup::poll;
+use crate::lookup::records::DeviceRecords;
 use crate::lookup::seen::SeenPlaces;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::policies::{self, Loaded};
@@ -56,7 +57,7 @@ const ASK_STORE: Duration = Duration::from_secs(10);
 const ASK_LOST_STORE: Duration = Duration::from_millis(500);
 /// How often streams are looked through for those whose session or certificate has run out: under the 2 s promised.
 const SWEEP_STREAMS: Duration = Duration::from_secs(1);
-/// How often files of data are looked at, whether they were replaced.
+/// How often files of data are looked at, whether they were replaced, and sources, whether it is time to ask them.
 const REFRESH_LOOKUPS: Duration = Duration::from_secs(1);
 const REPORT_REFUSALS: Duration = Duration::from_secs(60);
 /// How often sessions are looked through for those whose provider is to be asked again.
@@ -270,6 +271,9 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqlStore>, ca:
     let seen = SeenPlaces::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
     snapshot.lookups.seen = Some(Arc::new(seen));
     snapshot.obtained = Obtained::new(store.clone());
+    let records = DeviceRecords::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
+    let config = snapshot.config.clone();
+    snapshot.lookups.keep_records(Arc::new(records), &config);
     metrics.reloaded(true, clock::now());
     // It was just opened and checked.
     metrics.store_up.set(1);
@@ -345,6 +349,12 @@ async fn sweep(gate: Arc<Gate>) {
         {
             tracing::error!(%error, "old places of people could not be forgotten");
         }
+        let records = gate.snapshot.load().lookups.records.clone();
+        if let Some(records) = records
+            && let Err(error) = records.sweep(now).await
+        {
+            tracing::error!(%error, "records of devices could not be read again");
+        }
         match gate.sessions.sweep(now, idle).await {
             Ok(ended) => revoke::note_ended(&gate, &ended, "idle, or over", now).await,
             Err(error) => tracing::error!(%error, "sessions could not be swept"),
@@ -383,6 +393,7 @@ async fn refresh_lookups(gate: Arc<Gate>) {
     loop {
         ticks.tick().await;
         let snapshot = gate.snapshot.load_full();
+        snapshot.lookups.tick(clock::now());
         // The disk may be slow, and a database takes a moment to check.
         let refreshed = tokio::task::spawn_blocking(move || snapshot.lookups.refresh(clock::now())).await;
         if let Err(error) = refreshed {

@@ -57,6 +57,8 @@ pub enum SnapshotError {
     Provider(String),
     #[error("lookups.ldap: {0}")]
     Directory(String),
+    #[error("{0}")]
+    Lookups(String),
 }
 
 impl Snapshot {
@@ -81,7 +83,8 @@ impl Snapshot {
             reserved: Reserved::with(config.routes.iter().flat_map(|route| header_names(route))),
             providers,
             bearer,
-            lookups: Lookups::build(&config, before.map(|b| &b.lookups), crate::clock::now()),
+            lookups: Lookups::build(&config, before.map(|b| &b.lookups), crate::clock::now())
+                .map_err(SnapshotError::Lookups)?,
             people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
             upstreams: Upstreams::build(&config.routes, before.map(|b| &b.upstreams))?,
             certificate_ends: certificate_ends(&config),

@@ -43,6 +43,7 @@ function make() {
   authority('strangers-ca');
   const server = 'DNS:*.gate.test, DNS:localhost, IP:127.0.0.1';
   leaf('server', 'ca', 'serverAuth', server);
+  leaf('strange-server', 'strangers-ca', 'serverAuth', server);
   leaf('expired-server', 'ca', 'serverAuth', server, ['-startdate', '20200101000000Z', '-enddate', '20200201000000Z']);
 
   const backup = 'URI:spiffe://gate.test/backup';

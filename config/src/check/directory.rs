@@ -1,10 +1,12 @@
-//! `lookups.ldap`: a directory that can be asked, and whose people are in it.
+//! `lookups.ldap`, `lookups.authentik`: a directory that can be asked, and whose people are in it.
 use super::settings::positive;
-use super::{Cx, host, trust};
+use super::{Cx, host, polled, trust};
 use crate::at::At;
-use crate::config::{Directory, GroupName, GroupsBy, Ldap, LdapSchema, Provider};
+use crate::config::{self, Directory, DirectorySource, GroupName, GroupsBy, LdapSchema, Provider};
 use crate::file;
 use crate::file::identity::OneOrMany;
+use crate::file::lookups::{Authentik, Ldap};
+use crate::place::Place;
 use crate::suggest;
 use crate::units::Mistake;
 use std::sync::Arc;
@@ -36,35 +38,72 @@ pub(crate) fn directory(
     providers: Option<&[Arc<Provider>]>,
     cx: &mut Cx<'_>,
 ) -> Option<Option<Directory>> {
-    let Some(at) = lookups.and_then(At::get).and_then(|lookups| lookups.ldap.as_ref()) else { return Some(None) };
-    let typed = at.get()?;
-    let ldap = ldap(typed, cx);
-    let provider = provider(typed.provider.as_ref(), providers, cx);
-    let poll = positive(typed.poll.as_ref(), default::POLL, cx);
-    let max_stale = positive(typed.max_stale.as_ref(), default::MAX_STALE, cx);
-    let timeout = positive(typed.timeout.as_ref(), default::TIMEOUT, cx);
+    let Some(lookups) = lookups.and_then(At::get) else { return Some(None) };
+    match (&lookups.ldap, &lookups.authentik) {
+        (None, None) => Some(None),
+        (Some(_), Some(at)) => {
+            cx.error(
+                &at.place,
+                "there are two directories: `ldap` and `authentik`",
+                "keep the one that people are managed in; a provider has one directory",
+            );
+            None
+        }
+        (Some(at), None) => {
+            let typed = at.get()?;
+            let source = ldap(typed, cx).map(|ldap| DirectorySource::Ldap(Arc::new(ldap)));
+            let Ldap { provider, poll, max_stale, timeout, .. } = typed;
+            of(source, [provider, poll, max_stale, timeout].map(Option::as_ref), &at.place, providers, cx).map(Some)
+        }
+        (None, Some(at)) => {
+            let typed = at.get()?;
+            let source = authentik(typed, cx).map(|authentik| DirectorySource::Authentik(Arc::new(authentik)));
+            let Authentik { provider, poll, max_stale, timeout, .. } = typed;
+            of(source, [provider, poll, max_stale, timeout].map(Option::as_ref), &at.place, providers, cx).map(Some)
+        }
+    }
+}
+
+/// What both kinds have in common: `provider`, `poll`, `max_stale`, `timeout`.
+fn of(
+    source: Option<DirectorySource>,
+    [provider_at, poll_at, max_stale_at, timeout_at]: [Option<&At<String>>; 4],
+    place: &Place,
+    providers: Option<&[Arc<Provider>]>,
+    cx: &mut Cx<'_>,
+) -> Option<Directory> {
+    let provider = provider(provider_at, providers, cx);
+    let poll = positive(poll_at, default::POLL, cx);
+    let max_stale = positive(max_stale_at, default::MAX_STALE, cx);
+    let timeout = positive(timeout_at, default::TIMEOUT, cx);
     let (poll, max_stale) = (poll?, max_stale?);
     if max_stale < poll * 2 {
-        let place = typed.max_stale.as_ref().or(typed.poll.as_ref()).map_or(&at.place, |at| &at.place);
         cx.error(
-            place,
+            max_stale_at.or(poll_at).map_or(place, |at| &at.place),
             "`max_stale` is less than two polls, so one answer that is lost makes groups unknown",
             "make `max_stale` at least twice as long as `poll`",
         );
         return None;
     }
     let provider = provider?;
-    Some(Some(Directory {
+    Some(Directory {
         first: provider.first,
         provider: provider.name.clone(),
         poll,
         max_stale,
         timeout: timeout?,
-        ldap: ldap?,
-    }))
+        source: source?,
+    })
 }
 
-fn ldap(typed: &file::lookups::Ldap, cx: &mut Cx<'_>) -> Option<Ldap> {
+fn authentik(typed: &Authentik, cx: &mut Cx<'_>) -> Option<config::Authentik> {
+    let url = cx.parse(&typed.url, polled::server);
+    let ca_file = typed.ca_file.as_ref().map(|at| trust::ca_file(at, cx));
+    let token = cx.secret(&typed.token_file, "secret file");
+    Some(config::Authentik { url: url?, ca_file: ca_file.map_or(Some(None), |file| file.map(Some))?, token: token? })
+}
+
+fn ldap(typed: &Ldap, cx: &mut Cx<'_>) -> Option<config::Ldap> {
     let urls = urls(&typed.url, cx);
     let ca_file = trust::ca_file(&typed.ca_file, cx);
     let bind_password = cx.secret(&typed.bind_password_file, "secret file");
@@ -87,7 +126,7 @@ fn ldap(typed: &file::lookups::Ldap, cx: &mut Cx<'_>) -> Option<Ldap> {
             text => attribute(text).map(GroupName::Attribute),
         });
     let base_dn = base_dn?;
-    Some(Ldap {
+    Some(config::Ldap {
         urls: urls?,
         ca_file: ca_file?,
         bind_dn: bind_dn?,
@@ -106,7 +145,7 @@ fn ldap(typed: &file::lookups::Ldap, cx: &mut Cx<'_>) -> Option<Ldap> {
 }
 
 /// Whose people are in the directory; the first provider's, unless another one is named.
-fn provider<'a>(
+pub(super) fn provider<'a>(
     at: Option<&At<String>>,
     providers: Option<&'a [Arc<Provider>]>,
     cx: &mut Cx<'_>,
@@ -157,7 +196,7 @@ fn url(text: &str) -> Result<Url, Mistake> {
     Ok(url)
 }
 
-fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Mistake> {
+pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Mistake> {
     words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
         let hint = suggest::hint(text, words.iter().map(|(word, _)| *word));
         Mistake { message: format!("`{text}` is not possible here"), hint }

@@ -4,7 +4,7 @@
 //! here, and its facts are unknown until it can.
 use super::settings::{country, default, network, positive};
 use super::trust::TrustDomains;
-use super::{Cx, resolve};
+use super::{Cx, posture_sources, resolve};
 use crate::at::At;
 use crate::config::{NamedNetwork, PostureLookup};
 use crate::file;
@@ -39,13 +39,29 @@ pub(crate) fn posture(
     known: &TrustDomains,
     cx: &mut Cx<'_>,
 ) -> Option<PostureLookup> {
-    let nothing = PostureLookup { inventory_file: None, trust_domains: Vec::new(), max_age: default::POSTURE_MAX_AGE };
+    let nothing = PostureLookup {
+        inventory_file: None,
+        trust_domains: Vec::new(),
+        max_age: default::POSTURE_MAX_AGE,
+        agent: false,
+        sources: Vec::new(),
+    };
     let Some(at) = lookups.and_then(At::get).and_then(|lookups| lookups.posture.as_ref()) else { return Some(nothing) };
     let typed = at.get()?;
     let max_age = positive(typed.max_age.as_ref(), default::POSTURE_MAX_AGE, cx);
     let inventory_file = typed.inventory_file.as_ref().and_then(|at| inventory_file(at, cx));
-    if typed.inventory_file.is_none() {
-        cx.error(&at.place, "`posture` names no source", "add `inventory_file: devices.yaml`, or remove `posture`");
+    let agent = typed.agent.as_ref().and_then(At::get).copied().unwrap_or(false);
+    let sources = posture_sources::check(&typed.sources, cx);
+    if typed.inventory_file.is_none() && typed.agent.is_none() && typed.sources.place.is_none() {
+        let hint = "add `inventory_file: devices.yaml`, `agent: true` or `sources: […]`, or remove `posture`";
+        cx.error(&at.place, "`posture` names no source", hint);
+    }
+    if agent && known.names.is_empty() && known.whole {
+        cx.error(
+            &at.place,
+            "devices report with their client certificate, and there is no trust domain",
+            "add `trust_domains: { devices: { ca_file: … } }`, or remove `agent`",
+        );
     }
     let mut trust_domains = Vec::new();
     for item in &typed.trust_domains.items {
@@ -71,7 +87,7 @@ pub(crate) fn posture(
             ),
         }
     }
-    Some(PostureLookup { inventory_file, trust_domains, max_age: max_age? })
+    Some(PostureLookup { inventory_file, trust_domains, max_age: max_age?, agent, sources: sources? })
 }
 
 fn inventory_file(at: &At<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {

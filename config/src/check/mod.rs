@@ -11,6 +11,7 @@ mod device;
 mod directory;
 mod forward_auth;
 mod headers;
+mod headscale;
 mod host;
 mod identity;
 mod listener_acme;
@@ -18,6 +19,8 @@ mod listeners;
 mod lookups;
 mod paths;
 mod policy;
+mod polled;
+mod posture_sources;
 mod route;
 mod routes;
 mod settings;
@@ -155,7 +158,9 @@ pub(crate) fn check(
     let directory = directory::directory(tree.lookups.as_ref(), providers.as_deref(), &mut cx);
     let posture = lookups::posture(tree.lookups.as_ref(), &trust_domains, &mut cx);
     cx.posture_max_age = posture.as_ref().map_or(default::POSTURE_MAX_AGE, |posture| posture.max_age);
-    cx.knows_devices = tree.lookups.as_ref().and_then(At::get).is_some_and(|lookups| lookups.posture.is_some());
+    let headscale = headscale::check(tree, providers.as_deref(), &mut cx);
+    let lookups = tree.lookups.as_ref().and_then(At::get);
+    cx.knows_devices = lookups.is_some_and(|lookups| lookups.posture.is_some() || lookups.headscale.is_some());
     let routes = routes::check(tree, &listeners, portal.as_ref(), &trust_domains, &mut cx);
     if listeners.whole {
         listener_acme::fill_in(&mut listeners.checked, tree, portal.as_ref(), &routes, &mut cx);
@@ -189,6 +194,7 @@ pub(crate) fn check(
         named_networks: geoip.named_networks,
         geoip_database: geoip.database,
         directory: directory?.map(Arc::new),
+        headscale: headscale?.map(Arc::new),
         posture: posture?,
         routes,
         sessions: sessions?,

@@ -1,6 +1,5 @@
 //! The keys of a mapping: each once, known, and built; what is not is reported.
 use super::{Context, Decoder, join};
-use crate::file::unbuilt;
 use crate::mask;
 use crate::suggest;
 use crate::units::Mistake;
@@ -8,7 +7,7 @@ use crate::yaml::{Kind, Node};
 use std::collections::HashMap;
 
 impl Decoder<'_> {
-    /// Known, and built; otherwise reported. What an unknown key was meant to be is `excused` from being missing.
+    /// Known; otherwise reported. What an unknown key was meant to be is `excused` from being missing.
     pub(super) fn is_usable(
         &self,
         key: &Node,
@@ -16,20 +15,13 @@ impl Decoder<'_> {
         excused: &mut Vec<&'static str>,
     ) -> bool {
         let name = key_text(key);
-        let path = join(&self.path, name);
         if !fields.contains(&name) {
             let meant = meant_by(name, fields);
             excused.extend(meant);
             self.cx.report(&self.cx.place(key.span, &self.path), unknown_key(name, meant, fields));
             return false;
         }
-        match unbuilt::refuse(self.cx.file, &path) {
-            Some(mistake) => {
-                self.cx.report(&self.cx.place(key.span, &path), mistake);
-                false
-            }
-            None => true,
-        }
+        true
     }
 }
 

@@ -1,8 +1,8 @@
 //! YAML tree -> the typed mirror of a file, reporting every mistake and not only the first.
 //!
 //! serde stops at the first error. So each [`crate::at::At`] is a place where we recover: what goes wrong inside is
-//! reported, the value is left out, and reading goes on behind it. Unknown keys, keys given twice, missing keys and
-//! what is not built yet are reported here; what values mean is the business of `check`.
+//! reported, the value is left out, and reading goes on behind it. Unknown keys, keys given twice and missing keys are
+//! reported here; what values mean is the business of `check`.
 mod access;
 mod keys;
 

@@ -11,7 +11,6 @@ pub(crate) mod lookups;
 pub(crate) mod policy;
 pub(crate) mod route;
 pub(crate) mod store;
-pub(crate) mod unbuilt;
 
 use crate::at::{At, Keyed, List};
 use serde::Deserialize;

@@ -3,7 +3,6 @@
 mod policy;
 mod torhaus;
 
-use crate::file::unbuilt;
 use crate::pattern;
 use crate::place::FileId;
 use std::fmt::Write;
@@ -65,26 +64,22 @@ pub fn reference() -> String {
         let example = example.replace("../material/", "files/");
         let _ = write!(text, "\n## {name}\n\n```yaml\n{example}```\n");
         for section in sections(file) {
-            section_text(&mut text, file, section);
+            section_text(&mut text, section);
         }
     }
     text
 }
 
-fn section_text(text: &mut String, file: FileId, section: &Section) {
+fn section_text(text: &mut String, section: &Section) {
     let _ = write!(text, "\n### {}\n\n", section.title);
     if !section.text.is_empty() {
         let _ = write!(text, "{}\n\n", section.text);
     }
     text.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
     for key in section.keys {
-        let built = match unbuilt::refuse(file, key.path.strip_prefix(policy::CONDITION).unwrap_or(key.path)) {
-            Some(_) => " *Not built yet: refused.*",
-            None => "",
-        };
         let reason = key.reason.map(|reason| format!(" *Why:* {reason}.")).unwrap_or_default();
         let path = key.path.strip_prefix(policy::CONDITION).unwrap_or(key.path);
-        let _ = writeln!(text, "| `{path}` | {} | {} | {}.{reason}{built} |", key.kind, key.default, key.meaning);
+        let _ = writeln!(text, "| `{path}` | {} | {} | {}.{reason} |", key.kind, key.default, key.meaning);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can be asked over the socket, and what the server must answer. Never shows a token.
 use super::certificates::{self, Certificates};
+use super::devices::{self, Devices};
 use super::enrolments::{self, Enrolments};
 use crate::login::break_glass::BreakGlassError;
 use crate::login::session::{Session, SessionId, Unavailable, Which};
@@ -59,6 +60,10 @@ pub trait Control: Send + Sync {
     async fn break_glass(&self, order: &BreakGlassOrder, by: Caller) -> Result<BreakGlassAnswer, BreakGlassError>;
     /// The authority, where there is one.
     fn authority(&self) -> Option<&dyn Certificates> {
+        None
+    }
+    /// Devices that came.
+    fn device_records(&self) -> Option<&dyn Devices> {
         None
     }
     /// Enrolments, where there is an ACME server.
@@ -272,6 +277,7 @@ pub(super) fn everything(control: Shared) -> Router {
         .route("/break-glass", post(break_glass))
         .with_state(Arc::clone(&control))
         .merge(certificates::routes(Arc::clone(&control)))
+        .merge(devices::routes(Arc::clone(&control)))
         .merge(enrolments::routes(Arc::clone(&control)))
         .merge(health(control))
 }

@@ -3,6 +3,7 @@
 mod api;
 mod certificates;
 mod client;
+mod devices;
 mod enrolments;
 mod socket;
 
@@ -12,6 +13,7 @@ pub use api::{
 };
 pub use certificates::{CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 pub use client::{Client, ClientError};
+pub use devices::{ApproveOrder, Devices, ForgetOrder};
 pub use enrolments::{EabAnswer, EabEnd, EabOrder, Enrolments};
 pub use socket::{BindError, Socket};
 

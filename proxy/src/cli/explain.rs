@@ -105,7 +105,7 @@ pub fn explain(args: &Args, out: &mut Out) -> Result<Answer, Failure> {
         Err((reason, summary)) => return refused_before(args, reason, summary, out),
     };
     let listener = listener(args, &config)?;
-    let lookups = Lookups::build(&config, None, now);
+    let lookups = Lookups::build(&config, None, now).map_err(Failure::Failed)?;
     let mut facts = Facts {
         method: &args.method,
         path: &target.path,

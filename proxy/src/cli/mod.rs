@@ -7,12 +7,15 @@ mod ca;
 mod cert;
 mod check;
 mod decided;
+mod device;
 mod eab;
 mod enroll;
 mod explain;
+mod headscale;
 mod online;
 mod out;
 mod policy;
+mod posture;
 mod process;
 mod profile;
 mod replay;
@@ -74,6 +77,15 @@ enum Command {
     Eab(eab::Verb),
     /// A certificate for this machine, bound to who signs in; on a person's or a service's machine.
     Enroll(enroll::Args),
+    /// Devices that came to the running process.
+    #[command(subcommand)]
+    Device(device::Verb),
+    /// What of the configuration belongs into Headscale's policy.
+    #[command(subcommand)]
+    Headscale(headscale::Verb),
+    /// The state of this machine, for the gate.
+    #[command(subcommand)]
+    Posture(posture::Verb),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -176,6 +188,9 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Cert(verb) => cert::cert(verb, out),
         Command::Eab(verb) => eab::eab(verb, out),
         Command::Enroll(args) => enroll::enroll(args, out),
+        Command::Device(verb) => device::device(verb, out),
+        Command::Headscale(verb) => headscale::headscale(&verb, out),
+        Command::Posture(verb) => posture::posture(&verb, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

@@ -1,9 +1,14 @@
 //! `torhaus check --online`: asks each source of facts as the gate would, and shows what it says.
 use super::Failure;
 use crate::clock;
+use crate::lookup::directory::Directory;
+use crate::lookup::headscale::api::{HeadscaleApi, Node};
 use crate::lookup::ldap::{LdapDirectory, Sample};
+use crate::lookup::management::Management;
+use crate::lookup::people::directory_of;
+use crate::lookup::polled::Fetch as _;
 use serde::Serialize;
-use torhaus_config::Config;
+use torhaus_config::{Config, DirectorySource};
 
 /// What one question found.
 #[derive(Serialize)]
@@ -18,20 +23,72 @@ const SHOWN: usize = 30;
 
 /// `user` is whom to look for; somebody whom the directory knows if it is none.
 pub fn check(config: &Config, user: Option<&str>) -> Result<Vec<Finding>, Failure> {
-    let Some(directory) = &config.directory else {
-        return Ok(vec![Finding { what: "online".into(), ok: true, words: "no source of facts is configured".into() }]);
-    };
-    let source = LdapDirectory::new(directory.clone()).map_err(Failure::Failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
-    Ok(runtime.block_on(ldap(&source, user)))
+    let mut found = Vec::new();
+    if let Some(directory) = &config.directory {
+        found.extend(match &directory.source {
+            DirectorySource::Ldap(source) => {
+                let source = LdapDirectory::new(directory.clone(), source.clone()).map_err(Failure::Failed)?;
+                runtime.block_on(ldap(&source, user))
+            }
+            DirectorySource::Authentik(_) => {
+                let source = directory_of(directory).map_err(Failure::Failed)?;
+                runtime.block_on(authentik(&*source, user))
+            }
+        });
+    }
+    if let Some(headscale) = &config.headscale {
+        let api = HeadscaleApi::new(headscale.clone()).map_err(Failure::Failed)?;
+        found.push(match runtime.block_on(api.nodes()) {
+            Ok(nodes) => finding("headscale".into(), Ok(describe_nodes(&nodes))),
+            Err(failure) => finding("headscale".into(), Err(failure.to_string())),
+        });
+    }
+    for source in &config.posture.sources {
+        let asked = Management::new(source.clone()).map_err(Failure::Failed)?;
+        let devices = runtime.block_on(asked.fetch(clock::now()));
+        let words = devices.map(|index| format!("answers, with {} devices", index.count()));
+        found.push(finding(source.name.to_string(), words.map_err(|failure| failure.to_string())));
+    }
+    if found.is_empty() {
+        found.push(Finding { what: "online".into(), ok: true, words: "no source of facts is configured".into() });
+    }
+    Ok(found)
+}
+
+fn finding(what: String, result: Result<String, String>) -> Finding {
+    match result {
+        Ok(words) => Finding { what, ok: true, words },
+        Err(words) => Finding { what, ok: false, words },
+    }
+}
+
+async fn authentik(source: &dyn Directory, user: Option<&str>) -> Vec<Finding> {
+    let answers = source.ask(&[], clock::now()).await;
+    let mut found =
+        vec![finding("authentik".into(), answers.map(|_| "answers".into()).map_err(|failure| failure.to_string()))];
+    if let Some(name) = user.filter(|_| found.iter().all(|finding| finding.ok)) {
+        let person = source.ask(&[name.into()], clock::now()).await.map(|mut people| people.pop().flatten());
+        found.push(finding(
+            "a person".into(),
+            match person {
+                Ok(Some(person)) => Ok(describe(&Sample { dn: name.to_owned(), person })),
+                Ok(None) => Err(format!("nobody is called `{name}`")),
+                Err(failure) => Err(failure.to_string()),
+            },
+        ));
+    }
+    found
+}
+
+fn describe_nodes(nodes: &[Node]) -> String {
+    let tagged = nodes.iter().filter(|node| !node.tags.is_empty()).count();
+    let routers = nodes.iter().filter(|node| node.routes).count();
+    format!("answers, with {} nodes, {tagged} of them tagged, {routers} subnet routers", nodes.len())
 }
 
 async fn ldap(source: &LdapDirectory, user: Option<&str>) -> Vec<Finding> {
-    let finding = |what: String, result: Result<String, String>| match result {
-        Ok(words) => Finding { what, ok: true, words },
-        Err(words) => Finding { what, ok: false, words },
-    };
     let mut found = Vec::new();
     for (server, result) in source.try_each().await {
         let result = result.map(|()| "connected over TLS, bound".to_owned());

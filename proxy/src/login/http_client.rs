@@ -1,5 +1,5 @@
-//! Asks a provider over HTTP: believed through its own CA file or the system's roots, never redirected, never
-//! waited for long, never read beyond a megabyte. Knows nothing of OpenID Connect.
+//! Asks a provider, or another source of facts, over HTTP: believed through its own CA file or the system's roots, never
+//! redirected, never waited for long, never read beyond a bound. Knows nothing of OpenID Connect.
 use http::StatusCode;
 use std::error::Error as _;
 use std::path::Path;
@@ -9,15 +9,26 @@ use zeroize::Zeroizing;
 
 /// A provider that does not take the connection in this time is down: people wait in front of a page.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// From the first byte sent to the last byte read.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest answer read. Discovery documents and key sets are a few KiB; a token answer with many groups is less
-/// than 200 KiB. No compressed encoding is offered, so a small body cannot become a large one.
-const MAX_BODY: usize = 1024 * 1024;
+
+/// How long and how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// From the first byte sent to the last byte read.
+    pub total: Duration,
+    /// Largest answer read, in bytes. No compressed encoding is offered, so a small body cannot become a large one.
+    pub body: usize,
+}
+
+impl Bounds {
+    /// Of a provider. Discovery documents and key sets are a few KiB; a token answer with many groups is less than
+    /// 200 KiB.
+    const PROVIDER: Self = Self { total: Duration::from_secs(10), body: 1024 * 1024 };
+}
 
 /// Talks to the endpoints of one issuer.
 pub struct HttpClient {
     client: reqwest::Client,
+    bounds: Bounds,
 }
 
 /// What came back. The body may hold tokens: it is wiped, and never shown.
@@ -51,8 +62,8 @@ pub enum FetchError {
     Timeout { host: String },
     #[error("`{host}` answered with a redirect; Torhaus follows none: configure the final address")]
     Redirect { host: String },
-    #[error("`{host}` sent more than 1 MiB")]
-    TooLarge { host: String },
+    #[error("`{host}` sent more than {mib} MiB")]
+    TooLarge { host: String, mib: usize },
     #[error("`{host}` broke off: {problem}")]
     Broken { host: String, problem: String },
     #[error("`{host}` answered with status {status}")]
@@ -68,7 +79,15 @@ impl HttpClient {
     /// 1. the CA file cannot be read or holds no certificate; 2. no rustls provider is installed; 3. the system's
     ///    roots cannot be read.
     pub fn new(issuer: &Url, ca_file: Option<&Path>) -> Result<Self, HttpClientError> {
-        Ok(Self { client: client_for(issuer, ca_file, TOTAL_TIMEOUT)? })
+        Self::within(issuer, ca_file, Bounds::PROVIDER)
+    }
+
+    /// The same with other bounds.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn within(issuer: &Url, ca_file: Option<&Path>, bounds: Bounds) -> Result<Self, HttpClientError> {
+        Ok(Self { client: client_for(issuer, ca_file, bounds.total)?, bounds })
     }
 
     /// # Errors
@@ -78,7 +97,24 @@ impl HttpClient {
         if let Some(token) = bearer {
             request = request.bearer_auth(token);
         }
-        send(request, url).await
+        self.send(request, url).await
+    }
+
+    /// The same with one header, whose value is a secret.
+    ///
+    /// # Errors
+    /// As [`FetchError`]; a status other than 2xx is an answer here.
+    pub async fn get_with(&self, url: &Url, header: Option<(&str, &str)>) -> Result<Answer, FetchError> {
+        let mut request = self.client.get(url.clone()).header(http::header::ACCEPT, "application/json");
+        if let Some((name, value)) = header {
+            let value = http::HeaderValue::from_str(value).map(|mut value| {
+                value.set_sensitive(true);
+                value
+            });
+            let broken = |_| FetchError::Broken { host: host_of(url), problem: "the secret is no header value".into() };
+            request = request.header(name, value.map_err(broken)?);
+        }
+        self.send(request, url).await
     }
 
     /// Posts a form, with HTTP basic authentication if given (user and password already encoded).
@@ -95,7 +131,7 @@ impl HttpClient {
         if let Some((user, password)) = basic {
             request = request.basic_auth(user, Some(password));
         }
-        send(request, url).await
+        self.send(request, url).await
     }
 
     /// Gets a JSON document.
@@ -108,6 +144,23 @@ impl HttpClient {
             return Err(FetchError::Status { host: host_of(url), status: answer.status.as_u16() });
         }
         answer.json(url)
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, url: &Url) -> Result<Answer, FetchError> {
+        let host = host_of(url);
+        let mut response = request.send().await.map_err(|e| explain(e, &host))?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(FetchError::Redirect { host });
+        }
+        let mut body = Zeroizing::new(Vec::new());
+        while let Some(chunk) = response.chunk().await.map_err(|e| explain(e, &host))? {
+            if body.len() + chunk.len() > self.bounds.body {
+                return Err(FetchError::TooLarge { host, mib: self.bounds.body >> 20 });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, body })
     }
 }
 
@@ -122,7 +175,7 @@ pub fn client_for(server: &Url, ca_file: Option<&Path>, total: Duration) -> Resu
     }
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT.min(total))
         .timeout(total)
         .referer(false)
         .user_agent(concat!("torhaus/", env!("CARGO_PKG_VERSION")))
@@ -151,23 +204,6 @@ impl Answer {
             problem: format!("{:?} error at line {} column {}", e.classify(), e.line(), e.column()),
         })
     }
-}
-
-async fn send(request: reqwest::RequestBuilder, url: &Url) -> Result<Answer, FetchError> {
-    let host = host_of(url);
-    let mut response = request.send().await.map_err(|e| explain(e, &host))?;
-    let status = response.status();
-    if status.is_redirection() {
-        return Err(FetchError::Redirect { host });
-    }
-    let mut body = Zeroizing::new(Vec::new());
-    while let Some(chunk) = response.chunk().await.map_err(|e| explain(e, &host))? {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(FetchError::TooLarge { host });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Answer { status, body })
 }
 
 fn explain(error: reqwest::Error, host: &str) -> FetchError {

@@ -11,7 +11,7 @@ use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use crate::{acme, identify, lookup};
+use crate::{acme, identify, lookup, posture};
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use torhaus_authz::{Identity, Reason, Timestamp};
@@ -214,6 +214,7 @@ async fn host(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Time
             logout::log_out(gate, snapshot, sign_in::browser_session(gate, request, now).await?, now).await
         }
         "/.torhaus/whoami" if get => who_am_i(gate, snapshot, request, now).await,
+        posture::PATH => posture::take::take(gate, snapshot, request, now).await,
         "/.torhaus/session" | "/.torhaus/logout" | "/.torhaus/whoami" => Err(Reason::MethodNotAllowed),
         _ => Err(Reason::NoRoute),
     }

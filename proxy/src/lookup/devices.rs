@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Certificate, Device, Fact, Name, Posture, Timestamp, Why};
 
+/// Tag of a device that leads to other networks: what comes from its address may be of others.
+pub const SUBNET_ROUTER: &str = "subnet-router";
+
 /// What of a connection can name a device.
 #[derive(Clone, Copy)]
 pub struct Evidence<'a> {
@@ -23,6 +26,11 @@ pub struct Evidence<'a> {
 pub trait Devices: Send + Sync {
     /// `Known(None)`: this list would know it, and does not. `Unknown(NotFound)`: nothing that this list goes by was shown.
     fn find(&self, evidence: &Evidence<'_>, now: Timestamp) -> Fact<Option<Arc<Device>>>;
+
+    /// Whether some device of this list has the serial number.
+    fn lists_serial(&self, _serial: &str, _now: Timestamp) -> bool {
+        false
+    }
 }
 
 /// Who reports the state of devices. Answers from memory.
@@ -100,8 +108,15 @@ fn less_sure(one: Fact<Option<Arc<Device>>>, other: Fact<Option<Arc<Device>>>) -
     if rank(&other) > rank(&one) { other } else { one }
 }
 
-/// Two lists of one device; `None` when they mean two. Each list speaks for the tags that it gives.
+/// Two lists of one device; `None` when they mean two. Each list speaks for the tags that it gives. A certificate is of
+/// the device itself, which may sit behind the router that its address is of.
 fn merged(one: &Device, other: &Device) -> Option<Device> {
+    let is_router = |device: &Device| device.tags.iter().any(|tag| **tag == *SUBNET_ROUTER);
+    match (is_router(one), is_router(other)) {
+        (false, true) => return Some(one.clone()),
+        (true, false) => return Some(other.clone()),
+        _ => {}
+    }
     if let (Some(first), Some(second)) = (&one.serial, &other.serial)
         && first != second
     {
@@ -163,6 +178,24 @@ mod tests {
         let address = "10.0.0.1".parse().unwrap();
         let evidence = Evidence { certificate: Fact::Known(None), names: &[], address, listener: "" };
         sources.find(&evidence, NOW)
+    }
+
+    #[test]
+    fn a_router_of_the_mesh_is_not_the_device_behind_it_and_a_laptop_in_the_mesh_is() {
+        let laptop = || device("inventory", |device| device.owner = Fact::Known(Some("dana".into())));
+        let node = |tag: &str, owner: Option<&str>| {
+            device("headscale", |device| {
+                device.tags = [tag.into()].into();
+                device.owner = Fact::Known(owner.map(Into::into));
+            })
+        };
+        assert_eq!(asked(vec![laptop(), node(SUBNET_ROUTER, None)]), laptop());
+        assert_eq!(asked(vec![node(SUBNET_ROUTER, None), laptop()]), laptop());
+        let Fact::Known(Some(both)) = asked(vec![laptop(), node("tag:kiosk", Some("dana"))]) else { panic!("none") };
+        assert_eq!((&both.owner, &*both.tags), (&Fact::Known(Some("dana".into())), &["tag:kiosk".into()][..]));
+        // Her certificate in somebody else's node.
+        let Fact::Known(Some(both)) = asked(vec![laptop(), node("tag:x", Some("eve"))]) else { panic!("none") };
+        assert_eq!(both.owner, Fact::Unknown(Why::Ambiguous));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use torhaus_authz::Timestamp;
+use torhaus_authz::{Name, Timestamp};
 
 /// How soon the poll tries a failing source again: at first, and at most.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_AT_MOST: Duration = Duration::from_secs(15);
 
 pub struct Health {
-    name: &'static str,
+    name: Name,
     state: Mutex<State>,
 }
 
@@ -40,14 +40,14 @@ pub struct SourceStatus {
 }
 
 impl Health {
-    pub fn new(name: &'static str) -> Self {
-        Self { name, state: Mutex::default() }
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), state: Mutex::default() }
     }
 
     pub fn answered(&self, now: Timestamp) {
         self.change(|state| {
             if state.failing.take().is_some() {
-                tracing::info!(source = self.name, "answers again");
+                tracing::info!(source = &*self.name, "answers again");
             }
             state.failures_in_a_row = 0;
             state.last_answer = Some(now);
@@ -58,8 +58,8 @@ impl Health {
         self.change(|state| {
             match state.failing {
                 // Once, not for each poll; `status` has the latest.
-                None => tracing::warn!(source = self.name, %why, "a source of facts cannot be asked"),
-                Some(_) => tracing::debug!(source = self.name, %why, "a source of facts still cannot be asked"),
+                None => tracing::warn!(source = &*self.name, %why, "a source of facts cannot be asked"),
+                Some(_) => tracing::debug!(source = &*self.name, %why, "a source of facts still cannot be asked"),
             }
             let since = state.failing.as_ref().map_or(now, |(since, _)| *since);
             state.failing = Some((since, why.to_owned()));
@@ -84,7 +84,7 @@ impl Health {
 
     pub fn status(&self) -> SourceStatus {
         self.change(|state| SourceStatus {
-            name: self.name.to_owned(),
+            name: self.name.to_string(),
             up: state.failing.is_none() && state.last_answer.is_some(),
             last_answer: state.last_answer,
             failing_since: state.failing.as_ref().map(|(since, _)| *since),

@@ -1,11 +1,13 @@
-//! The list of devices in a file: found by client certificate, and by nothing else.
+//! A list of devices, in a file or from a device management: found by client certificate, and by nothing else.
 use crate::lookup::data_file::DataFile;
 use crate::lookup::devices::{Devices, Evidence, Postures};
+use crate::lookup::polled::Polled;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Device, Fact, Name, Posture, Timestamp, Why, serial};
+use torhaus_config::InventoryDevice;
 
 /// 100,000 devices have about 40 MB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -14,13 +16,22 @@ const MAX_BYTES: u64 = 64 << 20;
 const SOURCE: &str = "inventory";
 
 pub struct Inventory {
-    file: Arc<DataFile<Index>>,
+    from: Origin,
     /// Whose certificates name our devices.
     trust_domains: Vec<Name>,
     /// How long the last good list counts when the file cannot be read.
     max_age: Duration,
 }
 
+/// Where a list comes from.
+pub enum Origin {
+    File(File),
+    /// A device management.
+    Polled(Arc<Polled<Index>>),
+}
+
+/// Devices, and how they are found.
+#[derive(Default)]
 pub struct Index {
     devices: Vec<(Arc<Device>, Option<Arc<Posture>>)>,
     by_id: HashMap<Name, usize>,
@@ -44,8 +55,15 @@ pub fn open(path: &Path, now: Timestamp) -> File {
 }
 
 impl Inventory {
-    pub fn new(file: File, trust_domains: Vec<Name>, max_age: Duration) -> Self {
-        Self { file, trust_domains, max_age }
+    pub fn new(from: Origin, trust_domains: Vec<Name>, max_age: Duration) -> Self {
+        Self { from, trust_domains, max_age }
+    }
+
+    fn get(&self, now: Timestamp) -> Result<Arc<Index>, Why> {
+        match &self.from {
+            Origin::File(file) => file.get(self.max_age, now),
+            Origin::Polled(polled) => polled.get(now),
+        }
     }
 }
 
@@ -53,6 +71,11 @@ impl Devices for Inventory {
     fn find(&self, evidence: &Evidence<'_>, now: Timestamp) -> Fact<Option<Arc<Device>>> {
         let found = self.shown(evidence, now);
         found.map(|entry| entry.and_then(|(index, at)| index.devices.get(at).map(|(device, _)| device.clone())))
+    }
+
+    fn lists_serial(&self, serial: &str, now: Timestamp) -> bool {
+        let has = |device: &Device| device.serial.as_deref() == Some(serial);
+        self.get(now).is_ok_and(|index| index.devices.iter().any(|(device, _)| has(device)))
     }
 }
 
@@ -62,16 +85,14 @@ impl Postures for Inventory {
         match (self.shown(evidence, now), &device.serial) {
             (Fact::Known(Some((index, at))), _) => Fact::Known(posture(&index, at)),
             // A device that another list found is joined by its serial number.
-            (Fact::Known(None) | Fact::Unknown(Why::NotFound), Some(serial)) => {
-                match self.file.get(self.max_age, now) {
-                    Err(why) => Fact::Unknown(why),
-                    Ok(index) => match index.by_name.get(serial) {
-                        Some(Slot::Several) => Fact::Unknown(Why::Ambiguous),
-                        Some(Slot::One(at)) => Fact::Known(posture(&index, *at)),
-                        None => Fact::Known(None),
-                    },
-                }
-            }
+            (Fact::Known(None) | Fact::Unknown(Why::NotFound), Some(serial)) => match self.get(now) {
+                Err(why) => Fact::Unknown(why),
+                Ok(index) => match index.by_name.get(serial) {
+                    Some(Slot::Several) => Fact::Unknown(Why::Ambiguous),
+                    Some(Slot::One(at)) => Fact::Known(posture(&index, *at)),
+                    None => Fact::Known(None),
+                },
+            },
             (Fact::Known(None), None) => Fact::Known(None),
             (Fact::Unknown(why), _) => Fact::Unknown(why),
         }
@@ -86,7 +107,7 @@ impl Inventory {
             Fact::Known(Some(found)) if self.trust_domains.contains(&found.trust_domain) => found,
             Fact::Known(_) => return Fact::Unknown(Why::NotFound),
         };
-        let index = match self.file.get(self.max_age, now) {
+        let index = match self.get(now) {
             Ok(index) => index,
             Err(why) => return Fact::Unknown(why),
         };
@@ -108,34 +129,54 @@ impl Index {
     fn parse(bytes: Vec<u8>) -> Result<Self, String> {
         let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())?;
         let list = torhaus_config::inventory(&text, SOURCE).map_err(|error| error.to_string())?;
-        let mut index = Self {
-            devices: Vec::with_capacity(list.devices.len()),
-            by_id: HashMap::new(),
-            by_fingerprint: HashMap::new(),
-            by_name: HashMap::new(),
-        };
-        for (at, listed) in list.devices.into_iter().enumerate() {
-            let id = serial(&listed.device.id);
-            let names = id.iter().chain(&listed.device.serial);
-            let (map, keys): (_, Vec<&Name>) = match listed.certificates.is_empty() {
-                true => (&mut index.by_name, names.collect()),
-                false => (&mut index.by_fingerprint, listed.certificates.iter().collect()),
-            };
-            for key in keys {
-                let slot = map.entry(key.clone()).or_insert(Slot::One(at));
-                if *slot != Slot::One(at) {
-                    *slot = Slot::Several;
-                }
+        let mut index = Self::default();
+        for InventoryDevice { device, certificates, posture } in list.devices {
+            match certificates.is_empty() {
+                true => index.add(device, posture, &[]),
+                false => index.add_pinned(device, posture, &certificates),
             }
-            index.by_id.insert(listed.device.id.clone(), at);
-            index.devices.push((Arc::new(listed.device), listed.posture.map(Arc::new)));
         }
         Ok(index)
+    }
+
+    /// One that is found by its name and serial number, and by `further` names as [`serial`] writes them.
+    pub fn add(&mut self, device: Device, posture: Option<Posture>, further: &[Name]) {
+        let names: Vec<Name> =
+            serial(&device.id).into_iter().chain(device.serial.clone()).chain(further.iter().cloned()).collect();
+        let at = self.push(device, posture);
+        note(&mut self.by_name, &names, at);
+    }
+
+    /// One that is found by its certificates alone.
+    fn add_pinned(&mut self, device: Device, posture: Option<Posture>, certificates: &[Name]) {
+        let at = self.push(device, posture);
+        note(&mut self.by_fingerprint, certificates, at);
+    }
+
+    fn push(&mut self, device: Device, posture: Option<Posture>) -> usize {
+        let at = self.devices.len();
+        self.by_id.insert(device.id.clone(), at);
+        self.devices.push((Arc::new(device), posture.map(Arc::new)));
+        at
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.devices.len()
     }
 
     /// A device by the name that the list gives it, for the command line.
     pub fn device(&self, id: &str) -> Option<&(Arc<Device>, Option<Arc<Posture>>)> {
         self.by_id.get(id).and_then(|at| self.devices.get(*at))
+    }
+}
+
+fn note(map: &mut HashMap<Name, Slot>, keys: &[Name], at: usize) {
+    for key in keys {
+        let slot = map.entry(key.clone()).or_insert(Slot::One(at));
+        if *slot != Slot::One(at) {
+            *slot = Slot::Several;
+        }
     }
 }
 
@@ -156,11 +197,12 @@ devices:
   - { id: vm-2, serial: TWIN }
 ";
 
-    fn inventory(folder: &Path) -> (std::path::PathBuf, Inventory) {
+    fn inventory(folder: &Path) -> (std::path::PathBuf, File, Inventory) {
         let path = folder.join("devices.yaml");
         std::fs::write(&path, LIST.replace("PIN", &"ab".repeat(32))).unwrap();
         let file = open(&path, NOW);
-        (path, Inventory::new(file, vec!["devices".into()], HOUR))
+        let from = Origin::File(file.clone());
+        (path, file, Inventory::new(from, vec!["devices".into()], HOUR))
     }
 
     fn find(inventory: &Inventory, domain: &str, names: &[&str], now: Timestamp) -> Fact<Option<Arc<Device>>> {
@@ -185,7 +227,7 @@ devices:
     #[test]
     fn a_certificate_of_ours_finds_its_device_and_one_of_a_partner_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let (_, inventory) = inventory(folder.path());
+        let (_, _, inventory) = inventory(folder.path());
         let is = |name: &str| Fact::Known(Some(name.to_owned()));
         for (domain, names, found) in [
             ("devices", vec!["laptop-17"], is("laptop-17")),
@@ -208,17 +250,17 @@ devices:
     #[test]
     fn a_broken_list_keeps_the_last_good_one_until_it_is_too_old() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, inventory) = inventory(folder.path());
+        let (path, file, inventory) = inventory(folder.path());
         std::fs::write(&path, "devices: [").unwrap();
-        inventory.file.refresh(NOW);
-        inventory.file.refresh(NOW);
-        assert!(inventory.file.problem().unwrap().contains("devices.yaml"));
+        file.refresh(NOW);
+        file.refresh(NOW);
+        assert!(file.problem().unwrap().contains("devices.yaml"));
         let found = |now| id(find(&inventory, "devices", &["laptop-17"], now));
         assert_eq!(found(NOW), Fact::Known(Some("laptop-17".to_owned())));
         assert_eq!(found(NOW.plus(HOUR)), Fact::Unknown(Why::Stale));
         std::fs::write(&path, "version: 1\ndevices: []\n").unwrap();
-        inventory.file.refresh(NOW);
-        inventory.file.refresh(NOW);
-        assert_eq!((found(NOW.plus(HOUR)), inventory.file.problem()), (Fact::Known(None), None));
+        file.refresh(NOW);
+        file.refresh(NOW);
+        assert_eq!((found(NOW.plus(HOUR)), file.problem()), (Fact::Known(None), None));
     }
 }

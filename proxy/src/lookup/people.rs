@@ -3,6 +3,7 @@
 //! Somebody new is asked about once, however many requests come (single flight), and waited for with a bound. The poll
 //! (`poll.rs`) renews what is kept. An answer older than `max_stale` is unknown, never "no groups";
 //! only that somebody is out does not grow old.
+use super::authentik::AuthentikDirectory;
 use super::directory::{Directory, Failure, Person, Standing};
 use super::health::Health;
 use super::ldap::{AT_ONCE, BATCH, LdapDirectory};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use torhaus_authz::{Fact, Groups, Name, Timestamp, User, Why};
-use torhaus_config::Config;
+use torhaus_config::{Config, DirectorySource};
 
 /// People kept; one with fifty groups is about 4 KiB.
 const KEPT: u64 = 100_000;
@@ -29,7 +30,7 @@ pub struct People {
     pub health: Health,
     source: Arc<dyn Directory>,
     /// The CA file as it was read: another one is another directory.
-    ca: Vec<u8>,
+    ca: Option<Vec<u8>>,
     kept: Cache<Name, Arc<Kept>>,
 }
 
@@ -110,18 +111,22 @@ impl People {
     /// The CA file cannot be used.
     pub fn of(config: &Config, before: Option<&Arc<Self>>) -> Result<Option<Arc<Self>>, String> {
         let Some(directory) = &config.directory else { return Ok(None) };
-        let ca = std::fs::read(&directory.ldap.ca_file).map_err(|error| error.to_string())?;
+        let ca = directory.ca_file().map(std::fs::read).transpose().map_err(|error| error.to_string())?;
         if let Some(before) = before.filter(|before| before.config == *directory && before.ca == ca) {
             return Ok(Some(before.clone()));
         }
-        let source = Arc::new(LdapDirectory::new(directory.clone())?);
-        let (config, health) = (directory.clone(), Health::new("ldap"));
+        let name = match &directory.source {
+            DirectorySource::Ldap(_) => "ldap",
+            DirectorySource::Authentik(_) => "authentik",
+        };
+        let source = directory_of(directory)?;
+        let (config, health) = (directory.clone(), Health::new(name));
         Ok(Some(Arc::new(Self { config, health, source, ca, kept: Cache::new(KEPT) })))
     }
 
     #[cfg(test)]
     pub(super) fn asking(config: Arc<torhaus_config::Directory>, source: Arc<dyn Directory>) -> Arc<Self> {
-        Arc::new(Self { config, health: Health::new("test"), source, ca: Vec::new(), kept: Cache::new(KEPT) })
+        Arc::new(Self { config, health: Health::new("test"), source, ca: None, kept: Cache::new(KEPT) })
     }
 
     /// The name by which the directory knows somebody; none: it is not theirs.
@@ -288,7 +293,7 @@ impl People {
 
     /// How long a request waits for somebody new: as long as each server may take once.
     fn patience(&self) -> Duration {
-        let servers = u32::try_from(self.config.ldap.urls.len()).unwrap_or(1);
+        let servers = u32::try_from(self.config.servers()).unwrap_or(1);
         self.config.timeout.saturating_mul(servers.saturating_add(1))
     }
 
@@ -303,6 +308,17 @@ impl People {
             Answer::Gone => Seen::Gone,
         }
     }
+}
+
+/// The directory of a configuration. Opens no connection yet.
+///
+/// # Errors
+/// Its CA file cannot be used.
+pub fn directory_of(config: &Arc<torhaus_config::Directory>) -> Result<Arc<dyn Directory>, String> {
+    Ok(match &config.source {
+        DirectorySource::Ldap(ldap) => Arc::new(LdapDirectory::new(config.clone(), ldap.clone())?),
+        DirectorySource::Authentik(authentik) => Arc::new(AuthentikDirectory::new(config.clone(), authentik.clone())?),
+    })
 }
 
 impl Kept {

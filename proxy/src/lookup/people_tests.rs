@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use torhaus_authz::{Fact, Name, Timestamp, User, Why};
-use torhaus_config::{GroupName, GroupsBy, Ldap, LdapSchema, Secret};
+use torhaus_config::{DirectorySource, GroupName, GroupsBy, Ldap, LdapSchema, Secret};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_392_000);
 const STALE: Duration = Duration::from_secs(300);
@@ -66,7 +66,7 @@ fn people(source: &Arc<Fake>, first: bool) -> Arc<People> {
         max_stale: STALE,
         // No test waits for it.
         timeout: Duration::from_secs(60),
-        ldap: Ldap {
+        source: DirectorySource::Ldap(Arc::new(Ldap {
             urls: vec!["ldaps://dc.example.test".parse().unwrap()],
             ca_file: "ca.pem".into(),
             bind_dn: "svc".to_owned(),
@@ -81,7 +81,7 @@ fn people(source: &Arc<Fake>, first: bool) -> Arc<People> {
             member_attribute: "member".to_owned(),
             groups_by: GroupsBy::Member,
             nested_groups: true,
-        },
+        })),
     };
     People::asking(Arc::new(config), source.clone())
 }

@@ -1,11 +1,13 @@
-//! A person's devices: enrol one, see them, revoke one. Only for somebody who has just proved the tier that the
-//! configuration names; every form does it again.
+//! A person's devices: enrol one, see them, revoke one, and those that were seen at the gate. Where devices can be
+//! enrolled only for somebody who has just proved the tier that the configuration names; every form does it again.
 use crate::acme::PATH;
 use crate::acme::enrolment::{self, EnrolError, EnrolmentLine, MOST_DEVICES, State};
 use crate::gate::Gate;
 use crate::identify::session::LiveSession;
 use crate::login::handover;
-use crate::portal::pages::{self, Device, DeviceState, Devices, NewKey};
+use crate::lookup::records::DeviceRecord;
+use crate::portal::pages::{self, Device, DeviceState, Devices, NewKey, SeenDevice};
+use crate::recording;
 use crate::refusal;
 use crate::request::Request;
 use crate::response::Response;
@@ -40,12 +42,15 @@ pub async fn change(
     live: &LiveSession,
     now: Timestamp,
 ) -> Result<Response, Reason> {
-    let config = snapshot.config.acme.as_ref().ok_or(Reason::NoRoute)?;
     if step_up(gate, snapshot, request, live, now)?.is_some() {
         // A form that was open for too long: the page asks for the proof.
         return Ok(Response::redirect("/devices"));
     }
     let by = format!("{} in the portal", live.session.user.name);
+    if let Some(id) = request.form_field("forget") {
+        return forget(gate, snapshot, live, &id, &by, now).await;
+    }
+    let config = snapshot.config.acme.as_ref().ok_or(Reason::NoRoute)?;
     if let Some(id) = request.form_field("end") {
         let own = own(gate, &live.session.user, now).await?;
         let own = own.iter().find(|line| line.account.as_deref().unwrap_or(&line.kid) == &*id);
@@ -94,7 +99,8 @@ async fn show(
     wrong: Option<Wrong>,
     now: Timestamp,
 ) -> Result<Response, Reason> {
-    let lines = own(gate, &live.session.user, now).await?;
+    let enrols = snapshot.config.acme.is_some();
+    let lines = if enrols { own(gate, &live.session.user, now).await? } else { Vec::new() };
     let devices = lines.into_iter().filter(|line| is_alive(line.state)).map(|line| Device {
         id: line.account.unwrap_or(line.kid),
         name: line.names.concat(),
@@ -106,8 +112,11 @@ async fn show(
     let view = Devices {
         devices: devices.collect(),
         new,
+        enrols,
+        seen: snapshot.lookups.know_devices().then(|| seen(snapshot, live)),
         ended: request.query_parameter("ended").is_some(),
         confirmed: request.query_parameter("confirmed").is_some(),
+        forgotten: request.query_parameter("forgotten").is_some(),
         bad_label: matches!(wrong, Some(Wrong::Label)),
         too_many: matches!(wrong, Some(Wrong::TooMany)),
         now,
@@ -123,7 +132,12 @@ pub fn step_up(
     live: &LiveSession,
     now: Timestamp,
 ) -> Result<Option<Response>, Reason> {
-    let config = snapshot.config.acme.as_ref().ok_or(Reason::NoRoute)?;
+    let config = match &snapshot.config.acme {
+        Some(config) => config,
+        // Nothing is enrolled here; who may see a device is who is signed in.
+        None if snapshot.lookups.know_devices() => return Ok(None),
+        None => return Err(Reason::NoRoute),
+    };
     if snapshot.policy.is_proven(&live.session.proofs, &config.tier, None, now) {
         return Ok(None);
     }
@@ -135,11 +149,48 @@ pub fn step_up(
 /// # Errors
 /// 1. there is no ACME server; 2. the wish cannot be sealed.
 pub fn sign_in(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
-    let config = snapshot.config.acme.as_ref().ok_or(Reason::NoRoute)?;
+    let Some(config) = &snapshot.config.acme else {
+        return if snapshot.lookups.know_devices() { Ok(Response::redirect("/login")) } else { Err(Reason::NoRoute) };
+    };
     let tier: Name = config.tier.clone();
     let wish = handover::to_portal(gate, snapshot, request, Some(&tier), None, now);
     let (url, cookie) = wish.map_err(|_| Reason::InternalError)?;
     Ok(Response::redirect(&url).with_cookie(&cookie))
+}
+
+/// The person's own devices that came to the gate.
+fn seen(snapshot: &Snapshot, live: &LiveSession) -> Vec<SeenDevice> {
+    let all = snapshot.lookups.records.as_ref().map(|records| records.all()).unwrap_or_default();
+    let own = all.iter().filter(|record| is_theirs(record, live));
+    let device = |record: &std::sync::Arc<DeviceRecord>| SeenDevice {
+        id: record.id.to_string(),
+        known_by: record.sources.to_string(),
+        last_seen: record.last_seen,
+        reported: record.report.as_ref().and_then(|report| report.newest()),
+    };
+    own.map(device).collect()
+}
+
+/// By its owner; of one that is in no list by who used it last.
+fn is_theirs(record: &DeviceRecord, live: &LiveSession) -> bool {
+    record.owner.as_ref().or(record.used_by.as_ref()) == Some(&live.session.user.name)
+}
+
+async fn forget(
+    gate: &Gate,
+    snapshot: &Snapshot,
+    live: &LiveSession,
+    id: &str,
+    by: &str,
+    now: Timestamp,
+) -> Result<Response, Reason> {
+    let records = snapshot.lookups.records.as_ref().ok_or(Reason::NoRoute)?;
+    if !records.get(id).is_some_and(|record| is_theirs(&record, live)) {
+        return Err(Reason::BadRequest);
+    }
+    records.forget(id).await.map_err(|_| Reason::StoreUnavailable)?;
+    recording::admin(&gate.audit, format!("device {id} was forgotten by {by}"), now).await;
+    Ok(Response::redirect("/devices?forgotten=1"))
 }
 
 fn is_alive(state: State) -> bool {

@@ -3,6 +3,7 @@
 mod acme;
 pub mod backup;
 mod database;
+mod devices;
 mod ledger;
 mod migrations;
 mod postgres;
@@ -20,6 +21,8 @@ pub mod tidings;
 mod acme_contract;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod device_contract;
 #[cfg(test)]
 mod ledger_contract;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::login::seal::SealKey;
 use crate::login::session::{Purpose, SessionStore as _, TicketHash};
 use crate::store::database::sql;
 use crate::store::sqlite::SqliteFile;
-use crate::store::{OpenError, Seal, SqlStore, acme_contract, contract, ledger_contract, seen_contract, shelf_contract};
+use crate::store::{OpenError, Seal, SqlStore, acme_contract, contract, device_contract, ledger_contract, seen_contract, shelf_contract};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sqlx::sqlite::SqliteSynchronous;
 use std::os::unix::fs::PermissionsExt as _;
@@ -156,6 +156,12 @@ async fn one_time_keys_do_not_lie_open_on_the_disk_and_survive_a_restart() {
     }
     first.close().await;
     assert_eq!(store(folder.path()).await.eab(&eab.kid).await.unwrap(), Some(eab));
+}
+
+#[tokio::test]
+async fn keeps_the_contract_of_a_store_of_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    device_contract::holds(Arc::new(store(folder.path()).await)).await;
 }
 
 #[tokio::test]

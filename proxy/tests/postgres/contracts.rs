@@ -1,7 +1,7 @@
 //! PostgreSQL keeps every contract that SQLite keeps, and what only a shared server can get wrong.
 use crate::harness::until;
 use crate::server::Server;
-use crate::{acme_contract, contract, ledger_contract, seen_contract, shelf_contract};
+use crate::{acme_contract, contract, device_contract, ledger_contract, seen_contract, shelf_contract};
 use std::sync::Arc;
 use torhaus::login::session::{SessionStore as _, TicketHash};
 use torhaus::store::{OpenError, PostgresError};
@@ -16,6 +16,7 @@ async fn postgres_keeps_the_contracts_of_every_store() {
     seen_contract::holds(store.clone()).await;
     acme_contract::holds(store.clone()).await;
     shelf_contract::holds(store.clone()).await;
+    device_contract::holds(store.clone()).await;
     ledger_contract::holds(&*store).await;
     ledger_contract::authorities_are_kept(&*store).await;
     contract::holds(store.clone()).await;

@@ -16,6 +16,8 @@ mod cluster;
 #[path = "../../src/store/contract.rs"]
 mod contract;
 mod contracts;
+#[path = "../../src/store/device_contract.rs"]
+mod device_contract;
 #[allow(dead_code, reason = "shared with the promises, which use all of it")]
 #[path = "../promises/harness/mod.rs"]
 mod harness;

@@ -47,8 +47,10 @@ fn stand_in(folder: &Path, text: &str) {
             CrlRequest { number: 1, this_update: now(), next_update: now() + Duration::days(1), revoked: &[] };
         fs::write(make(&crl), authority.crl(&request).unwrap().pem()).unwrap();
     }
-    for secret in named(text, "client_secret_file") {
-        write_secret(&make(&secret), "stand-in");
+    for key in ["client_secret_file", "api_key_file", "token_file"] {
+        for secret in named(text, key) {
+            write_secret(&make(&secret), "stand-in");
+        }
     }
     for url in named(text, "url_file") {
         write_secret(&make(&url), "postgres://torhaus:stand-in@db.example.test/torhaus");

@@ -9,10 +9,12 @@
 )]
 #![expect(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
 mod acme;
+mod authentik;
 mod backup;
 mod break_glass;
 mod certificates;
 mod dependencies;
+mod devices;
 mod durability;
 mod examples;
 mod explain;
@@ -21,6 +23,8 @@ mod headers;
 mod login;
 mod logout;
 mod lookups;
+mod managements;
+mod mesh;
 mod names;
 mod network_change;
 mod own_ca;

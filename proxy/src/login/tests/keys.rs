@@ -120,7 +120,11 @@ async fn a_key_set_that_is_none_is_named() {
     }
     for (name, reply, expected) in [
         ("garbage", Reply::text(200, "<html>marked-secret"), None),
-        ("10 MiB", Reply::text(200, &" ".repeat(10 * 1024 * 1024)), Some(FetchError::TooLarge { host: host() })),
+        (
+            "10 MiB",
+            Reply::text(200, &" ".repeat(10 * 1024 * 1024)),
+            Some(FetchError::TooLarge { host: host(), mib: 1 }),
+        ),
         ("an error", Reply::text(503, ""), Some(FetchError::Status { host: host(), status: 503 })),
     ] {
         let fake = Fake::start().await;

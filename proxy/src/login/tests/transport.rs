@@ -51,7 +51,7 @@ async fn a_redirect_a_flood_and_garbage_are_not_followed() {
     let fake = Fake::start().await;
     fake.reply(DISCOVERY, Reply::text(200, &"x".repeat(10 * 1024 * 1024)));
     let error = build(config(&fake)).start(Wish::default(), STATE, NOW).await.err();
-    assert_eq!(error, fetch(FetchError::TooLarge { host: host() }));
+    assert_eq!(error, fetch(FetchError::TooLarge { host: host(), mib: 1 }));
     // The token endpoint too: a redirect must not carry the code elsewhere.
     let fake = Fake::start().await;
     let provider = build(config(&fake));

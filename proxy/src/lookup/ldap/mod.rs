@@ -36,6 +36,7 @@ pub struct LdapDirectory(Arc<Inner>);
 struct Inner {
     servers: Servers,
     config: Arc<torhaus_config::Directory>,
+    ldap: Arc<Ldap>,
     groups: groups::Known,
 }
 
@@ -50,9 +51,9 @@ impl LdapDirectory {
     ///
     /// # Errors
     /// The CA file cannot be used.
-    pub fn new(config: Arc<torhaus_config::Directory>) -> Result<Self, String> {
-        let servers = Servers::new(&config.ldap, config.timeout)?;
-        Ok(Self(Arc::new(Inner { servers, config, groups: groups::known() })))
+    pub fn new(config: Arc<torhaus_config::Directory>, ldap: Arc<Ldap>) -> Result<Self, String> {
+        let servers = Servers::new(&ldap, config.timeout)?;
+        Ok(Self(Arc::new(Inner { servers, config, ldap, groups: groups::known() })))
     }
 
     /// Tries each server by itself: its name, and whether it accepts us.
@@ -102,7 +103,7 @@ impl Inner {
             // The root of the server's own description (RFC 4512 s5.1).
             connection.read("", "(objectClass=*)", &["1.1"]).await?;
         }
-        let mut finder = Finder::new(&self.config.ldap, &self.groups);
+        let mut finder = Finder::new(&self.ldap, &self.groups);
         let mut people = vec![None; names.len()];
         for (names, people) in names.chunks(BATCH).zip(people.chunks_mut(BATCH)) {
             let entries = self.entries(connection, names).await?;
@@ -122,7 +123,7 @@ impl Inner {
     }
 
     async fn entries(&self, connection: &mut Connection, names: &[Name]) -> Result<Vec<Entry>, Failure> {
-        let Ldap { base_dn, user_filter, user_attribute, .. } = &self.config.ldap;
+        let Ldap { base_dn, user_filter, user_attribute, .. } = &*self.ldap;
         let any: String = names.iter().map(|name| format!("({user_attribute}={})", ldap_escape(&**name))).collect();
         let filter = format!("(&{user_filter}(|{any}))");
         let attributes = self.attributes();
@@ -131,7 +132,7 @@ impl Inner {
     }
 
     fn attributes(&self) -> Vec<&str> {
-        let ldap = &self.config.ldap;
+        let ldap = &*self.ldap;
         let mut attributes = vec![ldap.user_attribute.as_str()];
         attributes.extend(account::attributes(ldap.schema));
         if ldap.groups_by == GroupsBy::MemberOf {
@@ -143,7 +144,7 @@ impl Inner {
     /// The one entry of this name. A directory may find more than was asked for (accents, spaces): only the same name,
     /// but for case, counts; of two with the same name neither.
     fn only<'a>(&self, entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
-        let attribute = &self.config.ldap.user_attribute;
+        let attribute = &self.ldap.user_attribute;
         let wanted = name.to_lowercase();
         let is_called = |entry: &&Entry| {
             let values = entry.values(attribute).iter().filter_map(|value| std::str::from_utf8(value).ok());
@@ -166,7 +167,7 @@ impl Inner {
         entry: &Entry,
         now: Timestamp,
     ) -> Result<Person, Failure> {
-        let schema = self.config.ldap.schema;
+        let schema = self.ldap.schema;
         // First, and enough if the account is out: what is wrong with its groups must not hide that.
         let standing = account::standing(schema, entry, now)?;
         let password_set = account::password_set(schema, entry);
@@ -188,12 +189,12 @@ impl Inner {
         name: Option<String>,
         now: Timestamp,
     ) -> Result<Option<Sample>, Failure> {
-        let attribute = &self.config.ldap.user_attribute;
+        let attribute = &self.ldap.user_attribute;
         let name: Name = match name {
             Some(name) => name.into(),
             None => {
-                let filter = format!("(&{}({attribute}=*))", self.config.ldap.user_filter);
-                let base = &self.config.ldap.base_dn;
+                let filter = format!("(&{}({attribute}=*))", self.ldap.user_filter);
+                let base = &self.ldap.base_dn;
                 let search = Search { base, scope: Scope::Subtree, filter: &filter, attributes: &[attribute] };
                 let found = connection.first(&search).await?;
                 let Some(name) = found.as_ref().and_then(|entry| entry.text(attribute)) else { return Ok(None) };
@@ -202,7 +203,7 @@ impl Inner {
         };
         let entries = self.entries(connection, std::slice::from_ref(&name)).await?;
         let Some(entry) = self.only(&entries, &name) else { return Ok(None) };
-        let mut finder = Finder::new(&self.config.ldap, &self.groups);
+        let mut finder = Finder::new(&self.ldap, &self.groups);
         let person = self.person(connection, &mut finder, &name, entry, now).await?;
         Ok(Some(Sample { dn: entry.dn.clone(), person }))
     }

@@ -2,21 +2,28 @@
 use super::icon::Icon;
 use super::look::Look;
 use super::page::{Forms, Here, Page, Shell, html};
+use super::strings::Strings;
 use super::when::{moment, rfc3339};
 use askama::Template;
 use torhaus_authz::{Language, Timestamp};
 use zeroize::Zeroizing;
 
-/// Its forms post `add` (a label) or `end` (an id) to `/devices`.
+/// Its forms post `add` (a label), `end` (an id) or `forget` (an id of those seen) to `/devices`.
 pub struct Devices {
     /// In the order to show them.
     pub devices: Vec<Device>,
     /// The key that was just made: shown now and never again.
     pub new: Option<NewKey>,
+    /// Devices can be enrolled here.
+    pub enrols: bool,
+    /// Those that came to the gate; none: they are not written down.
+    pub seen: Option<Vec<SeenDevice>>,
     /// A device was just ended.
     pub ended: bool,
     /// What a command waits for was just confirmed.
     pub confirmed: bool,
+    /// A device that was seen was just removed.
+    pub forgotten: bool,
     pub bad_label: bool,
     pub too_many: bool,
     pub now: Timestamp,
@@ -31,6 +38,17 @@ pub struct Device {
     pub state: DeviceState,
     pub enrolled: Timestamp,
     pub until: Timestamp,
+}
+
+/// One that came to the gate.
+#[derive(Clone, Debug)]
+pub struct SeenDevice {
+    pub id: String,
+    /// The lists that know it.
+    pub known_by: String,
+    pub last_seen: Timestamp,
+    /// When its state was reported last.
+    pub reported: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +83,10 @@ impl Devices {
             until: moment(device.until, words),
             until_iso: rfc3339(device.until),
         });
+        let seen = self.seen.as_ref().map(|seen| {
+            let row = |device| SeenRow::of(device, words);
+            seen.iter().map(row).collect()
+        });
         let wrong = match (self.bad_label, self.too_many) {
             (true, _) => Some(words.devices.bad_label),
             (_, true) => Some(words.devices.too_many),
@@ -72,9 +94,12 @@ impl Devices {
         };
         let template = DevicesHtml {
             rows: rows.collect(),
-            notice: match (self.ended, self.confirmed) {
-                (true, _) => Some(words.devices.ended),
-                (_, true) => Some(words.devices.confirmed),
+            enrols: self.enrols,
+            seen,
+            notice: match (self.ended, self.confirmed, self.forgotten) {
+                (true, _, _) => Some(words.devices.ended),
+                (_, true, _) => Some(words.devices.confirmed),
+                (_, _, true) => Some(words.devices.forgotten),
                 _ => None,
             },
             command: format!("torhaus enroll --portal {}", look.portal.trim_end_matches('/')),
@@ -86,7 +111,11 @@ impl Devices {
             warning: Icon::Warning,
             screen: Icon::Screen,
         };
-        html(if wrong.is_some() { 400 } else { 200 }, language, Forms::Own(&[]), &template)
+        let forms = match template.enrols || template.seen.as_ref().is_some_and(|seen| !seen.is_empty()) {
+            true => Forms::Own(&[]),
+            false => Forms::None,
+        };
+        html(if wrong.is_some() { 400 } else { 200 }, language, forms, &template)
     }
 }
 
@@ -99,11 +128,31 @@ struct Row<'a> {
     until_iso: String,
 }
 
+struct SeenRow<'a> {
+    device: &'a SeenDevice,
+    last_seen: String,
+    last_seen_iso: String,
+    reported: Option<(String, String)>,
+}
+
+impl<'a> SeenRow<'a> {
+    fn of(device: &'a SeenDevice, words: &Strings) -> Self {
+        Self {
+            device,
+            last_seen: moment(device.last_seen, words),
+            last_seen_iso: rfc3339(device.last_seen),
+            reported: device.reported.map(|at| (rfc3339(at), moment(at, words))),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "pages/devices.html")]
 struct DevicesHtml<'a> {
     shell: Shell<'a>,
+    enrols: bool,
     rows: Vec<Row<'a>>,
+    seen: Option<Vec<SeenRow<'a>>>,
     notice: Option<&'static str>,
     new: Option<&'a NewKey>,
     new_lead: String,

@@ -22,7 +22,7 @@ mod when;
 
 pub use applications::{Access, Application, Applications, Grouping, ProvenTier, Viewer};
 pub use confirm_device::{ConfirmDevice, Waiting};
-pub use devices::{Device, DeviceState, Devices, NewKey};
+pub use devices::{Device, DeviceState, Devices, NewKey, SeenDevice};
 pub use link::Link;
 pub use look::Look;
 pub use negotiate::{language, prefers_html};

@@ -105,7 +105,19 @@ fn devices(text: &str) -> Devices {
         minutes: 15,
     };
     let devices = vec![device(DeviceState::Waiting), device(DeviceState::Enrolled)];
-    Devices { devices, new: Some(new), ended: true, confirmed: false, bad_label: false, too_many: false, now: NOW }
+    let seen = |reported| SeenDevice { id: text.into(), known_by: text.into(), last_seen: NOW, reported };
+    Devices {
+        devices,
+        new: Some(new),
+        enrols: true,
+        seen: Some(vec![seen(Some(NOW)), seen(None)]),
+        ended: true,
+        confirmed: false,
+        forgotten: false,
+        bad_label: false,
+        too_many: false,
+        now: NOW,
+    }
 }
 
 /// Every page, with `text` in every field that takes a text.
@@ -129,7 +141,9 @@ fn every_page(text: &str, language: Language) -> Vec<Page> {
         .render(&look, language),
         ConfirmDevice { waiting: Waiting::Elsewhere, wrong_code: true }.render(&look, language),
         Devices { new: None, ended: false, confirmed: true, ..devices(text) }.render(&look, language),
-        Devices { devices: vec![], new: None, bad_label: true, ..devices(text) }.render(&look, language),
+        Devices { devices: vec![], new: None, bad_label: true, seen: None, ..devices(text) }.render(&look, language),
+        Devices { enrols: false, new: None, ended: false, forgotten: true, ..devices(text) }.render(&look, language),
+        Devices { enrols: false, new: None, seen: Some(vec![]), ..devices(text) }.render(&look, language),
         SignOut {
             action: text.into(),
             person: Some(text.into()),

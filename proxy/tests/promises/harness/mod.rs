@@ -4,6 +4,7 @@
 //! ```text
 //! Setup (folder, certificates, files) -> World (provider, application, gate) <- Browser | Connection | raw bytes
 //! ```
+pub mod api;
 pub mod app;
 pub mod browser;
 pub mod client;
