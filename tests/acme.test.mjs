@@ -13,7 +13,7 @@ import { startIdp } from './peers/idp.mjs';
 import { startNames } from './peers/names.mjs';
 import { alice, aliceWithCode, bob, signIn } from './peers/people.mjs';
 import { pki } from './peers/pki.mjs';
-import { freePorts } from './peers/work.mjs';
+import { freePorts, work } from './peers/work.mjs';
 
 const bobWithCode = { ...bob, otp: aliceWithCode.otp };
 let idp, application, names, gate, clients, ports, root;
@@ -55,11 +55,24 @@ async function believed(chain, purpose) {
 
 const ledger = (serial) => json('cert', 'show', serial);
 
+const PYPI = join(work, 'python/bin/certbot');
+const machineOf = (name, host) => (name === 'certbot-of-pypi' ? clients.certbot(host, device(host), host, PYPI) : clients[name](host, device(host)));
+
+/** pkilint finds nothing, from a warning upwards, in the leaf that a client got. */
+async function faultless(chain) {
+  const leaf = `${chain}.leaf.pem`;
+  writeFileSync(leaf, readFileSync(chain, 'utf8').split(/(?<=-----END CERTIFICATE-----\n)/)[0]);
+  const out = await run(join(work, 'python/bin/lint_pkix_cert'), ['lint', leaf, '-s', 'WARNING', '-f', 'JSON'], { within: 60_000 });
+  const faults = JSON.parse(out.stdout).results.flatMap((result) => result.finding_descriptions);
+  assert.deepEqual(faults, [], out.stdout);
+}
+
 async function lives(machine, purpose) {
   ended(await machine.obtain());
   const first = await believed(machine.chain(), purpose);
   ended(await machine.renew());
   const second = await believed(machine.chain(), purpose);
+  await faultless(machine.chain());
   assert.notEqual(second, first, 'a new certificate');
   assert.equal(ledger(second).revoked, undefined);
   ended(await machine.revoke());
@@ -67,10 +80,10 @@ async function lives(machine, purpose) {
   return ledger(second);
 }
 
-for (const name of ['certbot', 'lego', 'uacme', 'dehydrated']) {
+for (const name of ['certbot', 'certbot-of-pypi', 'acme', 'lego', 'uacme', 'dehydrated']) {
   test(`${name} obtains, renews and revokes with a one-time key, and no challenge`, async () => {
     const host = `${name}.alice.devices.gate.test`;
-    const line = await lives(clients[name](host, device(host)), 'sslclient');
+    const line = await lives(machineOf(name, host), 'sslclient');
     assert.deepEqual([line.profile, line.owner], ['device', 'alice']);
     assert.deepEqual(line.names, ['user:alice', `dns:${host}`]);
   });

@@ -194,9 +194,43 @@ pub struct Listener {
 pub enum ListenerKind {
     Tls {
         certificates: Vec<CertificateFiles>,
+        /// Obtained and renewed by torhaus itself, beside those from files.
+        acme: Option<Box<ListenerAcme>>,
     },
     /// Answers with a redirect to https, and `/generate_204`.
     RedirectToHttps,
+}
+
+/// Where a listener's own certificate comes from, by ACME.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerAcme {
+    pub directory: Url,
+    /// DNS names of the certificate, lower case, sorted; none of them a wildcard.
+    pub names: Vec<String>,
+    /// `mailto:` addresses.
+    pub contact: Vec<String>,
+    /// The directory's own authority; none: the system's.
+    pub ca_file: Option<PathBuf>,
+    pub challenge: AcmeChallenge,
+    pub profile: Option<String>,
+    pub eab: Option<AcmeEab>,
+}
+
+/// How names are proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcmeChallenge {
+    /// At the listener that redirects to https.
+    Http,
+    /// In a handshake with any listener that speaks TLS.
+    TlsAlpn,
+}
+
+/// A key of the directory's operator, which an account is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeEab {
+    pub kid: String,
+    /// base64url.
+    pub hmac_key: Secret,
 }
 
 /// Another proxy that asks before it lets a request through.

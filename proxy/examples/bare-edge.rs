@@ -69,8 +69,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let names = torhaus::edge::tls::names_of(&args.cert)?;
     let groups = Arc::new(Groups::all_alike(&names, &auth));
     let certificates = vec![CertificateFiles { cert_file: args.cert, key_file: args.key, names, ocsp_file: None }];
-    let tls = ListenerTls::build(&certificates, &groups, &trust)?;
+    let tls = ListenerTls::build(&certificates, &groups, &trust, None)?;
     let settings = EdgeSettings {
+        challenges: None,
         tls: [(name.clone(), Arc::new(tls))].into(),
         trusted_proxies: Vec::new(),
         handshake_timeout: Duration::from_secs(10),
@@ -89,7 +90,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = Listener {
         name,
         address: args.listen,
-        kind: ListenerKind::Tls { certificates },
+        kind: ListenerKind::Tls { certificates, acme: None },
         proxy_protocol: false,
         mesh: None,
     };

@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 use torhaus::portal::pages::{
-    Access, Application, Applications, Detail, Encoding, Grouping, Kept, Language, Link, Look, Offer, OpenSession,
-    Page, ProvenTier, ProviderChoice, Refusal, SessionEnded, Sessions, SignIn, SignOut, SignedOut, Viewer,
+    Access, Application, Applications, ConfirmDevice, Detail, Encoding, Grouping, Kept, Language, Link, Look, Offer,
+    OpenSession, Page, ProvenTier, ProviderChoice, Refusal, SessionEnded, Sessions, SignIn, SignOut, SignedOut, Viewer,
+    Waiting,
 };
 use torhaus_authz::{Reason, Timestamp};
 
@@ -47,6 +48,8 @@ fn pages(look: &Look, language: Language) -> Vec<(String, Page)> {
         ("rescue-nothing".to_owned(), SessionEnded { kept: Kept::Nothing, ..rescue(&[]) }.render(look, language)),
         ("sessions".to_owned(), sessions(3, Some(1)).render(look, language)),
         ("sessions-one".to_owned(), sessions(1, None).render(look, language)),
+        ("confirm-device".to_owned(), confirm_device(false).render(look, language)),
+        ("confirm-device-code".to_owned(), confirm_device(true).render(look, language)),
         ("sign-out".to_owned(), sign_out().render(look, language)),
         ("signed-out".to_owned(), signed_out().render(look, language)),
     ];
@@ -91,6 +94,13 @@ fn refusal(reason: Reason) -> Refusal {
         offers,
         retry_after: (reason.status() == 503).then_some(Duration::from_secs(30)),
     }
+}
+
+fn confirm_device(by_code: bool) -> ConfirmDevice {
+    let random = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    let here =
+        Waiting::Here { label: "notebook-17".into(), challenge: random.into(), port: 40_123, state: random.into() };
+    ConfirmDevice { waiting: if by_code { Waiting::Elsewhere } else { here }, wrong_code: by_code }
 }
 
 fn sign_in(german: bool) -> SignIn {

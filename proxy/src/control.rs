@@ -85,7 +85,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         let providers = snapshot.providers.answering().filter(|(_, up)| !up);
         let providers =
             providers.map(|(name, _)| format!("the identity provider `{name}` does not answer: nobody signs in there"));
-        reload.into_iter().chain(providers).collect()
+        let now = clock::now();
+        let bare = snapshot.without_certificate(now).filter_map(|acme| acme.names.first());
+        let bare = bare.map(|name| format!("there is no certificate for `{name}` yet; the log says why"));
+        reload.into_iter().chain(providers).chain(bare).collect()
     }
 
     fn sources(&self) -> Vec<SourceStatus> {
@@ -107,7 +110,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             metrics.audit_failing.set(i64::from(gate.audit.is_failing()));
             metrics.sources(&self.sources());
             metrics.providers(snapshot.providers.answering());
-            metrics.certificates(snapshot.certificate_ends.iter().map(|(name, end)| (name.as_str(), *end)));
+            metrics.certificates(snapshot.certificate_ends());
             metrics.revocation_lists(snapshot.trust.revocation_lists());
         };
         gate.metrics.text_of(look).unwrap_or_default()

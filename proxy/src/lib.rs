@@ -1,6 +1,7 @@
 //! The binary `torhaus` as a library, so that tests and the bare edge of `make bench` can use its parts.
 //! Read `gate.rs` first: the way of a request from arrival to answer.
 pub mod acme;
+pub mod acme_client;
 pub mod admin;
 pub mod assertion;
 pub mod audit;
@@ -12,6 +13,7 @@ pub mod control;
 pub mod cors;
 pub mod edge;
 pub mod engine;
+pub mod enroll;
 pub mod forward;
 pub mod gate;
 pub mod headers;

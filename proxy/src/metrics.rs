@@ -43,6 +43,7 @@ pub struct Metrics {
     pub audit_failing: Gauge,
     issued: Family<ProfileLabel, Counter>,
     acme: Family<AcmeLabels, Counter>,
+    obtained: Family<ResultLabel, Counter>,
     revoked: Counter,
     /// Certificates of ours that are neither over nor revoked; and how many of them end within the hour.
     pub issued_valid: Gauge,
@@ -336,6 +337,7 @@ impl Metrics {
             audit_failing: Gauge::default(),
             issued: Family::default(),
             acme: Family::default(),
+            obtained: Family::default(),
             revoked: Counter::default(),
             issued_valid: Gauge::default(),
             issued_expiring: Gauge::default(),
@@ -434,6 +436,11 @@ impl Metrics {
             "Requests of ACME clients, by what was asked and what came of it.",
             self.acme.clone(),
         );
+        r.register(
+            "listener_certificates_ordered",
+            "Orders for certificates of listeners, at the ACME server that the configuration names.",
+            self.obtained.clone(),
+        );
         r.register("certificates_revoked", "Certificates revoked since start.", self.revoked.clone());
         r.register("certificates_valid", "Issued, and neither over nor revoked.", self.issued_valid.clone());
         r.register("certificates_expiring", "Of these, how many end within an hour.", self.issued_expiring.clone());
@@ -476,6 +483,11 @@ impl Metrics {
     /// `result` is `ok` or the name of a problem (RFC 8555 section 6.7).
     pub fn acme(&self, action: &'static str, result: &'static str) {
         self.acme.get_or_create(&AcmeLabels { action, result }).inc();
+    }
+
+    /// A certificate for listeners was ordered, and came or not.
+    pub fn listener_certificate(&self, came: bool) {
+        self.obtained.get_or_create(&ResultLabel { result: if came { "ok" } else { "failed" } }).inc();
     }
 
     pub fn revoked(&self) {
@@ -643,6 +655,8 @@ mod tests {
         metrics.certificates([("apps", Timestamp::from_seconds(7))]);
         metrics.revocation_lists([("devices", Timestamp::from_seconds(9))]);
         metrics.issued("device");
+        metrics.acme("new-order", "ok");
+        metrics.listener_certificate(true);
         listener.cut("too slow");
         metrics.policy.name_all();
         metrics.providers([("corp", true)]);

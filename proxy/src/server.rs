@@ -1,5 +1,6 @@
 //! The composition root: builds everything once, keeps it running, and owns the order of shutting down.
 use crate::acme::Acme;
+use crate::acme_client::listeners;
 use crate::admin::{self, Control};
 use crate::assertion::{AssertionKeyError, Assertions};
 use crate::audit::access::{AccessLog, Target};
@@ -8,6 +9,7 @@ use crate::ca::{CaError, OwnCa};
 use crate::clock;
 use crate::control::Running;
 use crate::edge::accept::{Edge, Listeners};
+use crate::edge::obtained::Obtained;
 use crate::engine;
 use crate::gate::Gate;
 use crate::identify::session::Sessions;
@@ -134,6 +136,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(reminders::run(gate.clone())),
         tokio::spawn(keep_lists_fresh(gate.clone())),
         tokio::spawn(sweep_acme(gate.clone())),
+        tokio::spawn(listeners::run(gate.clone())),
         tokio::spawn(poll::watch(gate.clone(), now)),
         tokio::spawn(refresh_lookups(gate.clone())),
         tokio::spawn(engine::probe::watch(gate.clone())),
@@ -215,6 +218,7 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>, 
     let records = DeviceRecords::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
     let config = snapshot.config.clone();
     snapshot.lookups.keep_records(Arc::new(records), &config);
+    snapshot.obtained = Obtained::new(store.clone());
     metrics.reloaded(true, clock::now());
     // It was just opened and checked.
     metrics.store_up.set(1);

@@ -1,5 +1,6 @@
 //! Everything derived from one configuration. A request reads it once, at the top, and finishes on it.
 use crate::edge::accept::EdgeSettings;
+use crate::edge::obtained::{Obtained, acme_of, order_id};
 use crate::edge::shares::Bounds;
 use crate::edge::tls::{Groups, build_table};
 use crate::edge::trust::{self, OwnAuthorities, TrustDomains, TrustError};
@@ -19,7 +20,7 @@ use http::{HeaderMap, Method, Uri, Version};
 use std::net::IpAddr;
 use std::sync::Arc;
 use torhaus_authz::{Decision, Facts, Name, Policy, Timestamp};
-use torhaus_config::{AskingProxy, Config, FORWARD_AUTH_LISTENER, ListenerKind, Route};
+use torhaus_config::{AskingProxy, Config, FORWARD_AUTH_LISTENER, ListenerAcme, ListenerKind, Route};
 
 pub struct Snapshot {
     pub config: Arc<Config>,
@@ -40,8 +41,10 @@ pub struct Snapshot {
     /// What the directory says, where one is configured.
     pub people: Option<Arc<People>>,
     pub upstreams: Upstreams,
-    /// Our own certificates by their first name, and when each ends.
-    pub certificate_ends: Vec<(String, Timestamp)>,
+    /// Our own certificates of files by their first name, and when each ends.
+    certificate_ends: Vec<(String, Timestamp)>,
+    /// Our own certificates by ACME.
+    pub obtained: Obtained,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,7 @@ impl Snapshot {
             people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
             upstreams: Upstreams::build(&config.routes, before.map(|b| &b.upstreams))?,
             certificate_ends: certificate_ends(&config),
+            obtained: before.map(|b| b.obtained.clone()).unwrap_or_default(),
             config,
         })
     }
@@ -116,7 +120,9 @@ impl Snapshot {
     /// A certificate or key cannot be used.
     pub fn edge_settings(&self) -> Result<EdgeSettings, SnapshotError> {
         Ok(EdgeSettings {
-            tls: build_table(&self.config, &self.groups, &self.trust)?,
+            tls: build_table(&self.config, &self.groups, &self.trust, &self.obtained.keys)?,
+            // Where nothing is obtained, nobody has a reason to look.
+            challenges: self.obtains().next().and(self.obtained.challenges.clone()),
             trusted_proxies: self.config.trusted_proxies.clone(),
             handshake_timeout: self.config.limits.handshake_timeout,
             max_connections: self.config.limits.max_connections,
@@ -127,6 +133,25 @@ impl Snapshot {
             header_timeout: self.config.limits.header_timeout,
             max_header_bytes: self.config.limits.max_header_bytes,
         })
+    }
+
+    /// What listeners obtain by ACME.
+    pub fn obtains(&self) -> impl Iterator<Item = &ListenerAcme> {
+        self.config.listeners.iter().filter_map(|listener| acme_of(&listener.kind))
+    }
+
+    /// What listeners would obtain, and have not, or not any more.
+    pub fn without_certificate(&self, now: Timestamp) -> impl Iterator<Item = &ListenerAcme> {
+        self.obtains().filter(move |acme| self.obtained.keys.end_of(&order_id(acme)).is_none_or(|end| end <= now))
+    }
+
+    /// Our own certificates by their first name, and when each ends.
+    pub fn certificate_ends(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        let of_files = self.certificate_ends.iter().map(|(name, end)| (name.as_str(), *end));
+        of_files.chain(
+            self.obtains()
+                .filter_map(|acme| Some((acme.names.first()?.as_str(), self.obtained.keys.end_of(&order_id(acme))?))),
+        )
     }
 
     /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20). A port
@@ -170,7 +195,7 @@ impl Snapshot {
 
 fn certificate_ends(config: &Config) -> Vec<(String, Timestamp)> {
     let files = config.listeners.iter().flat_map(|listener| match &listener.kind {
-        ListenerKind::Tls { certificates } => certificates.as_slice(),
+        ListenerKind::Tls { certificates, .. } => certificates.as_slice(),
         ListenerKind::RedirectToHttps => &[],
     });
     files.filter_map(|files| Some((files.names.first()?.clone(), trust::end_of(&files.cert_file)?))).collect()

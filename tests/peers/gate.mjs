@@ -37,17 +37,19 @@ export const byAcr = {
  * @param forwardAuth the peers of `forward_auth`
  * @param ownCa certificates of clients are Torhaus's own
  * @param acme the ACME server's settings, with `ownCa`
+ * @param listenerTls of both listeners, instead of the certificate of the test PKI
+ * @param machine that it runs on, of `machineFor`; else this one
  * @param partner a second provider, so that people have a choice; nobody answers there
  * @param limits other bounds than the defaults
  * @param under a program that Torhaus runs under, with its arguments; it may take its time
  */
 export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
-  routes = [], rows = [], lookups, forwardAuth, ownCa = false, acme, limits = {}, under = [] }) {
+  routes = [], rows = [], lookups, forwardAuth, ownCa = false, acme, limits = {}, listenerTls, machine, under = [] }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
   const file = pki();
-  const tls = { certificates: [{ cert_file: file('server.crt'), key_file: file('server.key') }] };
+  const tls = listenerTls ?? { certificates: [{ cert_file: file('server.crt'), key_file: file('server.key') }] };
   const route = (resource, more = {}) => ({ name: resource, host: `${resource}.gate.test`, resource,
     upstream: upstream[resource] ?? upstream.all, title: resource[0].toUpperCase() + resource.slice(1), ...more });
   const clients = { client_auth: { mode: 'optional', trust_domains: ['clients'] } };
@@ -117,13 +119,17 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
   const configFile = join(folder, 'torhaus.yaml');
   writeFileSync(configFile, JSON.stringify(config, null, 1), { mode: 0o600 });
 
-  const [program, ...args] = [...under, torhaus, 'run', '--config', configFile];
-  const peer = start(`torhaus-${name}`, program, args, { cwd: folder });
-  await ready(peer, async () => await listens(ports.inside) && await listens(ports.outside), under.length > 0 ? 180_000 : 30_000);
+  let peer;
+  const again = async () => {
+    const [program, ...args] = [...under, torhaus, 'run', '--config', configFile];
+    peer = start(`torhaus-${name}`, ...(machine ? machine.command(program, args) : [program, args]), { cwd: folder });
+    await ready(peer, async () => await listens(ports.inside) && await listens(ports.outside), under.length > 0 ? 180_000 : 30_000);
+  };
+  await again();
   /** Our own command line, asking the running process. */
   const command = (...args) => execFileSync(torhaus, [...args, '--config', configFile], { encoding: 'utf8' });
   return {
-    folder, command, pid: peer.child.pid, log: peer.said, stop: peer.stop,
+    folder, command, pid: peer.child.pid, log: () => peer.said(), stop: () => peer.stop(), again,
     at: (host, path = '/') => `https://${host}.gate.test:${ports.inside}${path}`,
     outside: (host, path = '/') => `https://${host}.gate.test:${ports.outside}${path}`,
     /** Decisions and events, oldest first. */

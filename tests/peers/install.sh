@@ -23,6 +23,12 @@ need unshare util-linux
 need promtool prometheus
 need curl curl
 need valgrind valgrind
+need /usr/lib/cockpit/cockpit-ws cockpit-ws
+need cockpit-bridge cockpit-bridge
+need /usr/share/cockpit/systemd/manifest.json cockpit-system
+need etcd etcd-server
+need etcdctl etcd-client
+need htpasswd apache2-utils
 need slapd slapd
 need ldapmodify ldap-utils
 need samba samba-ad-dc
@@ -54,6 +60,16 @@ if [ ${#missing[@]} -gt 0 ]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get -q update
   apt-get -q -y --no-install-recommends install "${missing[@]}"
+fi
+
+# Let's Encrypt's server for tests. Debian's is older than profiles and RFC 9773.
+pebble=v2.10.1
+bin=$here/../.work/bin
+if [ "$(cat "$bin/pebble.version" 2> /dev/null)" != "$pebble" ]; then
+  command -v go > /dev/null || { echo "Go 1.24 or later is missing; pebble is built with it" >&2; exit 1; }
+  mkdir -p "$bin"
+  GOBIN=$(cd "$bin" && pwd) go install "github.com/letsencrypt/pebble/v2/cmd/pebble@$pebble"
+  echo "$pebble" > "$bin/pebble.version"
 fi
 
 if ! cmp -s "$here/package-lock.json" "$npm/package-lock.json" || [ ! -e "$npm/node_modules/.package-lock.json" ]; then

@@ -1,7 +1,7 @@
 //! Listeners: names and addresses of their own, certificates that work.
-use super::{Cx, certificate, host};
+use super::{Cx, certificate, host, listener_acme};
 use crate::at::{At, List};
-use crate::config::{CertificateFiles, FORWARD_AUTH_LISTENER, HostPattern, Listener, ListenerKind};
+use crate::config::{CertificateFiles, FORWARD_AUTH_LISTENER, HostPattern, Listener, ListenerAcme, ListenerKind};
 use crate::file;
 use crate::place::{FileId, Place};
 use crate::suggest;
@@ -18,7 +18,10 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// `None` when that cannot be said.
     pub fn covers(&self, host: &HostPattern) -> Option<bool> {
-        self.whole.then(|| self.certificates().any(|files| host::is_covered(host, &files.names)))
+        self.whole.then(|| {
+            self.certificates().any(|files| host::is_covered(host, &files.names))
+                || self.acme().any(|acme| listener_acme::will_cover(acme, host))
+        })
     }
 
     /// Names of all certificates, for hints.
@@ -32,8 +35,15 @@ impl Listeners {
 
     fn certificates(&self) -> impl Iterator<Item = &CertificateFiles> {
         self.checked.iter().flat_map(|listener| match &listener.kind {
-            ListenerKind::Tls { certificates } => certificates.as_slice(),
+            ListenerKind::Tls { certificates, .. } => certificates.as_slice(),
             ListenerKind::RedirectToHttps => &[],
+        })
+    }
+
+    fn acme(&self) -> impl Iterator<Item = &ListenerAcme> {
+        self.checked.iter().filter_map(|listener| match &listener.kind {
+            ListenerKind::Tls { acme, .. } => acme.as_deref(),
+            ListenerKind::RedirectToHttps => None,
         })
     }
 }
@@ -42,6 +52,7 @@ pub(crate) fn check(list: &List<file::listener::Listener>, cx: &mut Cx<'_>) -> L
     let mut found = Listeners { checked: Vec::new(), whole: list.whole };
     let mut names: HashMap<&str, u32> = HashMap::new();
     let mut addresses: HashMap<SocketAddr, u32> = HashMap::new();
+    let plain = list.iter().any(|(_, listener)| redirects(listener));
     for (place, listener) in list.iter() {
         let address = cx.parse(&listener.address, address);
         once(&listener.name, "listener", &mut names, cx);
@@ -49,7 +60,7 @@ pub(crate) fn check(list: &List<file::listener::Listener>, cx: &mut Cx<'_>) -> L
         if let Some(address) = address {
             same_address(address, &listener.address, &mut addresses, cx);
         }
-        let kind = kind(listener, place, cx);
+        let kind = kind(listener, place, plain, cx);
         let mesh = mesh(listener.mesh.as_ref(), cx);
         match (listener.name.text(), address, kind) {
             (Some(name), Some(address), Some(kind)) => found.checked.push(Listener {
@@ -104,8 +115,12 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Mistake> {
     })
 }
 
-fn kind(listener: &file::listener::Listener, place: &Place, cx: &mut Cx<'_>) -> Option<ListenerKind> {
-    let redirects = listener.redirect_to_https.as_ref().is_some_and(|at| at.get() == Some(&true));
+fn redirects(listener: &file::listener::Listener) -> bool {
+    listener.redirect_to_https.as_ref().is_some_and(|at| at.get() == Some(&true))
+}
+
+fn kind(listener: &file::listener::Listener, place: &Place, plain: bool, cx: &mut Cx<'_>) -> Option<ListenerKind> {
+    let redirects = redirects(listener);
     match (&listener.tls, redirects) {
         (Some(tls), true) => {
             cx.error(
@@ -124,20 +139,29 @@ fn kind(listener: &file::listener::Listener, place: &Place, cx: &mut Cx<'_>) -> 
             );
             None
         }
-        (Some(tls), false) => certificates(tls, cx),
+        (Some(tls), false) => certificates(tls, plain, cx),
     }
 }
 
-fn certificates(at: &At<file::listener::Tls>, cx: &mut Cx<'_>) -> Option<ListenerKind> {
+fn certificates(at: &At<file::listener::Tls>, plain: bool, cx: &mut Cx<'_>) -> Option<ListenerKind> {
     let tls = at.get()?;
-    if tls.certificates.whole && tls.certificates.items.is_empty() {
-        cx.error(&at.place, "`tls` names no certificate", "add `certificates: [{ cert_file: …, key_file: … }]`");
+    if tls.certificates.whole && tls.certificates.items.is_empty() && tls.acme.is_none() {
+        cx.error(
+            &at.place,
+            "`tls` names no certificate",
+            "add `certificates: [{ cert_file: …, key_file: … }]`, or `acme`",
+        );
         return None;
     }
+    let acme = tls.acme.as_ref().map(|at| listener_acme::check(at, plain, cx));
     let checked: Vec<Option<CertificateFiles>> =
         tls.certificates.items.iter().map(|files| certificate::check(files, cx)).collect();
     let certificates: Option<Vec<CertificateFiles>> = checked.into_iter().collect();
-    certificates.filter(|_| tls.certificates.whole).map(|certificates| ListenerKind::Tls { certificates })
+    let acme = match acme {
+        Some(acme) => Some(Box::new(acme?)),
+        None => None,
+    };
+    certificates.filter(|_| tls.certificates.whole).map(|certificates| ListenerKind::Tls { certificates, acme })
 }
 
 fn mesh(at: Option<&At<String>>, cx: &mut Cx<'_>) -> Option<String> {

@@ -14,6 +14,7 @@ mod headers;
 mod headscale;
 mod host;
 mod identity;
+mod listener_acme;
 mod listeners;
 mod lookups;
 mod paths;
@@ -143,7 +144,7 @@ pub(crate) fn check(
     mut cx: Cx<'_>,
 ) -> Option<(Config, Option<Suite>)> {
     version(&tree.version, &mut cx);
-    let listeners = listeners::check(&tree.listeners, &mut cx);
+    let mut listeners = listeners::check(&tree.listeners, &mut cx);
     let portal = settings::portal(&tree.portal, &listeners, &mut cx);
     let trusted_proxies = settings::trusted_proxies(&tree.trusted_proxies, &mut cx);
     listeners::proxy_protocol(&tree.listeners, &tree.trusted_proxies, &mut cx);
@@ -160,6 +161,9 @@ pub(crate) fn check(
     let lookups = tree.lookups.as_ref().and_then(At::get);
     cx.knows_devices = lookups.is_some_and(|lookups| lookups.posture.is_some() || lookups.headscale.is_some());
     let routes = routes::check(tree, &listeners, portal.as_ref(), &trust_domains, &mut cx);
+    if listeners.whole {
+        listener_acme::fill_in(&mut listeners.checked, tree, portal.as_ref(), &routes, &mut cx);
+    }
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
     let branding = settings::branding(tree.branding.as_ref());

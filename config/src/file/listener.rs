@@ -1,5 +1,5 @@
 //! `listeners:` — where connections come in.
-use crate::at::{Anything, At, List};
+use crate::at::{At, List};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -17,8 +17,27 @@ pub(crate) struct Listener {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     pub certificates: List<Certificate>,
-    #[expect(dead_code, reason = "known, and refused by `unbuilt`")]
-    pub acme: Option<Anything>,
+    pub acme: Option<At<Acme>>,
+}
+
+/// Certificates that torhaus obtains itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Acme {
+    pub directory: At<String>,
+    pub names: List<String>,
+    pub contact: List<String>,
+    pub ca_file: Option<At<String>>,
+    pub challenge: Option<At<String>>,
+    pub profile: Option<At<String>>,
+    pub eab: Option<At<Eab>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Eab {
+    pub kid: At<String>,
+    pub hmac_key_file: At<String>,
 }
 
 #[derive(Deserialize)]

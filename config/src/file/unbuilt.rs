@@ -5,10 +5,8 @@ use crate::place::FileId;
 use crate::units::Mistake;
 
 /// File, path (`*` is any name, `[]` any item), what to do until then.
-const NOT_BUILT: &[(FileId, &str, &str)] = &[
-    (FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`"),
-    (FileId::Main, "listeners[].tls.acme", "remove it and name the files in `certificates`"),
-];
+const NOT_BUILT: &[(FileId, &str, &str)] =
+    &[(FileId::Main, "store", "remove it: state is kept in SQLite under `state_dir`")];
 
 /// Why the key at `path` cannot be used yet, if so.
 pub(crate) fn refuse(file: FileId, path: &str) -> Option<Mistake> {
@@ -30,8 +28,9 @@ mod tests {
     fn a_key_is_refused_where_it_is_meant_and_nowhere_else() {
         for (file, path, refused) in [
             (FileId::Main, "lookups.ldap", false),
+            (FileId::Main, "store", true),
             (FileId::Main, "lookups.headscale", false),
-            (FileId::Main, "listeners[12].tls.acme", true),
+            (FileId::Main, "listeners[12].tls.acme", false),
             (FileId::Main, "trust_domains.devices.own_ca", false),
             (FileId::Main, "routes[0].upstream", false),
             (FileId::Main, "lookups.posture", false),
@@ -39,7 +38,6 @@ mod tests {
         ] {
             assert_eq!(refuse(file, path).is_some(), refused, "{path}");
         }
-        assert_eq!(refuse(FileId::Main, "listeners[12].tls.acme").unwrap().message, "`tls.acme` is not built yet");
         assert_eq!(refuse(FileId::Main, "store").unwrap().message, "`store` is not built yet");
     }
 }

@@ -4,7 +4,6 @@ use crate::acme::issuer::{MOST_COMMON_NAME, fact};
 use crate::audit;
 use crate::ca::{moment, timestamp};
 use crate::gate::Gate;
-use crate::login::session::Session;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -180,11 +179,10 @@ pub async fn end_all_of(gate: &Gate, owner: &str, by: &str, now: Timestamp) -> R
 /// The label cannot stand in a name; says why.
 pub fn of_device(
     config: &torhaus_config::Acme,
-    session: &Session,
+    user: &User,
     label: &str,
     now: Timestamp,
 ) -> Result<Enrolment, EnrolError> {
-    let user = &session.user;
     let slug = slug(label).filter(|slug| slug.len() <= MOST_LABEL);
     let slug = slug.ok_or_else(|| EnrolError::Refused("a device has a name of letters, digits and hyphens".into()))?;
     let name = format!("{slug}.{}.{}", label_of(user), config.client_zone);

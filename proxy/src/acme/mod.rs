@@ -4,6 +4,7 @@
 //! answer        a request below /acme -> Server::handle on a task of its own -> metrics, record
 //! issuer.rs     profile + enrolment -> ca::issue, ca::revoke: one way for every certificate
 //! standing.rs   may this owner have one now?
+//! leaver.rs     what those hold who may not any more
 //! probe.rs      what a challenge shows, from allowed networks only; dns.rs asks the name server
 //! enrolment.rs  one-time keys: made, listed, withdrawn, by people (the portal) and by operators (operator.rs)
 //! ```
@@ -12,6 +13,7 @@
 pub mod dns;
 pub mod enrolment;
 mod issuer;
+pub mod leaver;
 mod operator;
 mod probe;
 mod standing;

@@ -8,6 +8,7 @@ mod check;
 mod decided;
 mod device;
 mod eab;
+mod enroll;
 mod explain;
 mod headscale;
 mod online;
@@ -79,6 +80,8 @@ enum Command {
     /// The state of this machine, for the gate.
     #[command(subcommand)]
     Posture(posture::Verb),
+    /// A certificate for this machine, bound to who signs in; on a person's or a service's machine.
+    Enroll(enroll::Args),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -182,6 +185,7 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Device(verb) => device::device(verb, out),
         Command::Headscale(verb) => headscale::headscale(&verb, out),
         Command::Posture(verb) => posture::posture(&verb, out),
+        Command::Enroll(args) => enroll::enroll(args, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

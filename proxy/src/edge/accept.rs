@@ -1,4 +1,5 @@
 //! Listeners that come and go, and the way of a connection to the engine.
+use crate::acme_client::challenges::{self, Challenges};
 use crate::edge::client_hello::{self, HelloError};
 use crate::edge::connection::{ConnectionInfo, TlsInfo};
 use crate::edge::pace::{HeadBounds, Progress};
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use pingora_core::apps::ServerApp;
 use pingora_core::server::ShutdownWatch;
 use rustls::HandshakeKind;
+use rustls::server::Accepted;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -42,6 +44,8 @@ const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPEC
 /// What connections need of the current configuration.
 pub struct EdgeSettings {
     pub tls: TlsTable,
+    /// Where a server of certificates may look for what proves our names.
+    pub challenges: Option<Arc<Challenges>>,
     /// Only their PROXY headers are read; anybody else on a PROXY listener is hung up on.
     pub trusted_proxies: Vec<IpNet>,
     pub handshake_timeout: Duration,
@@ -273,7 +277,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             ListenerKind::RedirectToHttps => return Ok((GateStream::plain(stream, Arc::new(info), bounds)?, share)),
             ListenerKind::Tls { .. } => settings.tls.get(&listener.name).ok_or(Refused::UnknownName)?,
         };
-        let (stream, tls) = self.handshake(stream, tls, client.ip(), settings.shares).await?;
+        let (stream, tls) = self.handshake(stream, tls, client.ip(), settings).await?;
         info.tls = Some(tls);
         Ok((GateStream::tls(stream, Arc::new(info), bounds)?, share))
     }
@@ -283,11 +287,16 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         mut stream: TcpStream,
         tls: &ListenerTls,
         client: IpAddr,
-        bounds: Bounds,
+        settings: &EdgeSettings,
     ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, TlsInfo), Refused> {
         let accepted = client_hello::read(&mut stream).await?;
         // From here on it costs us work. Who says nothing takes a connection, and no handshake of somebody else.
-        let _place = self.shares.handshake(client, bounds).ok_or(Refused::ShareOfHandshakes)?;
+        let _place = self.shares.handshake(client, settings.shares).ok_or(Refused::ShareOfHandshakes)?;
+        if let Some(challenges) = &settings.challenges
+            && challenges::asks_for_proof(&accepted.client_hello())
+        {
+            return Err(prove(accepted, stream, challenges).await);
+        }
         let Some((server_name, group, config)) = tls.pick(&accepted.client_hello()) else {
             client_hello::refuse_name(&mut stream).await;
             return Err(Refused::UnknownName);
@@ -362,6 +371,8 @@ enum Refused {
     Hello(#[from] HelloError),
     #[error("no certificate for the name asked for, or no name")]
     UnknownName,
+    #[error("it was shown what proves a name, and nothing else")]
+    Proved,
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -374,9 +385,31 @@ impl Refused {
             Self::ShareOfHandshakes => metrics.refused("too many handshakes"),
             Self::ProxyHeader(_) => metrics.refused("bad PROXY header"),
             Self::UnknownName => metrics.handshake_failed("unknown name"),
+            Self::Proved => metrics.refused("tls-alpn-01"),
             Self::Hello(_) => metrics.handshake_failed("no ClientHello"),
             Self::Io(_) => metrics.handshake_failed("handshake"),
         }
+    }
+}
+
+/// RFC 8737 section 3: the handshake is the whole answer, and no request follows.
+async fn prove(accepted: Accepted, mut stream: TcpStream, challenges: &Challenges) -> Refused {
+    let name = accepted.client_hello().server_name().map(str::to_owned);
+    let config = match name {
+        Some(name) => challenges.tls(&name).await,
+        None => None,
+    };
+    let Some(config) = config else {
+        client_hello::refuse_name(&mut stream).await;
+        return Refused::UnknownName;
+    };
+    match StartHandshake::from_parts(accepted, stream).into_stream(config).await {
+        Ok(mut stream) => {
+            // Whether it waited for the end or not.
+            let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
+            Refused::Proved
+        }
+        Err(error) => error.into(),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod accept;
 pub mod client_hello;
 pub mod connection;
 pub mod control_frames;
+pub mod obtained;
 pub mod pace;
 pub mod profile;
 pub mod proxy_protocol;

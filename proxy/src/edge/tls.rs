@@ -3,6 +3,7 @@
 //! Hosts with the same client authentication form a group. A group has one TLS configuration with its own ticket key
 //! and session storage, so a ticket of an open host is worth nothing at an mTLS host; and a request may name any
 //! host of the group that its SNI is in, and no other (421).
+use crate::edge::obtained::{ObtainedKeys, order_id};
 use crate::edge::profile;
 use crate::edge::trust::{CertificateRefusal, TrustDomains, TrustError, read_pem};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -17,7 +18,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -112,9 +113,12 @@ impl ListenerTls {
         files: &[CertificateFiles],
         groups: &Arc<Groups>,
         trust: &Arc<TrustDomains>,
+        obtained: Option<ObtainedNames>,
     ) -> Result<Self, TrustError> {
         let provider = Arc::new(profile::provider());
-        let certificates = Arc::new(Certificates::load(files, &provider)?);
+        let mut certificates = Certificates::load(files, &provider)?;
+        certificates.obtained = obtained;
+        let certificates = Arc::new(certificates);
         let mut configs = Vec::new();
         for group in &groups.all {
             configs.push((group.clone(), Arc::new(server_config(&provider, &certificates, group, trust)?)));
@@ -139,11 +143,21 @@ pub type TlsTable = HashMap<Name, Arc<ListenerTls>>;
 
 /// # Errors
 /// A certificate or key cannot be used.
-pub fn build_table(config: &Config, groups: &Arc<Groups>, trust: &Arc<TrustDomains>) -> Result<TlsTable, TrustError> {
+pub fn build_table(
+    config: &Config,
+    groups: &Arc<Groups>,
+    trust: &Arc<TrustDomains>,
+    obtained: &Arc<ObtainedKeys>,
+) -> Result<TlsTable, TrustError> {
     let mut table = TlsTable::new();
     for listener in &config.listeners {
-        if let ListenerKind::Tls { certificates } = &listener.kind {
-            table.insert(listener.name.clone(), Arc::new(ListenerTls::build(certificates, groups, trust)?));
+        if let ListenerKind::Tls { certificates, acme } = &listener.kind {
+            let names = acme.as_ref().map(|acme| ObtainedNames {
+                names: acme.names.iter().cloned().collect(),
+                order: order_id(acme),
+                keys: obtained.clone(),
+            });
+            table.insert(listener.name.clone(), Arc::new(ListenerTls::build(certificates, groups, trust, names)?));
         }
     }
     Ok(table)
@@ -183,15 +197,24 @@ fn server_config(
     Ok(config)
 }
 
+/// The names of a listener for which torhaus obtains a certificate itself.
+pub struct ObtainedNames {
+    names: HashSet<String>,
+    order: String,
+    keys: Arc<ObtainedKeys>,
+}
+
 /// Server certificates of a listener, by the names they are for.
 struct Certificates {
     exact: HashMap<String, Arc<CertifiedKey>>,
     wildcard: HashMap<String, Arc<CertifiedKey>>,
+    /// Only for names that no file is for.
+    obtained: Option<ObtainedNames>,
 }
 
 impl Certificates {
     fn load(files: &[CertificateFiles], provider: &CryptoProvider) -> Result<Self, TrustError> {
-        let mut table = Self { exact: HashMap::new(), wildcard: HashMap::new() };
+        let mut table = Self { exact: HashMap::new(), wildcard: HashMap::new(), obtained: None };
         for file in files {
             let chain = read_pem::<CertificateDer<'static>>(&file.cert_file)?;
             let fail = |why: String| TrustError::File { path: file.key_file.clone(), why };
@@ -212,14 +235,18 @@ impl Certificates {
         Ok(table)
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
-        self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1))
+    fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let of_files = self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1));
+        of_files.cloned().or_else(|| {
+            let own = self.obtained.as_ref().filter(|own| own.names.contains(name))?;
+            own.keys.find(&own.order, name)
+        })
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(&hello.server_name()?.to_ascii_lowercase()).cloned()
+        self.find(&hello.server_name()?.to_ascii_lowercase())
     }
 }
 
@@ -314,14 +341,20 @@ fn alert_of(refusal: CertificateRefusal) -> rustls::Error {
 pub fn names_of(cert_file: &Path) -> Result<Vec<String>, TrustError> {
     let fail = || TrustError::File { path: cert_file.to_owned(), why: "no certificate with names".into() };
     let chain = read_pem::<CertificateDer<'static>>(cert_file)?;
-    let leaf = chain.first().ok_or_else(fail)?;
-    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| fail())?;
-    let names = leaf.subject_alternative_name().ok().flatten().ok_or_else(fail)?;
-    let dns = names.value.general_names.iter().filter_map(|name| match name {
+    let names = names_in(chain.first().ok_or_else(fail)?);
+    if names.is_empty() { Err(fail()) } else { Ok(names) }
+}
+
+/// DNS names of a certificate, lower case.
+pub fn names_in(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, read)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let names = read.subject_alternative_name().ok().flatten();
+    let all = names.iter().flat_map(|names| &names.value.general_names);
+    let dns = all.filter_map(|name| match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         _ => None,
     });
-    Ok(dns.collect())
+    dns.collect()
 }
 
 /// SHA-256 of a DER certificate, lower-case hex.

@@ -87,30 +87,7 @@ impl HttpClient {
     /// # Errors
     /// As [`Self::new`].
     pub fn within(issuer: &Url, ca_file: Option<&Path>, bounds: Bounds) -> Result<Self, HttpClientError> {
-        // reqwest would panic instead (its feature `rustls-no-provider`).
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(HttpClientError::NoTlsProvider);
-        }
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT.min(bounds.total))
-            .timeout(bounds.total)
-            .referer(false)
-            .user_agent(concat!("torhaus/", env!("CARGO_PKG_VERSION")))
-            // No endpoint of a provider that is reached by TLS may be a plain one.
-            .https_only(issuer.scheme() == "https");
-        if is_loopback(issuer) {
-            // `HTTPS_PROXY` counts for providers in the cloud, never for one on this machine.
-            builder = builder.no_proxy();
-        }
-        if let Some(file) = ca_file {
-            builder = builder.tls_certs_only(read_certificates(file)?);
-        }
-        let client = builder.build().map_err(|e| match ca_file {
-            Some(_) => HttpClientError::Build(innermost(e)),
-            None => HttpClientError::SystemAuthorities(innermost(e)),
-        })?;
-        Ok(Self { client, bounds })
+        Ok(Self { client: client_for(issuer, ca_file, bounds.total)?, bounds })
     }
 
     /// # Errors
@@ -187,6 +164,36 @@ impl HttpClient {
     }
 }
 
+/// A client for one server, as [`HttpClient::new`] makes it; an answer may take `total`.
+///
+/// # Errors
+/// As [`HttpClient::new`].
+pub fn client_for(server: &Url, ca_file: Option<&Path>, total: Duration) -> Result<reqwest::Client, HttpClientError> {
+    // reqwest would panic instead (its feature `rustls-no-provider`).
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(HttpClientError::NoTlsProvider);
+    }
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT.min(total))
+        .timeout(total)
+        .referer(false)
+        .user_agent(concat!("torhaus/", env!("CARGO_PKG_VERSION")))
+        // No endpoint of a server that is reached by TLS may be a plain one.
+        .https_only(server.scheme() == "https");
+    if is_loopback(server) {
+        // `HTTPS_PROXY` counts for servers in the cloud, never for one on this machine.
+        builder = builder.no_proxy();
+    }
+    if let Some(file) = ca_file {
+        builder = builder.tls_certs_only(read_certificates(file)?);
+    }
+    builder.build().map_err(|e| match ca_file {
+        Some(_) => HttpClientError::Build(innermost(e)),
+        None => HttpClientError::SystemAuthorities(innermost(e)),
+    })
+}
+
 impl Answer {
     /// # Errors
     /// The body is not JSON of this shape.
@@ -211,7 +218,7 @@ fn explain(error: reqwest::Error, host: &str) -> FetchError {
 }
 
 /// The last cause says most ("connection refused", "invalid peer certificate: UnknownIssuer"), and names no URL.
-pub(crate) fn innermost(error: reqwest::Error) -> String {
+pub fn innermost(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,10 +1,12 @@
 //! Our own paths: all of the portal's host, and `/.torhaus/` on every application's host. Other systems are configured
 //! with these addresses, so they are fixed.
+use crate::acme_client::challenges;
 use crate::ca::own_domain;
+use crate::enroll::pairing;
 use crate::gate::Gate;
 use crate::login::{attempts, backchannel, handover, logout, sign_in};
 use crate::metrics::LoginResult;
-use crate::portal::{devices, home, pages, session_list};
+use crate::portal::{devices, enroll, home, pages, session_list};
 use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::response::Response;
@@ -38,9 +40,12 @@ pub fn is_on_every_host(path: &str) -> bool {
 
 /// The plain listener: everything is sent to https, but for revocation lists, and devices that look for a captive portal
 /// get their 204.
-pub fn plain(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Response {
+pub async fn plain(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Response {
     if request.path == "/generate_204" {
         return Response::empty(StatusCode::NO_CONTENT);
+    }
+    if let Some(answer) = proof_of_name(snapshot, request).await {
+        return answer;
     }
     if let Some(answer) = published(gate, snapshot, request) {
         return answer;
@@ -57,6 +62,15 @@ pub fn plain(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Respons
     // 308 keeps the method (RFC 9110 section 15.4.9).
     response.status = StatusCode::PERMANENT_REDIRECT;
     response
+}
+
+/// What proves to a server of certificates that a host is ours (RFC 8555 section 8.3). None: nothing to prove there;
+/// the path may be an application's own.
+async fn proof_of_name(snapshot: &Snapshot, request: &Request<'_>) -> Option<Response> {
+    let token = request.path.strip_prefix(challenges::PATH).filter(|_| *request.method == Method::GET)?;
+    snapshot.obtains().next()?;
+    let shown = snapshot.obtained.challenges.as_ref()?.http(request.host, token).await?;
+    Some(Response::bytes(StatusCode::OK, "application/octet-stream", shown.into()))
 }
 
 /// The root's certificate and the revocation lists, for everybody: they are signed, and say nothing about people.
@@ -96,7 +110,8 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now
 /// Steps of a sign-in: each costs us or the provider some work, and is what somebody would repeat who guesses.
 fn signs_in(snapshot: &Snapshot, request: &Request<'_>) -> bool {
     match snapshot.is_portal(request.host) {
-        true => request.path == "/login" || request.path.starts_with("/callback/"),
+        // A command that waits for its key asks every few seconds.
+        true => matches!(request.path, "/login" | pairing::KEY) || request.path.starts_with("/callback/"),
         // Everybody behind a proxy that asks comes from its address. A code has 256 bits and one use: nothing to guess.
         false => {
             request.path == "/.torhaus/session"
@@ -148,6 +163,16 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
             let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
             devices::change(gate, snapshot, request, &live, now).await
         }
+        pairing::PAGE if get => match sign_in::browser_session(gate, request, now).await? {
+            Some(live) => enroll::page(gate, snapshot, request, &live, now),
+            None => devices::sign_in(gate, snapshot, request, now),
+        },
+        pairing::PAGE if post => {
+            same_origin(request)?;
+            let live = sign_in::browser_session(gate, request, now).await?.ok_or(Reason::SessionExpired)?;
+            enroll::confirm(gate, snapshot, request, &live, now).await
+        }
+        pairing::KEY if post => enroll::key(gate, snapshot, request, now).await,
         "/.well-known/torhaus/jwks.json" if get => Ok(Response::json(StatusCode::OK, gate.told.assertions.jwks())),
         path => match for_provider(path) {
             Some(("callback", provider)) if get => sign_in::callback(gate, snapshot, request, provider, now).await,
@@ -158,7 +183,11 @@ async fn portal(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Ti
                 backchannel::front_channel(gate, snapshot, request, provider, now).await
             }
             Some(_) => Err(Reason::MethodNotAllowed),
-            None if matches!(path, "/" | "/login" | "/logout" | "/signed-out" | "/sessions" | "/devices") => {
+            None if matches!(
+                path,
+                "/" | "/login" | "/logout" | "/signed-out" | "/sessions" | "/devices" | pairing::PAGE | pairing::KEY
+            ) =>
+            {
                 Err(Reason::MethodNotAllowed)
             }
             None => Err(Reason::NoRoute),

@@ -114,6 +114,8 @@ pub enum Purpose {
     LoginState,
     /// A hand-over from the portal to a host.
     HandOver,
+    /// A person's word for a command that waits for its one-time key.
+    Enrolment,
 }
 
 /// Which sessions a revocation means.

@@ -91,6 +91,11 @@ impl Seen {
         }
     }
 
+    /// Out, and not only until somebody lifts a lock that wrong passwords of others may have caused.
+    pub fn has_left(&self) -> bool {
+        !matches!(self, Self::Person(Person { standing: Standing::Locked, .. })) && self.is_out().is_some()
+    }
+
     pub fn password_set(&self) -> Option<Timestamp> {
         match self {
             Self::Person(person) => person.password_set,

@@ -1,6 +1,7 @@
 //! Asks the directory about everybody who is signed in, now and then, and acts on what it says: whoever left is out,
 //! with everything they have open; a change of groups counts for the next request and for what is open.
 use super::people::{People, Seen};
+use crate::acme::leaver;
 use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
@@ -75,9 +76,13 @@ impl Round {
                 end(gate, session, &why, now).await;
             }
         }
-        for user in seen.iter().filter(|(_, seen)| seen.is_out().is_some()).map(|(name, _)| name) {
+        for (name, seen, state) in seen.iter().filter_map(|(name, seen)| Some((name, seen, seen.is_out()?))) {
+            let user = subject(people, name);
             // Whoever is not in by a session, but by a token.
-            gate.streams.end(&Ending::Subject(&subject(people, user)));
+            gate.streams.end(&Ending::Subject(&user));
+            if seen.has_left() {
+                leaver::revoke_running(gate, &user, state, now).await;
+            }
         }
         let groups = |identity: &Identity| groups_now(people, &seen, identity);
         let ended = gate.streams.judge_groups(snapshot, groups, now);

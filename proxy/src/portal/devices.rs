@@ -1,7 +1,7 @@
 //! A person's devices: enrol one, see them, revoke one, and those that were seen at the gate. Where devices can be
 //! enrolled only for somebody who has just proved the tier that the configuration names; every form does it again.
 use crate::acme::PATH;
-use crate::acme::enrolment::{self, EnrolError, MOST_DEVICES, State};
+use crate::acme::enrolment::{self, EnrolError, EnrolmentLine, MOST_DEVICES, State};
 use crate::gate::Gate;
 use crate::identify::session::LiveSession;
 use crate::login::handover;
@@ -12,7 +12,7 @@ use crate::refusal;
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use torhaus_authz::{Name, Reason, Timestamp};
+use torhaus_authz::{Name, Reason, Timestamp, User};
 use torhaus_certs::acme::Owner;
 
 /// # Errors
@@ -52,7 +52,7 @@ pub async fn change(
     }
     let config = snapshot.config.acme.as_ref().ok_or(Reason::NoRoute)?;
     if let Some(id) = request.form_field("end") {
-        let own = own(gate, live, now).await?;
+        let own = own(gate, &live.session.user, now).await?;
         let own = own.iter().find(|line| line.account.as_deref().unwrap_or(&line.kid) == &*id);
         let own = own.ok_or(Reason::BadRequest)?;
         let id = own.account.as_deref().unwrap_or(&own.kid);
@@ -60,13 +60,13 @@ pub async fn change(
         return Ok(Response::redirect("/devices?ended=1"));
     }
     let label = request.form_field("add").ok_or(Reason::BadRequest)?;
-    let wanted = match enrolment::of_device(config, &live.session, &label, now) {
+    let user = &live.session.user;
+    let wanted = match enrolment::of_device(config, user, &label, now) {
         Ok(wanted) => wanted,
         Err(EnrolError::Refused(_)) => return show(gate, snapshot, request, live, None, Some(Wrong::Label), now).await,
         Err(error) => return Err(reason(error)),
     };
-    let alive = own(gate, live, now).await?.iter().filter(|line| is_alive(line.state)).count();
-    if alive >= MOST_DEVICES {
+    if count_of(gate, user, now).await.map_err(reason)? >= MOST_DEVICES {
         return show(gate, snapshot, request, live, None, Some(Wrong::TooMany), now).await;
     }
     let key = enrolment::mint(gate, wanted, enrolment::KEY_LIFE, &by, now).await.map_err(reason)?;
@@ -100,7 +100,7 @@ async fn show(
     now: Timestamp,
 ) -> Result<Response, Reason> {
     let enrols = snapshot.config.acme.is_some();
-    let lines = if enrols { own(gate, live, now).await? } else { Vec::new() };
+    let lines = if enrols { own(gate, &live.session.user, now).await? } else { Vec::new() };
     let devices = lines.into_iter().filter(|line| is_alive(line.state)).map(|line| Device {
         id: line.account.unwrap_or(line.kid),
         name: line.names.concat(),
@@ -116,6 +116,7 @@ async fn show(
         seen: snapshot.lookups.know_devices().then(|| seen(snapshot, live)),
         ended: request.query_parameter("ended").is_some(),
         forgotten: request.query_parameter("forgotten").is_some(),
+        confirmed: request.query_parameter("confirmed").is_some(),
         bad_label: matches!(wrong, Some(Wrong::Label)),
         too_many: matches!(wrong, Some(Wrong::TooMany)),
         now,
@@ -124,7 +125,7 @@ async fn show(
 }
 
 /// The way to the proof that is missing, if one is.
-fn step_up(
+pub fn step_up(
     gate: &Gate,
     snapshot: &Snapshot,
     request: &Request<'_>,
@@ -196,26 +197,36 @@ fn is_alive(state: State) -> bool {
     matches!(state, State::Open | State::Enrolled)
 }
 
+/// How many devices, and keys for some, a person has.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn count_of(gate: &Gate, user: &User, now: Timestamp) -> Result<usize, EnrolError> {
+    Ok(devices_of(gate, user, now).await?.iter().filter(|line| is_alive(line.state)).count())
+}
+
+async fn own(gate: &Gate, user: &User, now: Timestamp) -> Result<Vec<EnrolmentLine>, Reason> {
+    devices_of(gate, user, now).await.map_err(reason)
+}
+
 /// Devices of this very person: a name may have had another holder.
-async fn own(gate: &Gate, live: &LiveSession, now: Timestamp) -> Result<Vec<enrolment::EnrolmentLine>, Reason> {
-    let user = &live.session.user;
+async fn devices_of(gate: &Gate, user: &User, now: Timestamp) -> Result<Vec<EnrolmentLine>, EnrolError> {
     let is_own = |enrolled: &torhaus_certs::acme::Enrolment| {
         matches!(&enrolled.owner, Owner::Person(name) if **name == *user.name)
             && enrolment::is_of(&enrolled.facts, user)
     };
     let store = &gate.acme.store;
-    let unavailable = |_| Reason::StoreUnavailable;
-    let keys = store.eabs().await.map_err(unavailable)?;
+    let keys = store.eabs().await?;
     let keys = keys.iter().filter(|key| key.used_by.is_none() && is_own(&key.enrolment));
     let mut lines: Vec<_> = keys.map(|key| enrolment::of_key(key, now)).collect();
-    let accounts = store.accounts().await.map_err(unavailable)?;
+    let accounts = store.accounts().await?;
     let accounts = accounts.iter().filter(|account| is_own(&account.enrolment));
     lines.extend(accounts.map(|account| enrolment::of_account(account, now)));
     lines.sort_by_key(|line| std::cmp::Reverse(line.created));
     Ok(lines)
 }
 
-fn reason(error: EnrolError) -> Reason {
+pub fn reason(error: EnrolError) -> Reason {
     match error {
         EnrolError::NotConfigured => Reason::NoRoute,
         EnrolError::Refused(_) => Reason::BadRequest,

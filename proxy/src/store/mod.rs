@@ -8,6 +8,7 @@ mod row;
 mod scope;
 mod seal;
 mod seen;
+mod shelf;
 mod sqlite;
 
 #[cfg(test)]
@@ -18,6 +19,8 @@ mod contract;
 mod device_contract;
 #[cfg(test)]
 mod ledger_contract;
+#[cfg(test)]
+mod shelf_contract;
 
 pub use seal::Seal;
 pub use sqlite::{OpenError, SqliteStore};

@@ -408,6 +408,7 @@ fn once_purpose(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::LoginState => "login_state",
         Purpose::HandOver => "hand_over",
+        Purpose::Enrolment => "enrolment",
     }
 }
 
@@ -438,6 +439,7 @@ fn migrations() -> Migrator {
         step(10, "acme", include_str!("migrations/sqlite/0010_acme.sql")),
         step(40, "logouts", include_str!("migrations/sqlite/0040_logouts.sql")),
         step(46, "devices", include_str!("migrations/sqlite/0046_devices.sql")),
+        step(47, "shelf", include_str!("migrations/sqlite/0047_shelf.sql")),
     ])
 }
 

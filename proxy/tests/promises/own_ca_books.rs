@@ -11,7 +11,7 @@ use std::time::Duration;
 use torhaus::admin::{Client, IssuedAnswer};
 
 /// How often the process is killed; by hand `TORHAUS_KILLS=200`.
-const KILLS: usize = 4;
+pub const KILLS: usize = 4;
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

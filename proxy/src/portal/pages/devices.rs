@@ -22,6 +22,8 @@ pub struct Devices {
     pub ended: bool,
     /// A device that was seen was just removed.
     pub forgotten: bool,
+    /// What a command waits for was just confirmed.
+    pub confirmed: bool,
     pub bad_label: bool,
     pub too_many: bool,
     pub now: Timestamp,
@@ -94,11 +96,13 @@ impl Devices {
             rows: rows.collect(),
             enrols: self.enrols,
             seen,
-            notice: match (self.ended, self.forgotten) {
-                (true, _) => Some(words.devices.ended),
-                (_, true) => Some(words.devices.forgotten),
+            notice: match (self.ended, self.confirmed, self.forgotten) {
+                (true, ..) => Some(words.devices.ended),
+                (_, true, _) => Some(words.devices.confirmed),
+                (.., true) => Some(words.devices.forgotten),
                 _ => None,
             },
+            command: format!("torhaus enroll --portal {}", look.portal.trim_end_matches('/')),
             new_lead: self.new.as_ref().map(|new| (words.devices.new_lead)(new.minutes)).unwrap_or_default(),
             new: self.new.as_ref(),
             wrong,
@@ -153,6 +157,7 @@ struct DevicesHtml<'a> {
     new: Option<&'a NewKey>,
     new_lead: String,
     wrong: Option<&'static str>,
+    command: String,
     check: Icon,
     warning: Icon,
     screen: Icon,

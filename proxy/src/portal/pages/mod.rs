@@ -5,6 +5,7 @@
 //! escaped by askama; addresses pass [`Link`], which holds no scheme that could run.
 mod applications;
 mod browser;
+mod confirm_device;
 mod devices;
 mod icon;
 mod link;
@@ -20,6 +21,7 @@ mod strings;
 mod when;
 
 pub use applications::{Access, Application, Applications, Grouping, ProvenTier, Viewer};
+pub use confirm_device::{ConfirmDevice, Waiting};
 pub use devices::{Device, DeviceState, Devices, NewKey, SeenDevice};
 pub use link::Link;
 pub use look::Look;

@@ -16,6 +16,7 @@ pub(super) struct Strings {
     pub rescue: RescueWords,
     pub sessions: SessionsWords,
     pub devices: DevicesWords,
+    pub confirm_device: ConfirmDeviceWords,
     pub sign_out: SignOutWords,
 }
 
@@ -188,6 +189,9 @@ pub(super) struct DevicesWords {
     pub end: &'static str,
     pub end_named: fn(&str) -> String,
     pub ended: &'static str,
+    pub confirmed: &'static str,
+    pub command: &'static str,
+    pub command_code: &'static str,
     pub none: &'static str,
     pub label: &'static str,
     pub add: &'static str,
@@ -202,6 +206,17 @@ pub(super) struct DevicesWords {
     pub forget_named: fn(&str) -> String,
     pub forgotten: &'static str,
     pub none_seen: &'static str,
+}
+
+pub(super) struct ConfirmDeviceWords {
+    pub title: &'static str,
+    pub question: fn(&str) -> String,
+    pub only_yours: &'static str,
+    pub yes: &'static str,
+    pub no: &'static str,
+    pub type_code: &'static str,
+    pub code: &'static str,
+    pub wrong_code: &'static str,
 }
 
 pub(super) struct SignOutWords {
@@ -408,6 +423,9 @@ static ENGLISH: Strings = Strings {
         end: "Revoke",
         end_named: |label| format!("Revoke device: {label}"),
         ended: "The device was revoked.",
+        confirmed: "Confirmed. The command on your device goes on by itself within seconds.",
+        command: "With torhaus on the device",
+        command_code: "It shows a code? Type it here",
         none: "You have no devices yet.",
         label: "Name of a new device",
         add: "Enrol",
@@ -422,6 +440,18 @@ static ENGLISH: Strings = Strings {
         forget_named: |name| format!("Remove device: {name}"),
         forgotten: "The device was removed.",
         none_seen: "No device of yours was seen yet.",
+    },
+    confirm_device: ConfirmDeviceWords {
+        title: "Enrol a device",
+        question: |label| {
+            format!("`torhaus enroll` on this computer wants a certificate in your name, for the device {label}.")
+        },
+        only_yours: "Go on only if you started this command yourself, just now. With the certificate somebody else would pass for your device; nobody from support needs it.",
+        yes: "Enrol",
+        no: "That was not me",
+        type_code: "Type the code that `torhaus enroll` shows on the device.",
+        code: "Code",
+        wrong_code: "That is not a code of `torhaus enroll`. It has twelve letters and digits.",
     },
     sign_out: SignOutWords {
         title: "Sign out?",
@@ -619,6 +649,9 @@ static GERMAN: Strings = Strings {
         end: "Sperren",
         end_named: |label| format!("Gerät sperren: {label}"),
         ended: "Das Gerät wurde gesperrt.",
+        confirmed: "Bestätigt. Der Befehl auf Ihrem Gerät läuft binnen Sekunden von selbst weiter.",
+        command: "Mit torhaus auf dem Gerät",
+        command_code: "Es zeigt einen Code? Hier eingeben",
         none: "Sie haben noch keine Geräte.",
         label: "Name eines neuen Geräts",
         add: "Anmelden",
@@ -633,6 +666,18 @@ static GERMAN: Strings = Strings {
         forget_named: |name| format!("Gerät entfernen: {name}"),
         forgotten: "Das Gerät wurde entfernt.",
         none_seen: "Noch wurde keines Ihrer Geräte gesehen.",
+    },
+    confirm_device: ConfirmDeviceWords {
+        title: "Ein Gerät anmelden",
+        question: |label| {
+            format!("`torhaus enroll` auf diesem Rechner will ein Zertifikat auf Ihren Namen, für das Gerät {label}.")
+        },
+        only_yours: "Machen Sie nur weiter, wenn Sie diesen Befehl gerade selbst gestartet haben. Mit dem Zertifikat gälte ein Fremder als Ihr Gerät; niemand vom Support braucht es.",
+        yes: "Anmelden",
+        no: "Das war ich nicht",
+        type_code: "Geben Sie den Code ein, den `torhaus enroll` auf dem Gerät zeigt.",
+        code: "Code",
+        wrong_code: "Das ist kein Code von `torhaus enroll`. Er hat zwölf Buchstaben und Ziffern.",
     },
     sign_out: SignOutWords {
         title: "Abmelden?",

@@ -112,6 +112,7 @@ fn devices(text: &str) -> Devices {
         enrols: true,
         seen: Some(vec![seen(Some(NOW)), seen(None)]),
         ended: true,
+        confirmed: false,
         forgotten: false,
         bad_label: false,
         too_many: false,
@@ -133,6 +134,13 @@ fn every_page(text: &str, language: Language) -> Vec<Page> {
         sessions(text).render(&look, language),
         devices(text).render(&look, language),
         Devices { new: None, too_many: true, ..devices(text) }.render(&look, language),
+        ConfirmDevice {
+            waiting: Waiting::Here { label: text.into(), challenge: text.into(), port: 40_000, state: text.into() },
+            wrong_code: false,
+        }
+        .render(&look, language),
+        ConfirmDevice { waiting: Waiting::Elsewhere, wrong_code: true }.render(&look, language),
+        Devices { new: None, ended: false, confirmed: true, ..devices(text) }.render(&look, language),
         Devices { devices: vec![], new: None, bad_label: true, seen: None, ..devices(text) }.render(&look, language),
         Devices { enrols: false, new: None, ended: false, forgotten: true, ..devices(text) }.render(&look, language),
         Devices { enrols: false, new: None, seen: Some(vec![]), ..devices(text) }.render(&look, language),
