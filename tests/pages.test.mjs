@@ -96,6 +96,9 @@ async function tour(page, see) {
   await page.click('form.add button');
   await page.waitForSelector('#kid');
   await see('devices-key');
+  await at(gate.at('auth', '/devices/enroll'), 'confirm-device-code');
+  const random = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
+  await at(gate.at('auth', `/devices/enroll?label=notebook-17&challenge=${random}&port=40123&state=${random}`), 'confirm-device');
   await at(gate.at('auth', '/logout'), 'sign-out');
   await at(gate.at('ledger'), 'refusal-group');
   await says('not_allowed');
@@ -137,7 +140,7 @@ for (const [locale, language] of [['en-GB', 'en'], ['de-DE', 'de']]) {
     });
     await context.close();
     assert.deepEqual(faults, []);
-    assert.equal(seen, 18);
+    assert.equal(seen, 20);
   });
 }
 
