@@ -1,6 +1,6 @@
 //! What an operator may ask of the running process, and how it answers.
 use crate::admin::{
-    Caller, CandidateStatus, Certificates, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Rollback,
+    Caller, CandidateStatus, Certificates, ClusterStatus, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Rollback,
     Status,
 };
 use crate::clock;
@@ -25,6 +25,8 @@ pub struct Running<E> {
     pub started: Timestamp,
     /// Told to stop: no traffic should come any more.
     pub stopping: AtomicBool,
+    #[cfg(feature = "kubernetes")]
+    pub cluster: Arc<crate::kubernetes::Cluster>,
 }
 
 #[async_trait]
@@ -62,6 +64,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             not_ready: self.not_ready(),
             degraded: self.degraded(),
             without: self.without(),
+            kubernetes: self.cluster_status(),
         }
     }
 
@@ -71,7 +74,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             (self.gate.audit.is_failing(), "the audit log cannot be written"),
             (self.gate.metrics.store_up.get() == 0, "the store does not answer: nobody can sign in"),
         ];
-        causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned()).collect()
+        let causes = causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned());
+        #[cfg(feature = "kubernetes")]
+        let causes = causes.chain(self.cluster.not_ready());
+        causes.collect()
     }
 
     fn degraded(&self) -> Vec<String> {
@@ -83,7 +89,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         let providers = snapshot.providers.answering().filter(|(_, up)| !up);
         let providers =
             providers.map(|(name, _)| format!("the identity provider `{name}` does not answer: nobody signs in there"));
-        reload.into_iter().chain(providers).collect()
+        let degraded = reload.into_iter().chain(providers);
+        #[cfg(feature = "kubernetes")]
+        let degraded = degraded.chain(self.cluster.degraded());
+        degraded.collect()
     }
 
     fn sources(&self) -> Vec<SourceStatus> {
@@ -124,10 +133,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
 
     fn hosts_of(&self, resource: &str) -> Vec<Name> {
         let snapshot = self.gate.snapshot.load();
-        let routes = snapshot.config.routes.iter().filter(|route| *route.resource == *resource);
+        let routes = snapshot.all_routes().filter(|route| *route.resource == *resource);
         let host = |route: &Arc<Route>| match &route.host {
             HostPattern::Exact(host) => host.as_str().into(),
-            HostPattern::Wildcard(below) => format!("*.{below}").into(),
+            host => host.shown().into(),
         };
         routes.map(host).collect()
     }
@@ -169,6 +178,16 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
 }
 
 impl<E: ServerApp + Send + Sync + 'static> Running<E> {
+    #[cfg(feature = "kubernetes")]
+    fn cluster_status(&self) -> Option<ClusterStatus> {
+        self.cluster.status()
+    }
+
+    #[cfg(not(feature = "kubernetes"))]
+    fn cluster_status(&self) -> Option<ClusterStatus> {
+        None
+    }
+
     fn reloaded(&self) -> Reloaded {
         let snapshot = self.gate.snapshot.load();
         Reloaded {

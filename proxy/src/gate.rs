@@ -57,7 +57,7 @@ pub struct Gate {
 pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Outcome {
     let mut note = Note::empty();
     if request.connection.tls.is_none() {
-        return note.respond(own_pages::plain(gate, snapshot, request));
+        return note.respond(own_pages::plain(gate, snapshot, request).await);
     }
     if !snapshot.belongs(request) {
         return refuse(snapshot, request, note, Reason::WrongHost, now);

@@ -1,6 +1,7 @@
 //! The binary `torhaus` as a library, so that tests and the bare edge of `make bench` can use its parts.
 //! Read `gate.rs` first: the way of a request from arrival to answer.
 pub mod acme;
+pub mod added;
 pub mod admin;
 pub mod assertion;
 pub mod audit;
@@ -16,6 +17,8 @@ pub mod forward;
 pub mod gate;
 pub mod headers;
 pub mod identify;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod logging;
 pub mod login;
 pub mod lookup;

@@ -64,6 +64,9 @@ pub enum ServeError {
     Config(torhaus_config::Errors),
     #[error("state folder {}: {why}", path.display())]
     StateDir { path: PathBuf, why: io::Error },
+    #[cfg(not(feature = "kubernetes"))]
+    #[error("`kubernetes` is configured, and this torhaus was built without it (cargo feature `kubernetes`)")]
+    NoKubernetes,
     #[error(transparent)]
     SealKey(#[from] SealKeyError),
     #[error(transparent)]
@@ -90,6 +93,10 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let now = clock::now();
     let loaded = policies::load(file, now).map_err(ServeError::Config)?;
     let config = &loaded.config;
+    #[cfg(not(feature = "kubernetes"))]
+    if config.kubernetes.is_some() {
+        return Err(ServeError::NoKubernetes);
+    }
     make_state_dir(&config.state_dir)?;
     let (access, _access_writer) = AccessLog::start(access)?;
     let store = Arc::new(open_store(config).await?);
@@ -121,7 +128,11 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         reloader: reloader.clone(),
         started: now,
         stopping: AtomicBool::new(false),
+        #[cfg(feature = "kubernetes")]
+        cluster: crate::kubernetes::Cluster::new(),
     });
+    #[cfg(feature = "kubernetes")]
+    let in_cluster = tokio::spawn(control.cluster.clone().run(gate.clone(), reloader.clone()));
     let (stop, admin) = serve_admin(&snapshot.config, control.clone()).await?;
     drop(snapshot);
     let tasks = [
@@ -145,11 +156,15 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     control.stopping.store(true, Ordering::Release);
     notify.stopping();
     tracing::info!("stopping: no new connections, open requests may finish");
+    #[cfg(feature = "kubernetes")]
+    control.cluster.stop().await;
     let left = reloader.drain(gate.snapshot.load().config.limits.drain).await;
     tracing::info!(left, "stopped");
     for task in tasks.into_iter().chain([watchdog]) {
         task.abort();
     }
+    #[cfg(feature = "kubernetes")]
+    in_cluster.abort();
     stop.send_replace(true);
     for task in admin {
         // It ends by itself once it has answered what it was asked.
@@ -207,10 +222,12 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqliteStore>, 
     let assertions = Assertions::open(&assertion_key, config.portal.url.as_str())?;
     let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
-    let mut snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), None)?;
+    let mut snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), Arc::default(), None)?;
     snapshot.pinned = pinned;
     let seen = SeenPlaces::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
-    snapshot.lookups.seen = Some(Arc::new(seen));
+    if let Some(lookups) = Arc::get_mut(&mut snapshot.lookups) {
+        lookups.seen = Some(Arc::new(seen));
+    }
     metrics.reloaded(true, clock::now());
     // It was just opened and checked.
     metrics.store_up.set(1);

@@ -43,6 +43,7 @@ fn status() -> Status {
         not_ready: vec![],
         degraded: vec![],
         without: vec![],
+        kubernetes: None,
     }
 }
 

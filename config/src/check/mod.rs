@@ -13,6 +13,7 @@ mod forward_auth;
 mod headers;
 mod host;
 mod identity;
+mod kubernetes;
 mod listeners;
 mod lookups;
 mod paths;
@@ -39,9 +40,13 @@ use std::time::Duration;
 use torhaus_authz::{Suite, Timestamp};
 
 pub(crate) use candidate::{CandidateFile, check as candidate, unlike};
+pub(crate) use host::{pattern as host, shown};
+pub(crate) use kubernetes::EVERY;
 pub(crate) use paths::resolve;
 pub(crate) use policy::PolicySource;
+pub(crate) use route::check as route;
 pub(crate) use settings::default;
+pub(crate) use trust::TrustDomains;
 
 /// What every check needs: where relative paths begin, the moment, and where to report.
 pub(crate) struct Cx<'a> {
@@ -155,6 +160,7 @@ pub(crate) fn check(
     cx.posture_max_age = posture.as_ref().map_or(default::POSTURE_MAX_AGE, |posture| posture.max_age);
     cx.knows_devices = tree.lookups.as_ref().and_then(At::get).is_some_and(|lookups| lookups.posture.is_some());
     let routes = routes::check(tree, &listeners, portal.as_ref(), &trust_domains, &mut cx);
+    let kubernetes = kubernetes::check(tree, &mut cx);
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
     let branding = settings::branding(tree.branding.as_ref());
@@ -184,6 +190,7 @@ pub(crate) fn check(
         directory: directory?.map(Arc::new),
         posture: posture?,
         routes,
+        kubernetes: kubernetes?,
         sessions: sessions?,
         limits: limits?,
         branding,

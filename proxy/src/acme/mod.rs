@@ -5,6 +5,7 @@
 //! issuer.rs     profile + enrolment -> ca::issue, ca::revoke: one way for every certificate
 //! standing.rs   may this owner have one now?
 //! probe.rs      what a challenge shows, from allowed networks only; dns.rs asks the name server
+//! solver.rs     passes on what solvers of others answer, on the plain listener
 //! enrolment.rs  one-time keys: made, listed, withdrawn, by people (the portal) and by operators (operator.rs)
 //! ```
 //!
@@ -14,6 +15,7 @@ pub mod enrolment;
 mod issuer;
 mod operator;
 mod probe;
+pub mod solver;
 mod standing;
 
 #[cfg(test)]

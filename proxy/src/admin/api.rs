@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use torhaus_authz::{Fact, Name, Timestamp, Why};
@@ -95,6 +96,22 @@ pub struct Status {
     /// Sources of facts that cannot answer: those facts are unknown, and the process is well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+    /// Where a cluster is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<ClusterStatus>,
+}
+
+/// How the ingresses of a cluster are served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// Everything was read once.
+    pub synced: bool,
+    /// This replica writes status and events.
+    pub leader: bool,
+    pub ingresses: usize,
+    pub routes: usize,
+    /// What is not served as somebody wrote it, by ingress: a reason in one word, and what it is about.
+    pub problems: BTreeMap<String, Vec<String>>,
 }
 
 /// A policy that may come to run.

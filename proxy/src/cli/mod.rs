@@ -8,6 +8,8 @@ mod check;
 mod decided;
 mod eab;
 mod explain;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod online;
 mod out;
 mod policy;
@@ -67,6 +69,10 @@ enum Command {
     /// One-time keys for ACME clients of the running process, and what was enrolled with them.
     #[command(subcommand)]
     Eab(eab::Verb),
+    /// Ingresses of a cluster.
+    #[cfg(feature = "kubernetes")]
+    #[command(subcommand)]
+    Kubernetes(kubernetes::Verb),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -167,6 +173,8 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Ca(verb) => ca::ca(verb, out),
         Command::Cert(verb) => cert::cert(verb, out),
         Command::Eab(verb) => eab::eab(verb, out),
+        #[cfg(feature = "kubernetes")]
+        Command::Kubernetes(verb) => kubernetes::kubernetes(&verb, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

@@ -37,12 +37,15 @@ pub fn is_on_every_host(path: &str) -> bool {
 }
 
 /// The plain listener: everything is sent to https, but for revocation lists, and devices that look for a captive portal
-/// get their 204.
-pub fn plain(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Response {
+/// get their 204. Challenges are answered by whoever solves them.
+pub async fn plain(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Response {
     if request.path == "/generate_204" {
         return Response::empty(StatusCode::NO_CONTENT);
     }
     if let Some(answer) = published(gate, snapshot, request) {
+        return answer;
+    }
+    if let Some(answer) = acme::solver::answer(&snapshot.added, request).await {
         return answer;
     }
     let known = snapshot.is_portal(request.host) || snapshot.routes.knows(request.host);
