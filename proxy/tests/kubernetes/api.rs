@@ -391,7 +391,7 @@ fn watching(cluster: &Arc<Cluster>, scope: Scope, query: &HashMap<String, String
         }
     });
     let response = Response::builder().status(StatusCode::OK).header("content-type", "application/json");
-    response.body(BodyExt::boxed(StreamBody::new(receiver))).unwrap()
+    response.body(StreamBody::new(receiver).boxed()).unwrap()
 }
 
 fn one(cluster: &Cluster, scope: &Scope, verb: &str, name: Option<&str>, body: &Bytes) -> Response<Body> {

@@ -110,12 +110,11 @@ impl InCluster {
 
     /// Waits until a request is answered like this: the body of an application, or the reason of a refusal.
     async fn answers(&self, host: &str, target: &str, expected: &str) {
-        let mut last = String::new();
         let deadline = std::time::Instant::now() + harness::PATIENCE;
         loop {
             let call = Call::get(host, target).with("accept", "application/json");
             // While there is no certificate yet, there is no handshake.
-            last = match self.world.call(Door::Inside, None, &call).await {
+            let last = match self.world.call(Door::Inside, None, &call).await {
                 Ok(answer) => said(&answer),
                 Err(why) => why,
             };
