@@ -132,9 +132,10 @@ fn as_typed(typed: &AddedRoute) -> Node {
     };
     let texts = |of: &[String]| node(Kind::List(of.iter().map(|name| text(name)).collect()));
     let headers = typed.client_certificate.then(|| map(vec![("client_certificate", Some(node(Kind::Bool(true))))]));
-    let client_auth = typed.client_auth.as_deref().map(|mode| {
-        map(vec![("mode", Some(text(mode))), ("trust_domains", Some(texts(&typed.trust_domains)))])
-    });
+    let client_auth = typed
+        .client_auth
+        .as_deref()
+        .map(|mode| map(vec![("mode", Some(text(mode))), ("trust_domains", Some(texts(&typed.trust_domains)))]));
     map(vec![
         ("name", Some(text(&typed.name))),
         // It is replaced; what is checked is the rest.

@@ -610,7 +610,10 @@ pub struct Kubernetes {
 pub enum Publish {
     Nothing,
     /// What a cluster says about this service.
-    Service { namespace: String, name: String },
+    Service {
+        namespace: String,
+        name: String,
+    },
     Addresses(Vec<String>),
 }
 

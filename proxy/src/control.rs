@@ -1,7 +1,7 @@
 //! What an operator may ask of the running process, and how it answers.
 use crate::admin::{
-    Caller, CandidateStatus, Certificates, ClusterStatus, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded, Rollback,
-    Status,
+    Caller, CandidateStatus, Certificates, ClusterStatus, Control, Enrolments, ListenerStatus, ReloadFailed, Reloaded,
+    Rollback, Status,
 };
 use crate::clock;
 use crate::gate::Gate;
@@ -111,6 +111,9 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             metrics.audit_waiting.set(i64::try_from(gate.audit.waiting()).unwrap_or(i64::MAX));
             metrics.audit_failing.set(i64::from(gate.audit.is_failing()));
             metrics.sources(&self.sources());
+            if let Some(cluster) = self.cluster_status() {
+                metrics.cluster.show(&cluster);
+            }
             metrics.providers(snapshot.providers.answering());
             metrics.certificates(snapshot.certificate_ends.iter().map(|(name, end)| (name.as_str(), *end)));
             metrics.revocation_lists(snapshot.trust.revocation_lists());

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod ca;
 pub mod cli;
 pub mod clock;
+pub mod cluster_metrics;
 pub mod control;
 pub mod cors;
 pub mod edge;

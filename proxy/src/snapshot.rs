@@ -160,7 +160,10 @@ impl Snapshot {
     /// # Errors
     /// No randomness.
     pub fn renewed_edge_settings(&self, settings: &EdgeSettings) -> Result<EdgeSettings, SnapshotError> {
-        Ok(EdgeSettings { tls: renew_table(&settings.tls, &self.groups, &self.trust, &self.added)?, ..settings.clone() })
+        Ok(EdgeSettings {
+            tls: renew_table(&settings.tls, &self.groups, &self.trust, &self.added)?,
+            ..settings.clone()
+        })
     }
 
     /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20). A port

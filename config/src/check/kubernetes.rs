@@ -110,11 +110,7 @@ fn namespaces(typed: &typed::Kubernetes, cx: &mut Cx<'_>) -> Option<BTreeMap<Str
     whole.then_some(found)
 }
 
-fn each<T>(
-    list: &List<String>,
-    cx: &mut Cx<'_>,
-    parse: impl Fn(&str) -> Result<T, Mistake>,
-) -> Option<Vec<T>> {
+fn each<T>(list: &List<String>, cx: &mut Cx<'_>, parse: impl Fn(&str) -> Result<T, Mistake>) -> Option<Vec<T>> {
     let mut whole = list.whole;
     let mut found = Vec::new();
     for item in &list.items {

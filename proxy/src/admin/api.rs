@@ -108,8 +108,13 @@ pub struct ClusterStatus {
     pub synced: bool,
     /// This replica writes status and events.
     pub leader: bool,
+    /// Of our classes.
     pub ingresses: usize,
+    /// Of these, nothing is served.
+    pub not_served: usize,
     pub routes: usize,
+    /// What the API server does not answer.
+    pub failing: Vec<String>,
     /// What is not served as somebody wrote it, by ingress: a reason in one word, and what it is about.
     pub problems: BTreeMap<String, Vec<String>>,
 }

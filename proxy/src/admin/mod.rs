@@ -7,7 +7,8 @@ mod enrolments;
 mod socket;
 
 pub use api::{
-    Caller, CandidateStatus, ClusterStatus, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Selector, SessionLine, Status,
+    Caller, CandidateStatus, ClusterStatus, Control, ListenerStatus, ReloadFailed, Reloaded, Rollback, Selector,
+    SessionLine, Status,
 };
 pub use certificates::{CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 pub use client::{Client, ClientError};

@@ -61,7 +61,10 @@ pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
     if let Some(cluster) = &status.kubernetes {
         let role = if cluster.leader { "writes its status" } else { "another replica writes the status" };
         let read = if cluster.synced { "read" } else { "not read yet" };
-        rows.push(row("cluster", format!("{read}; {} ingresses, {} routes; {role}", cluster.ingresses, cluster.routes)));
+        rows.push(row(
+            "cluster",
+            format!("{read}; {} ingresses, {} routes; {role}", cluster.ingresses, cluster.routes),
+        ));
         for (ingress, problems) in &cluster.problems {
             rows.extend(problems.iter().map(|problem| row("ingress", format!("{ingress}: {problem}"))));
         }

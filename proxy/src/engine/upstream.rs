@@ -248,8 +248,7 @@ fn believe(peer: &mut HttpPeer, tls: &UpstreamTls, trust: &mut DefaultHasher) ->
             (2u8, pem).hash(trust);
             let authorities = CertificateDer::pem_slice_iter(pem.as_bytes());
             // One that cannot be read believes nobody.
-            let parsed: Vec<_> =
-                authorities.flatten().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect();
+            let parsed: Vec<_> = authorities.flatten().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect();
             let authorities: Arc<CaType> = parsed.into();
             peer.options.ca = Some(authorities);
         }

@@ -45,11 +45,16 @@ impl Claims {
             let note = format!("host `{}` is one of torhaus.yaml", host.shown());
             return Err(Problem::new("HostTaken", note));
         }
-        let above = wildcard_above(host).filter(|above| !self.owners.contains_key(host) && self.owners.contains_key(above));
+        let above =
+            wildcard_above(host).filter(|above| !self.owners.contains_key(host) && self.owners.contains_key(above));
         let asked = above.as_ref().unwrap_or(host);
         match self.owners.get(asked) {
             Some(owner) if owner.key.namespace != key.namespace => {
-                let note = format!("host `{}` belongs to namespace `{}`, which had it first", asked.shown(), owner.key.namespace);
+                let note = format!(
+                    "host `{}` belongs to namespace `{}`, which had it first",
+                    asked.shown(),
+                    owner.key.namespace
+                );
                 Err(Problem::new("HostTaken", note))
             }
             _ => {

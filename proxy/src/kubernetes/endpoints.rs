@@ -22,7 +22,9 @@ impl Port {
         let port = port.ok_or_else(wrong)?;
         match (&port.name, port.number) {
             (Some(name), _) if !name.is_empty() => Ok(Self::Name(name.clone())),
-            (_, Some(number)) => u16::try_from(number).ok().filter(|number| *number > 0).map(Self::Number).ok_or_else(wrong),
+            (_, Some(number)) => {
+                u16::try_from(number).ok().filter(|number| *number > 0).map(Self::Number).ok_or_else(wrong)
+            }
             _ => Err(wrong()),
         }
     }
@@ -152,7 +154,11 @@ mod tests {
         let refused = |change: fn(&mut Service, &mut Slice)| found(&world(pod(), change), port());
         assert!(refused(|service, _| service.is_external = true).unwrap_err().contains("ExternalName"));
         assert!(refused(|service, _| service.has_selector = false).unwrap_err().contains("selects no pods"));
-        assert_eq!(refused(|_, slice| slice.of_pods = false), Ok(String::new()), "a slice that the cluster did not write");
+        assert_eq!(
+            refused(|_, slice| slice.of_pods = false),
+            Ok(String::new()),
+            "a slice that the cluster did not write"
+        );
         for address in ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "fe80::1", "::ffff:127.0.0.1"] {
             let endpoints = vec![endpoint(address, true, true, false)];
             assert_eq!(found(&world(endpoints, |_, _| {}), port()), Ok(String::new()), "{address}");

@@ -67,6 +67,8 @@ pub struct Cluster {
 
 #[derive(Default)]
 struct State {
+    /// What the configuration says, and what is watched by.
+    wanted: Option<Kubernetes>,
     settings: Option<Kubernetes>,
     world: World,
     cache: Cache,
@@ -187,17 +189,26 @@ impl Cluster {
             synced: state.synced,
             leader: self.leads(),
             ingresses: state.outcome.ingresses.len(),
+            not_served: state.outcome.ingresses.values().filter(|fate| !fate.is_served).count(),
             routes: state.outcome.added.routes.len(),
-            problems: problems.map(|(key, fate)| (key.to_string(), fate.problems.iter().map(words).collect())).collect(),
+            failing: state.failing.keys().cloned().collect(),
+            problems: problems
+                .map(|(key, fate)| (key.to_string(), fate.problems.iter().map(words).collect()))
+                .collect(),
         })
     }
 
     /// Runs as long as the process: watches, serves what changes, and writes while it leads.
-    pub async fn run<E: ServerApp + Send + Sync + 'static>(self: Arc<Self>, gate: Arc<Gate>, reloader: Arc<Reloader<E>>) {
+    pub async fn run<E: ServerApp + Send + Sync + 'static>(
+        self: Arc<Self>,
+        gate: Arc<Gate>,
+        reloader: Arc<Reloader<E>>,
+    ) {
+        self.state().wanted = gate.snapshot.load().config.kubernetes.clone();
         reloader.serve_beside(self.clone());
         loop {
-            let settings = gate.snapshot.load().config.kubernetes.clone();
-            let Some(settings) = settings else {
+            let wanted = self.look(|state| state.wanted.clone());
+            let Some(settings) = wanted else {
                 *self.state() = State::default();
                 self.restart.notified().await;
                 continue;
@@ -361,16 +372,11 @@ pub fn check_annotations(ingress: &serde_json::Value) -> Result<(), String> {
 impl Source for Cluster {
     fn added(&self, config: &Arc<Config>, now: Timestamp) -> Arc<Added> {
         let mut state = self.state();
-        let Some(settings) = &config.kubernetes else {
-            if state.settings.is_some() {
-                self.restart.notify_one();
-            }
-            return Arc::default();
-        };
-        let same = state.settings.as_ref() == Some(settings);
-        if !same {
+        if state.wanted != config.kubernetes {
+            state.wanted.clone_from(&config.kubernetes);
             self.restart.notify_one();
         }
+        let Some(settings) = &config.kubernetes else { return Arc::default() };
         if !state.synced {
             return Arc::default();
         }

@@ -77,13 +77,7 @@ pub fn hosts(body: &IngressBody) -> (Vec<HostPattern>, Vec<Problem>) {
 
 /// # Errors
 /// Nothing of this ingress can be served.
-pub fn of(
-    key: &Key,
-    body: &IngressBody,
-    grant: &Namespace,
-    config: &Config,
-    now: Timestamp,
-) -> Result<Rules, Problem> {
+pub fn of(key: &Key, body: &IngressBody, grant: &Namespace, config: &Config, now: Timestamp) -> Result<Rules, Problem> {
     if body.labels.get(SOLVER_LABEL).is_some_and(|value| value == "true") {
         return challenges(key, body);
     }
@@ -105,7 +99,13 @@ pub fn of(
         typed.host = asked.host.map(str::to_owned);
         typed.path = asked.path;
         typed.exact = asked.exact;
-        typed.upstream = format!("{}://{}.{}.svc:{}", annotations.scheme().unwrap_or("http"), service.name, key.namespace, number(&port));
+        typed.upstream = format!(
+            "{}://{}.{}.svc:{}",
+            annotations.scheme().unwrap_or("http"),
+            service.name,
+            key.namespace,
+            number(&port)
+        );
         if config.routes.iter().any(|route| *route.name == *typed.name) {
             found.problems.push(Problem::new("NameTaken", format!("a route of the file is called `{}`", typed.name)));
             continue;
@@ -281,7 +281,11 @@ fn challenges(key: &Key, body: &IngressBody) -> Result<Rules, Problem> {
             let typed = path.path.as_deref().unwrap_or_default();
             let token = typed.strip_prefix(solver::PREFIX).unwrap_or_default();
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-            if token.is_empty() || token.len() > 128 || !token.bytes().all(plain) || matches!(host, HostPattern::Any | HostPattern::Wildcard(_)) {
+            if token.is_empty()
+                || token.len() > 128
+                || !token.bytes().all(plain)
+                || matches!(host, HostPattern::Any | HostPattern::Wildcard(_))
+            {
                 let note = format!("a solver answers for one path below `{}` of one host", solver::PREFIX);
                 return Err(Problem::new("InvalidSolver", note));
             }

@@ -142,12 +142,14 @@ impl<'a> Work<'a> {
         let settings = self.settings;
         let grant = self.grants.entry(key.namespace.clone()).or_insert_with(|| settings.grant(&key.namespace));
         let Some(grant) = grant.clone() else {
-            let note = format!("namespace `{}` is not listed in `kubernetes.namespaces` of torhaus.yaml", key.namespace);
+            let note =
+                format!("namespace `{}` is not listed in `kubernetes.namespaces` of torhaus.yaml", key.namespace);
             fate.problems.push(Problem::new("NamespaceNotGranted", note));
             return fate;
         };
         if self.asks_for_parameters(&ingress.body) {
-            fate.problems.push(Problem::new("ClassParameters", "its class has `parameters`, and there are none to read"));
+            fate.problems
+                .push(Problem::new("ClassParameters", "its class has `parameters`, and there are none to read"));
             return fate;
         }
         let known = cache.ingresses.remove(key).filter(|known| Arc::ptr_eq(&known.body, &ingress.body));
@@ -283,7 +285,8 @@ impl<'a> Work<'a> {
                 fate.problems.push(Problem::new("InvalidSecret", format!("secret `{name}`: {why}")));
             }
             let Some(found) = self.world.secrets.get(&secret) else {
-                let note = format!("there is no secret `{name}` of type kubernetes.io/tls in namespace `{}`", key.namespace);
+                let note =
+                    format!("there is no secret `{name}` of type kubernetes.io/tls in namespace `{}`", key.namespace);
                 fate.problems.push(Problem::new("SecretMissing", note));
                 continue;
             };
@@ -335,7 +338,9 @@ impl<'a> Work<'a> {
         let lacks = |host: &HostPattern| !self.certified.contains(host) && !self.covered.covers(host);
         for route in &self.routes {
             let above = match &route.host {
-                HostPattern::Exact(host) => host.split_once('.').map(|(_, parent)| HostPattern::Wildcard(parent.to_owned())),
+                HostPattern::Exact(host) => {
+                    host.split_once('.').map(|(_, parent)| HostPattern::Wildcard(parent.to_owned()))
+                }
                 _ => None,
             };
             if !lacks(&route.host) || above.is_some_and(|above| self.certified.contains(&above)) {
@@ -352,11 +357,8 @@ impl<'a> Work<'a> {
     }
 
     fn done(self) -> Outcome {
-        let added = Added {
-            routes: self.routes,
-            certificates: Arc::new(self.certificates),
-            challenges: self.challenges,
-        };
+        let added =
+            Added { routes: self.routes, certificates: Arc::new(self.certificates), challenges: self.challenges };
         Outcome { added: Arc::new(added), ingresses: self.fates }
     }
 }

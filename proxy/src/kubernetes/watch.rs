@@ -83,7 +83,10 @@ fn seen(kind: Kind, event: Event<DynamicObject>) -> Seen {
         }
         Event::Delete(object) => {
             let meta = object.metadata;
-            Seen::Gone(Key::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default()))
+            Seen::Gone(Key::new(
+                meta.namespace.as_deref().unwrap_or_default(),
+                meta.name.as_deref().unwrap_or_default(),
+            ))
         }
     }
 }

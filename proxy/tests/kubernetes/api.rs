@@ -70,7 +70,7 @@ impl Drop for ApiServer {
 impl ApiServer {
     pub async fn start() -> Self {
         let now = time::OffsetDateTime::now_utc();
-        let authority = Authority::new("cluster", now, time::Duration::days(1)).unwrap();
+        let authority = Authority::new("cluster", now, time::Duration::days(200)).unwrap();
         let own = authority.issue(&LeafRequest::server(["localhost".to_owned()]), now).unwrap();
         let own = Identity::from(own);
         let chain = CertificateDer::pem_slice_iter(own.cert_pem.as_bytes()).map(Result::unwrap).collect();
@@ -80,11 +80,8 @@ impl ApiServer {
         let tls = TlsAcceptor::from(Arc::new(tls.with_no_client_auth().with_single_cert(chain, key).unwrap()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let cluster = Arc::new(Cluster {
-            state: Mutex::default(),
-            news: watch::Sender::new(0),
-            cuts: watch::Sender::new(0),
-        });
+        let cluster =
+            Arc::new(Cluster { state: Mutex::default(), news: watch::Sender::new(0), cuts: watch::Sender::new(0) });
         let serving = cluster.clone();
         let task = tokio::spawn(async move {
             loop {
@@ -98,7 +95,11 @@ impl ApiServer {
                     let serve = async {
                         let Ok(stream) = tls.accept(stream).await else { return };
                         let service = service_fn(|request| answer(cluster.clone(), request));
-                        drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+                        drop(
+                            hyper::server::conn::http1::Builder::new()
+                                .serve_connection(TokioIo::new(stream), service)
+                                .await,
+                        );
                     };
                     tokio::select! {
                         () = serve => {}
@@ -222,7 +223,8 @@ impl Cluster {
         let meta = &mut object["metadata"];
         meta["resourceVersion"] = json!(version.to_string());
         if meta["uid"].is_null() {
-            meta["uid"] = before.map_or_else(|| json!(format!("uid-{version}")), |before| before["metadata"]["uid"].clone());
+            meta["uid"] =
+                before.map_or_else(|| json!(format!("uid-{version}")), |before| before["metadata"]["uid"].clone());
         }
         if meta["creationTimestamp"].is_null() {
             let first = json!("2026-11-01T00:00:00Z");
@@ -363,7 +365,8 @@ fn watching(cluster: &Arc<Cluster>, scope: Scope, query: &HashMap<String, String
             {
                 let mut state = cluster.state.lock().unwrap();
                 if seen < state.forgotten {
-                    let gone = json!({ "type": "ERROR", "object": status_of(410, "Expired", "too old resource version") });
+                    let gone =
+                        json!({ "type": "ERROR", "object": status_of(410, "Expired", "too old resource version") });
                     send(gone.to_string());
                     return;
                 }

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 async fn a_rollout_under_load_loses_no_request_that_may_be_asked_twice() {
     let mut pods: Vec<App> = (0..3).map(|_| App::start()).collect();
     let ports: Vec<u16> = pods.iter().map(|pod| pod.port).collect();
-    let app = annotated(ingress("team-a", "app", &[("a.test", "/", "Prefix", "app")]), "torhaus.dev/resource", "team-a/open");
+    let app =
+        annotated(ingress("team-a", "app", &[("a.test", "/", "Prefix", "app")]), "torhaus.dev/resource", "team-a/open");
     let cluster = InCluster::start(service("team-a", "app", &ports).into_iter().chain([app])).await;
     cluster.answers("a.test", "/", &ports[0].to_string()).await;
     let (done, sent) = (AtomicBool::new(false), AtomicUsize::new(0));

@@ -44,11 +44,18 @@ fn what_is_printed_is_ours_and_can_be_applied_as_it_is() {
         let again = migrate(&out, "internal").unwrap_or_else(|why| panic!("{}: {why}\n{out}", file.display()));
         assert_eq!(code == 0, !again.ingresses.is_empty(), "{}", file.display());
         // Nothing of nginx is left, so a second time nothing is said of it.
-        assert!(again.differences.iter().all(|one| one.what == "pathType"), "{}: {:?}", file.display(), again.differences);
+        assert!(
+            again.differences.iter().all(|one| one.what == "pathType"),
+            "{}: {:?}",
+            file.display(),
+            again.differences
+        );
         for ingress in &again.ingresses {
             assert_eq!(ingress["spec"]["ingressClassName"], "internal");
             let annotations = ingress["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
-            let odd = |name: &String| name.contains("nginx") || name.contains("last-applied") || name.contains("ingress.class");
+            let odd = |name: &String| {
+                name.contains("nginx") || name.contains("last-applied") || name.contains("ingress.class")
+            };
             assert!(!annotations.keys().any(odd), "{annotations:?}");
             torhaus::kubernetes::check_annotations(ingress).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
         }
@@ -64,10 +71,21 @@ fn every_annotation_of_a_manifest_is_in_the_answer() {
         let text = fs::read_to_string(&file).unwrap();
         let migration = migrate(&text, "torhaus").unwrap();
         let prefix = "nginx.ingress.kubernetes.io/";
-        for name in text.lines().filter_map(|line| line.trim().strip_prefix(prefix)?.split_once(':')).map(|(name, _)| name) {
+        for name in
+            text.lines().filter_map(|line| line.trim().strip_prefix(prefix)?.split_once(':')).map(|(name, _)| name)
+        {
             let said = migration.differences.iter().any(|one| one.what == name);
-            let done = ["backend-protocol", "proxy-ssl-name", "proxy-body-size", "proxy-connect-timeout", "auth-tls-verify-client",
-                "rewrite-target", "enable-cors", "cors-allow-origin", "canary-weight"];
+            let done = [
+                "backend-protocol",
+                "proxy-ssl-name",
+                "proxy-body-size",
+                "proxy-connect-timeout",
+                "auth-tls-verify-client",
+                "rewrite-target",
+                "enable-cors",
+                "cors-allow-origin",
+                "canary-weight",
+            ];
             assert!(said || done.contains(&name), "{}: nothing is said about `{name}`", file.display());
         }
     }

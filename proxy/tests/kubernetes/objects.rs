@@ -31,7 +31,8 @@ pub fn slice(namespace: &str, service: &str, at: usize, port: u16, conditions: V
 /// `rules`: host, path, path type, service.
 pub fn ingress(namespace: &str, name: &str, rules: &[(&str, &str, &str, &str)]) -> Value {
     let rule = |(host, path, kind, service): &(&str, &str, &str, &str)| {
-        let mut rule = json!({ "http": { "paths": [{ "path": path, "pathType": kind, "backend": backend(service) }] } });
+        let mut rule =
+            json!({ "http": { "paths": [{ "path": path, "pathType": kind, "backend": backend(service) }] } });
         if !host.is_empty() {
             rule["host"] = json!(host);
         }

@@ -1,7 +1,7 @@
 //! An API server that does not answer, forgets, cuts connections, refuses, or sends what nobody can read: what was known
 //! serves on, and what changed meanwhile is served as soon as it can be known.
-use crate::objects::{annotated, certificate, ingress, secret, service, with};
 use crate::harness::{Door, until};
+use crate::objects::{annotated, certificate, ingress, secret, service, with};
 use crate::{Before, InCluster, apps, said};
 use serde_json::{Value, json};
 
@@ -60,7 +60,13 @@ async fn a_part_of_the_cluster_is_never_served_as_if_it_were_all() {
     }
     let cluster = before.start().await;
     until("it says what it may not read", async || {
-        cluster.world.status().await.not_ready.iter().any(|why| why.contains("endpointslices") && why.contains("forbidden"))
+        cluster
+            .world
+            .status()
+            .await
+            .not_ready
+            .iter()
+            .any(|why| why.contains("endpointslices") && why.contains("forbidden"))
     })
     .await;
     assert_eq!(said(&cluster.get("a.test", "/").await), "no_route");
@@ -160,14 +166,17 @@ async fn without_the_right_to_read_secrets_certificates_come_from_files() {
 async fn open_streams_end_with_their_route_and_outlive_everything_else() {
     let before = Before::new().await;
     let echo = before.setup.echo.port;
-    for object in service("team-a", "app", &[echo]).into_iter().chain([of("a", "a.test", "app"), of("b", "b.test", "app")]) {
+    for object in
+        service("team-a", "app", &[echo]).into_iter().chain([of("a", "a.test", "app"), of("b", "b.test", "app")])
+    {
         before.api.put(object);
     }
     let cluster = before.start().await;
     cluster.is_ready().await;
     let tls = cluster.world.tls(None, &["http/1.1"]);
     let open = async |host: &str| {
-        let mut connection = crate::harness::Connection::open(cluster.world.address(Door::Inside), host, &tls).await.unwrap();
+        let mut connection =
+            crate::harness::Connection::open(cluster.world.address(Door::Inside), host, &tls).await.unwrap();
         let answer = connection.start(&crate::harness::Call::get(host, "/stream")).await.unwrap();
         (connection, answer.into_body())
     };

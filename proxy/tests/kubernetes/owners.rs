@@ -1,7 +1,7 @@
 //! Nobody takes what is another's: hosts, secrets, services, rows; and nothing that is written into an object reaches
 //! further than it may (attack 38: CVE-2025-1974 and its kin in other controllers).
-use crate::objects::{annotated, certificate, created, ingress, secret, service, slice, with};
 use crate::harness::app::App;
+use crate::objects::{annotated, certificate, created, ingress, secret, service, slice, with};
 use crate::{Before, InCluster, apps, said};
 use serde_json::json;
 
@@ -106,11 +106,15 @@ async fn a_service_leads_to_the_pods_that_it_selects_and_nowhere_else() {
         _ => object,
     }));
     objects.extend(manual("written").into_iter().map(|object| match object["kind"].as_str() {
-        Some("EndpointSlice") => with(object, "/metadata/labels/endpointslice.kubernetes.io~1managed-by", json!("mallory")),
+        Some("EndpointSlice") => {
+            with(object, "/metadata/labels/endpointslice.kubernetes.io~1managed-by", json!("mallory"))
+        }
         _ => object,
     }));
     objects.extend(manual("external").into_iter().map(|object| match object["kind"].as_str() {
-        Some("Service") => with(with(object, "/spec/type", json!("ExternalName")), "/spec/externalName", json!("localhost")),
+        Some("Service") => {
+            with(with(object, "/spec/type", json!("ExternalName")), "/spec/externalName", json!("localhost"))
+        }
         _ => object,
     }));
     // A slice of another namespace that names the service.
@@ -118,7 +122,8 @@ async fn a_service_leads_to_the_pods_that_it_selects_and_nowhere_else() {
     objects.push(slice("team-a", "elsewhere", 0, port, json!({ "ready": true })));
     objects.extend(["selectorless", "written", "external", "elsewhere"].map(|service| to("team-b", service)));
     // The name of a service is no way out of the namespace.
-    let sideways = with(to("team-b", "sideways"), "/spec/rules/0/http/paths/0/backend/service/name", json!("app.team-a"));
+    let sideways =
+        with(to("team-b", "sideways"), "/spec/rules/0/http/paths/0/backend/service/name", json!("app.team-a"));
     objects.push(sideways);
     let cluster = InCluster::start(objects).await;
     for service in ["selectorless", "written", "external", "elsewhere"] {
@@ -153,7 +158,9 @@ async fn a_secret_serves_the_hosts_of_its_own_namespace_only() {
     let cluster = before.start().await;
     cluster.is_ready().await;
     cluster.is_told("team-b/sideways", "SecretMissing", "`team-a/theirs`").await;
-    cluster.is_told("team-b/missing", "SecretMissing", "`theirs` of type kubernetes.io/tls in namespace `team-b`").await;
+    cluster
+        .is_told("team-b/missing", "SecretMissing", "`theirs` of type kubernetes.io/tls in namespace `team-b`")
+        .await;
     cluster.is_told("team-b/portal", "HostTaken", "`auth.test` is one of torhaus.yaml").await;
     cluster.is_told("team-b/other-name", "CertificateMismatch", "not for `b.test`").await;
     let stolen = crate::secrets::der(&stolen);
@@ -184,9 +191,10 @@ async fn what_an_annotation_says_is_a_value_of_a_closed_list_and_nothing_else() 
         ("nginx.ingress.kubernetes.io/auth-url", "http://x/#;load_module /evil.so;", "IgnoredAnnotations", "auth-url"),
         ("nginx.ingress.kubernetes.io/configuration-snippet", "more_clear_headers x;", "IgnoredAnnotations", "snippet"),
     ];
-    let objects = cases.iter().enumerate().map(|(at, (name, value, ..))| {
-        annotated(of("team-b", &format!("i{at}"), &hosts[at], EARLY), name, value)
-    });
+    let objects = cases
+        .iter()
+        .enumerate()
+        .map(|(at, (name, value, ..))| annotated(of("team-b", &format!("i{at}"), &hosts[at], EARLY), name, value));
     // Hosts and paths that are none.
     let odd = |name: &str, host: &str, path: &str| {
         let ingress = ingress("team-b", name, &[(host, path, "Prefix", "app")]);
@@ -206,15 +214,23 @@ async fn what_an_annotation_says_is_a_value_of_a_closed_list_and_nothing_else() 
     let cluster = InCluster::start(services.into_iter().chain(objects).chain(injected).chain([good])).await;
     for (at, (name, value, reason, note)) in cases.iter().enumerate() {
         let known = cluster.problems(&format!("team-b/i{at}")).await;
-        assert!(known.iter().any(|problem| problem.starts_with(reason) && problem.contains(note)), "{name}={value}: {known:?}");
+        assert!(
+            known.iter().any(|problem| problem.starts_with(reason) && problem.contains(note)),
+            "{name}={value}: {known:?}"
+        );
         let refused = ["IgnoredAnnotations", "InvalidBackend"].contains(reason);
         let answer = cluster.get(&hosts[at], "/").await;
         assert_eq!(said(&answer) == "no_route", !refused, "{name}={value}: {answer:?}");
     }
     for (name, reason) in [
-        ("host-1", "InvalidHost"), ("host-2", "InvalidHost"), ("host-3", "InvalidHost"),
-        ("path-1", "InvalidRoute"), ("path-2", "InvalidRoute"), ("path-3", "InvalidRoute"),
-        ("path-4", "InvalidRoute"), ("path-5", "InvalidRoute"),
+        ("host-1", "InvalidHost"),
+        ("host-2", "InvalidHost"),
+        ("host-3", "InvalidHost"),
+        ("path-1", "InvalidRoute"),
+        ("path-2", "InvalidRoute"),
+        ("path-3", "InvalidRoute"),
+        ("path-4", "InvalidRoute"),
+        ("path-5", "InvalidRoute"),
     ] {
         let known = cluster.problems(&format!("team-b/{name}")).await;
         assert!(known.iter().any(|problem| problem.starts_with(reason)), "{name}: {known:?}");

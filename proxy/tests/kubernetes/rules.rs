@@ -1,6 +1,6 @@
 //! Classes, hosts, paths and backends, as the API's own words and its conformance tests have them.
-use crate::objects::{annotated, backend, class, created, ingress, service, with};
 use crate::harness::{Call, Door};
+use crate::objects::{annotated, backend, class, created, ingress, service, with};
 use crate::{Before, InCluster, apps, said};
 use serde_json::json;
 
@@ -12,17 +12,20 @@ async fn hosts_and_paths_lead_where_the_api_says() {
     let ours = |name: &str, rules: &[(&str, &str, &str, &str)]| {
         annotated(ingress("team-a", name, rules), "torhaus.dev/resource", "team-a/open")
     };
-    let paths = ours("paths", &[
-        ("foo.test", "/foo", "Exact", "exact"),
-        ("foo.test", "/prefix/", "Prefix", "prefix"),
-        ("foo.test", "/aaa", "Prefix", "aaa"),
-        ("foo.test", "/aaa/bbb", "Prefix", "aaabbb"),
-        ("foo.test", "/aaa/bbb", "Exact", "exact"),
-        ("foo.test", "/special/", "ImplementationSpecific", "special"),
-        ("foo.test", "/slash/", "Exact", "exact"),
-        ("*.foo.test", "/", "Prefix", "wild"),
-        ("bar.foo.test", "/", "Prefix", "exacthost"),
-    ]);
+    let paths = ours(
+        "paths",
+        &[
+            ("foo.test", "/foo", "Exact", "exact"),
+            ("foo.test", "/prefix/", "Prefix", "prefix"),
+            ("foo.test", "/aaa", "Prefix", "aaa"),
+            ("foo.test", "/aaa/bbb", "Prefix", "aaabbb"),
+            ("foo.test", "/aaa/bbb", "Exact", "exact"),
+            ("foo.test", "/special/", "ImplementationSpecific", "special"),
+            ("foo.test", "/slash/", "Exact", "exact"),
+            ("*.foo.test", "/", "Prefix", "wild"),
+            ("bar.foo.test", "/", "Prefix", "exacthost"),
+        ],
+    );
     // Rules of several ingresses for a host are merged.
     let more = ours("more", &[("foo.test", "/", "Prefix", "root"), ("foo.test", "/aaa/bbb/ccc", "Prefix", "prefix")]);
     // A rule without paths, and what the others leave: the default backend of that ingress.
@@ -106,8 +109,12 @@ async fn an_ingress_is_ours_by_its_class_and_others_are_not_touched() {
         old.map_or(ingress.clone(), |old| annotated(ingress, "kubernetes.io/ingress.class", old))
     };
     let before = Before::new().await;
-    let by_default = with(class("second", "torhaus.dev/ingress"), "/metadata/annotations", json!({
-        "ingressclass.kubernetes.io/is-default-class": "true" }));
+    let by_default = with(
+        class("second", "torhaus.dev/ingress"),
+        "/metadata/annotations",
+        json!({
+        "ingressclass.kubernetes.io/is-default-class": "true" }),
+    );
     let odd = with(class("odd", "torhaus.dev/ingress"), "/spec/parameters", json!({ "kind": "X", "name": "x" }));
     for object in services.into_iter().chain([by_default, odd, class("nginx", "k8s.io/ingress-nginx")]).chain([
         of_class("field", "foo.test", Some("torhaus"), None),
@@ -132,13 +139,16 @@ async fn an_ingress_is_ours_by_its_class_and_others_are_not_touched() {
     }
     cluster.is_told("team-a/parameters", "ClassParameters", "parameters").await;
     crate::harness::until("ours say where they are reached", async || {
-        ["field", "second", "none", "old", "old-wins"].iter().all(|name| {
-            cluster.api.addresses("team-a", name) == ["203.0.113.7"]
-        })
+        ["field", "second", "none", "old", "old-wins"]
+            .iter()
+            .all(|name| cluster.api.addresses("team-a", name) == ["203.0.113.7"])
     })
     .await;
     for name in ["old-loses", "other", "unknown"] {
-        assert!(cluster.api.addresses("team-a", name).is_empty() && cluster.api.events("team-a", name).is_empty(), "{name}");
+        assert!(
+            cluster.api.addresses("team-a", name).is_empty() && cluster.api.events("team-a", name).is_empty(),
+            "{name}"
+        );
         assert_eq!(cluster.problems(&format!("team-a/{name}")).await, [""; 0]);
     }
     // A class that goes takes its ingresses along; one that changes its controller, too.
@@ -151,7 +161,8 @@ async fn an_ingress_is_ours_by_its_class_and_others_are_not_touched() {
 async fn a_backend_is_a_named_or_numbered_port_of_a_service_that_selects_pods() {
     let (apps, services) = apps("team-a", ["app"]);
     let to = |name: &str, host: &str, backend: serde_json::Value| {
-        let ingress = annotated(ingress("team-a", name, &[(host, "/", "Prefix", "app")]), "torhaus.dev/resource", "team-a/open");
+        let ingress =
+            annotated(ingress("team-a", name, &[(host, "/", "Prefix", "app")]), "torhaus.dev/resource", "team-a/open");
         with(ingress, "/spec/rules/0/http/paths/0/backend", backend)
     };
     let on = |port: serde_json::Value| json!({ "service": { "name": "app", "port": port } });
@@ -182,7 +193,11 @@ async fn a_row_decides_and_the_application_learns_who_it_is() {
     let ours = |name: &str, host: &str| ingress("team-a", name, &[(host, "/", "Prefix", "app")]);
     let before = Before::new().await;
     let port = before.setup.echo.port;
-    let mtls = annotated(annotated(ours("services", "b.test"), "torhaus.dev/client-auth", "required"), "torhaus.dev/trust-domains", "services");
+    let mtls = annotated(
+        annotated(ours("services", "b.test"), "torhaus.dev/client-auth", "required"),
+        "torhaus.dev/trust-domains",
+        "services",
+    );
     // Named after it, named by a label, and by what the configuration lists.
     let labelled = with(ours("by-label", "a.test"), "/metadata/labels/torhaus.dev~1resource", json!("shared"));
     for object in service("team-a", "app", &[port]).into_iter().chain([ours("staff", "foo.test"), labelled, mtls]) {

@@ -23,7 +23,8 @@ pub async fn shown(cluster: &InCluster, host: &str) -> Vec<u8> {
 }
 
 fn of(name: &str, host: &str, secret: &str) -> Value {
-    let ingress = annotated(ingress("team-a", name, &[(host, "/", "Prefix", "app")]), "torhaus.dev/resource", "team-a/open");
+    let ingress =
+        annotated(ingress("team-a", name, &[(host, "/", "Prefix", "app")]), "torhaus.dev/resource", "team-a/open");
     with(ingress, "/spec/tls", json!([{ "hosts": [host], "secretName": secret }]))
 }
 
@@ -69,7 +70,10 @@ async fn a_certificate_is_rotated_while_connections_and_sessions_live_on() {
     for (data, why) in [
         (json!({}), "no certificate"),
         (json!({ "tls.crt": "bm90aGluZw==", "tls.key": "bm90aGluZw==" }), "no certificate"),
-        (json!({ "tls.crt": mixed["tls.crt"], "tls.key": secret("team-a", "x", &foreign)["data"]["tls.key"] }), "does not belong"),
+        (
+            json!({ "tls.crt": mixed["tls.crt"], "tls.key": secret("team-a", "x", &foreign)["data"]["tls.key"] }),
+            "does not belong",
+        ),
     ] {
         cluster.put([broken(data)]);
         cluster.is_told("team-a/rotated", "InvalidSecret", why).await;
@@ -96,9 +100,16 @@ async fn a_challenge_is_answered_on_the_plain_listener_without_a_login() {
     let path = "/.well-known/acme-challenge/token-1_x";
     let solver = |namespace: &str, name: &str, host: &str, path: &str| {
         let ingress = ingress(namespace, name, &[(host, path, "Exact", "solver")]);
-        created(with(ingress, "/metadata/labels", json!({ "acme.cert-manager.io/http01-solver": "true" })), "2026-11-03T00:00:00Z")
+        created(
+            with(ingress, "/metadata/labels", json!({ "acme.cert-manager.io/http01-solver": "true" })),
+            "2026-11-03T00:00:00Z",
+        )
     };
-    let owned = annotated(ingress("team-a", "owner", &[("foo.test", "/", "Prefix", "solver")]), "torhaus.dev/resource", "team-a/staff");
+    let owned = annotated(
+        ingress("team-a", "owner", &[("foo.test", "/", "Prefix", "solver")]),
+        "torhaus.dev/resource",
+        "team-a/staff",
+    );
     let echo = before.setup.echo.port;
     for object in service("team-a", "solver", &[echo]).into_iter().chain(service("team-b", "solver", &[echo])).chain([
         owned,
@@ -115,10 +126,15 @@ async fn a_challenge_is_answered_on_the_plain_listener_without_a_login() {
     cluster.is_ready().await;
     let plain = async |host: &str, path: &str| {
         let stream = tokio::net::TcpStream::connect(cluster.world.address(Door::Plain)).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let request = http::Request::get(path).header("host", host).header("cookie", "app=secret").header("x-forwarded-user", "root");
-        let answer = sender.send_request(request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+        let request = http::Request::get(path)
+            .header("host", host)
+            .header("cookie", "app=secret")
+            .header("x-forwarded-user", "root");
+        let answer =
+            sender.send_request(request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
         let (head, body) = answer.into_parts();
         let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
         (head.status.as_u16(), String::from_utf8_lossy(&body).into_owned())
@@ -128,7 +144,10 @@ async fn a_challenge_is_answered_on_the_plain_listener_without_a_login() {
         assert_eq!(status, 200, "{host}: {body}");
         let seen: crate::harness::echo::Seen = serde_json::from_str(&body).unwrap();
         assert_eq!((&*seen.target, seen.header("host")), (path, Some(host)));
-        assert!(seen.header("cookie").is_none() && seen.header("x-forwarded-user").is_none(), "nothing of the request but its path: {seen:?}");
+        assert!(
+            seen.header("cookie").is_none() && seen.header("x-forwarded-user").is_none(),
+            "nothing of the request but its path: {seen:?}"
+        );
     }
     for (host, path) in [
         ("foo.test", "/.well-known/acme-challenge/token-2"),
@@ -140,7 +159,11 @@ async fn a_challenge_is_answered_on_the_plain_listener_without_a_login() {
         assert_eq!(status, 308, "{host}{path}: to https, as ever: {body}");
     }
     assert_eq!(plain("auth.test", path).await.0, 308, "nobody proves to have the portal");
-    assert_eq!(cluster.get("foo.test", path).await.outcome(), (401, "login_required".to_owned()), "over TLS there is a login");
+    assert_eq!(
+        cluster.get("foo.test", path).await.outcome(),
+        (401, "login_required".to_owned()),
+        "over TLS there is a login"
+    );
     assert_eq!(said(&cluster.get("foo.test", "/admin").await), "login_required");
     cluster.is_told("team-b/steals", "HostTaken", "`foo.test` is not one of namespace `team-b`").await;
     cluster.is_told("team-b/portal", "HostTaken", "`auth.test`").await;

@@ -1,6 +1,6 @@
 //! What is written into the cluster: by one replica at a time, where it differs, and nothing else.
-use crate::objects::{annotated, created, ingress, service, with};
 use crate::harness::{Setup, until};
+use crate::objects::{annotated, created, ingress, service, with};
 use crate::{Before, InCluster, NAMESPACES, apps};
 use serde_json::{Value, json};
 
@@ -26,7 +26,11 @@ async fn the_leader_writes_where_an_ingress_is_reached_and_takes_it_back() {
     other["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.66" }] } });
     cluster.put([other]);
     shown(&["203.0.113.7"]).await;
-    cluster.put([with(annotated(of("a", "a.test"), "torhaus.dev/resource", "nothing"), "/status", api.get("ingresses", "team-a", "a").unwrap()["status"].clone())]);
+    cluster.put([with(
+        annotated(of("a", "a.test"), "torhaus.dev/resource", "nothing"),
+        "/status",
+        api.get("ingresses", "team-a", "a").unwrap()["status"].clone(),
+    )]);
     shown(&[]).await;
     cluster.is_told("team-a/a", "ResourceNotGranted", "`nothing`").await;
     let before = api.events("team-a", "a").len();
@@ -75,7 +79,10 @@ async fn when_the_leader_goes_another_one_writes_and_both_serve() {
     assert!(!second.status().await.kubernetes.unwrap().leader, "one at a time");
     let served = async || {
         let call = crate::harness::Call::get("a.test", "/");
-        second.call(crate::harness::Door::Inside, None, &call).await.is_ok_and(|answer| answer.body == app.port.to_string())
+        second
+            .call(crate::harness::Door::Inside, None, &call)
+            .await
+            .is_ok_and(|answer| answer.body == app.port.to_string())
     };
     assert!(served().await, "who does not lead serves all the same");
     first.world.signal("TERM").await;

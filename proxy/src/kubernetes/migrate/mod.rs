@@ -83,7 +83,8 @@ impl Draft {
 /// # Errors
 /// It is neither; in words, with the line.
 pub fn migrate(text: &str, class: &str) -> Result<Migration, String> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.without_snippet().to_string())?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|error| error.without_snippet().to_string())?;
     let mut found = Migration::default();
     for object in documents.iter().flat_map(objects) {
         let kind = object["kind"].as_str().unwrap_or_default();
@@ -120,8 +121,12 @@ fn one(object: &Value, class: &str, found: &mut Migration) {
         suggestions: Suggestions::default(),
         differences: Vec::new(),
     };
-    let typed: BTreeMap<String, String> = meta["annotations"].as_object().into_iter().flatten()
-        .map(|(name, value)| (name.clone(), text(value))).collect();
+    let typed: BTreeMap<String, String> = meta["annotations"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect();
     nginx::translate(&typed, &mut draft);
     if draft.spec["rules"].as_array().is_none_or(Vec::is_empty) && draft.spec["defaultBackend"].is_null() {
         draft.note(Kind::NotDone, "rules", "no rule is left, so nothing is printed");

@@ -17,7 +17,10 @@ const ALWAYS: &[(&str, &str)] = &[
     ("auth-keepalive-timeout", "nobody is asked by a sub-request"),
     ("auth-method", "nobody is asked by a sub-request"),
     ("auth-signin", "the gate sends browsers to sign in by itself, and knows the way back"),
-    ("auth-signin-redirect-param", "the gate knows the way back; a parameter with a foreign host would be an open redirect"),
+    (
+        "auth-signin-redirect-param",
+        "the gate knows the way back; a parameter with a foreign host would be an open redirect",
+    ),
     ("client-body-buffer-size", "bodies stream through"),
     ("connection-proxy-header", "set by the gate"),
     ("enable-access-log", "the access log is the gate's"),
@@ -43,7 +46,10 @@ const NOT_DONE: &[(&str, &str)] = &[
     ("auth-secret", "passwords in a file prove no tier; people sign in at the identity provider"),
     ("auth-secret-type", "Basic: see `auth-type`"),
     ("auth-snippet", "text of another program's configuration (CVE-2021-25742)"),
-    ("auth-type", "passwords in a file prove no tier; people sign in at the identity provider, programs use certificates or tokens"),
+    (
+        "auth-type",
+        "passwords in a file prove no tier; people sign in at the identity provider, programs use certificates or tokens",
+    ),
     ("configuration-snippet", "text of another program's configuration (CVE-2021-25742)"),
     ("custom-headers", "write the headers in the application"),
     ("custom-http-errors", "pages of the application reach the client as they are; those of the gate are its own"),
@@ -106,12 +112,21 @@ fn one(name: &str, value: &str, draft: &mut Draft) {
     }
     if let Some((_, why)) = NOT_DONE.iter().find(|(known, _)| *known == name) {
         draft.note(Kind::NotDone, name, *why);
+        // Somebody was asked for something so far.
+        draft.is_open &= !matches!(name, "auth-type" | "satisfy");
         return;
     }
     match name {
         // These depend on each other.
-        "auth-tls-secret" | "auth-tls-verify-client" | "auth-tls-verify-depth" | "auth-tls-error-page"
-        | "auth-tls-pass-certificate-to-upstream" | "auth-tls-match-cn" | "rewrite-target" | "use-regex" | "server-alias" => {}
+        "auth-tls-secret"
+        | "auth-tls-verify-client"
+        | "auth-tls-verify-depth"
+        | "auth-tls-error-page"
+        | "auth-tls-pass-certificate-to-upstream"
+        | "auth-tls-match-cn"
+        | "rewrite-target"
+        | "use-regex"
+        | "server-alias" => {}
         "auth-url" => auth_url(value, draft),
         "auth-response-headers" => {
             let why = format!(
@@ -125,19 +140,25 @@ fn one(name: &str, value: &str, draft: &mut Draft) {
         "denylist-source-range" => {
             let why = "write a zone of these networks, and `deny` as its cell in the row";
             draft.note(Kind::NotDone, name, why);
+            draft.is_open = false;
         }
         "backend-protocol" => backend_protocol(value, draft),
         "proxy-ssl-secret" => proxy_ssl_secret(value, draft),
         "proxy-ssl-name" => draft.set("backend-server-name", value),
         "proxy-ssl-verify" => {
-            let why = "the certificate of the application is always checked: `backend-ca-secret` says by which authority";
+            let why =
+                "the certificate of the application is always checked: `backend-ca-secret` says by which authority";
             draft.note(Kind::Otherwise, name, why);
         }
         "proxy-body-size" => body_size(value, draft),
         "proxy-connect-timeout" => seconds(name, "connect-timeout", value, draft),
         "proxy-read-timeout" => {
             seconds(name, "response-timeout", value, draft);
-            draft.note(Kind::Otherwise, name, "it is the time to the first byte of an answer, and not between two reads");
+            draft.note(
+                Kind::Otherwise,
+                name,
+                "it is the time to the first byte of an answer, and not between two reads",
+            );
         }
         "proxy-send-timeout" => {
             draft.note(Kind::Otherwise, name, "a body has to come at the pace of `limits.min_body_rate`");
@@ -146,12 +167,19 @@ fn one(name: &str, value: &str, draft: &mut Draft) {
         "ssl-redirect" => draft.note(Kind::NotDone, name, "nothing is served without TLS"),
         "affinity" if value == "cookie" => {
             draft.set("balance", "sticky");
-            draft.note(Kind::Otherwise, name, "the session at the gate decides which pod gets a request, and no cookie");
+            draft.note(
+                Kind::Otherwise,
+                name,
+                "the session at the gate decides which pod gets a request, and no cookie",
+            );
         }
         "affinity" => draft.note(Kind::NotDone, name, format!("`{value}` is not known")),
         "upstream-hash-by" => {
             draft.set("balance", "sticky");
-            let why = format!("the session, the certificate or the address decides which pod gets a request, and not `{value}`");
+            draft.differences.retain(|one| one.what != "load-balance");
+            let why = format!(
+                "the session, the certificate or the address decides which pod gets a request, and not `{value}`"
+            );
             draft.note(Kind::Otherwise, name, why);
         }
         "load-balance" => match value {
@@ -173,7 +201,9 @@ fn one(name: &str, value: &str, draft: &mut Draft) {
         _ if name.starts_with("session-cookie") || name == "affinity-mode" || name == "affinity-canary-behavior" => {
             draft.note(Kind::Always, name, "there is no cookie for it");
         }
-        _ if name.starts_with("cors-") => draft.note(Kind::Otherwise, name, "preflights are answered by the gate, for the origins that are named"),
+        _ if name.starts_with("cors-") => {
+            draft.note(Kind::Otherwise, name, "preflights are answered by the gate, for the origins that are named")
+        }
         _ if name.starts_with("opentelemetry") || name.starts_with("enable-opentelemetry") => {
             draft.note(Kind::NotDone, name, "traces are not written");
         }
@@ -186,7 +216,8 @@ fn auth_url(value: &str, draft: &mut Draft) {
     let url = Url::parse(value).ok();
     let path = url.as_ref().map(|url| url.path().to_owned()).unwrap_or_default();
     let groups = url.iter().flat_map(|url| url.query_pairs().into_owned()).filter(|(name, _)| name == "allowed_groups");
-    let groups: Vec<String> = groups.flat_map(|(_, value)| value.split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
+    let groups: Vec<String> =
+        groups.flat_map(|(_, value)| value.split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
     if path.ends_with("/oauth2/auth") {
         draft.groups.extend(groups);
         let why = "oauth2-proxy is not asked any more: the gate signs people in itself; the row says who may";
@@ -215,7 +246,11 @@ fn networks(name: &str, value: &str, draft: &mut Draft) {
         Some(wrong) => draft.note(Kind::NotDone, name, format!("`{wrong}` is not a network")),
         None => {
             draft.networks = listed.into_iter().map(str::to_owned).collect();
-            draft.note(Kind::Policy, name, "a zone of these networks is suggested, and a row that is open from there only");
+            draft.note(
+                Kind::Policy,
+                name,
+                "a zone of these networks is suggested, and a row that is open from there only",
+            );
         }
     }
 }
@@ -230,7 +265,9 @@ fn backend_protocol(value: &str, draft: &mut Draft) {
             draft.note(Kind::Otherwise, "backend-protocol", why);
         }
         "GRPC" => draft.set("backend-protocol", "GRPC"),
-        other => draft.note(Kind::NotDone, "backend-protocol", format!("`{other}` is not spoken: HTTP, HTTPS, GRPC, GRPCS")),
+        other => {
+            draft.note(Kind::NotDone, "backend-protocol", format!("`{other}` is not spoken: HTTP, HTTPS, GRPC, GRPCS"))
+        }
     }
 }
 
@@ -261,7 +298,11 @@ fn body_size(value: &str, draft: &mut Draft) {
         }
     };
     if digits.trim_start_matches('0').is_empty() {
-        draft.note(Kind::NotDone, "proxy-body-size", "no bound is not possible; that of the gate is `limits.max_body` (1 GiB)");
+        draft.note(
+            Kind::NotDone,
+            "proxy-body-size",
+            "no bound is not possible; that of the gate is `limits.max_body` (1 GiB)",
+        );
         return;
     }
     draft.set("max-body", format!("{digits}{unit}"));
@@ -278,7 +319,9 @@ fn origins(value: &str, draft: &mut Draft) {
     let origins: Vec<&str> = value.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
     match origins.iter().find(|origin| origin.contains('*') || !origin.starts_with("https://")) {
         Some(origin) => {
-            let why = format!("`{origin}`: scripts of any site, or without TLS, could act as whoever is signed in; name each origin");
+            let why = format!(
+                "`{origin}`: scripts of any site, or without TLS, could act as whoever is signed in; name each origin"
+            );
             draft.note(Kind::NotDone, "cors-allow-origin", why);
         }
         None => draft.set("cors-origins", origins.join(",")),
@@ -310,10 +353,16 @@ fn client_certificates(nginx: &BTreeMap<&str, &str>, draft: &mut Draft) {
     draft.set("client-auth", mode);
     draft.set("trust-domains", domain.clone());
     draft.suggestions.trust(&domain, secret);
-    let why = format!("`{domain}` is an authority in `trust_domains` of torhaus.yaml from now on; a certificate of a service has a SPIFFE ID");
+    let why = format!(
+        "`{domain}` is an authority in `trust_domains` of torhaus.yaml from now on; a certificate of a service has a SPIFFE ID"
+    );
     draft.note(Kind::Policy, "auth-tls-secret", why);
     if mode == "required" {
-        draft.note(Kind::Otherwise, "auth-tls-verify-client", "who shows no good certificate gets no connection, and not a page with 400");
+        draft.note(
+            Kind::Otherwise,
+            "auth-tls-verify-client",
+            "who shows no good certificate gets no connection, and not a page with 400",
+        );
     }
     for name in nginx.keys() {
         match *name {
@@ -344,25 +393,29 @@ fn paths(nginx: &BTreeMap<&str, &str>, draft: &mut Draft) {
     let rewrite = nginx.get("rewrite-target").copied();
     let by_regex = nginx.get("use-regex") == Some(&"true");
     if by_regex {
-        draft.note(Kind::NotDone, "use-regex", "paths are compared by segments; those that are expressions are left out");
+        draft.note(
+            Kind::NotDone,
+            "use-regex",
+            "paths are compared by segments; those that are expressions are left out",
+        );
     }
     let mut left_out = Vec::new();
     let mut specific = false;
-    for rule in draft.spec["rules"].as_array_mut().into_iter().flatten() {
-        let Some(paths) = rule["http"]["paths"].as_array_mut() else { continue };
+    for rule in rules_of(&mut draft.spec).into_iter().flatten() {
+        let Some(paths) = rule.pointer_mut("/http/paths").and_then(Value::as_array_mut) else { continue };
         paths.retain(|path| {
             let typed = path["path"].as_str().unwrap_or("/");
             // Nothing is rewritten that is there already.
             let stays = rewrite.is_none_or(|target| target == typed && typed == "/");
             let plain = typed.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b));
-            specific |= path["pathType"] == "ImplementationSpecific" && typed != "/";
+            specific |= stays && plain && path["pathType"] == "ImplementationSpecific" && typed != "/";
             if !(stays && plain) {
                 left_out.push(typed.to_owned());
             }
             stays && plain
         });
     }
-    if let Some(rules) = draft.spec["rules"].as_array_mut() {
+    if let Some(rules) = rules_of(&mut draft.spec) {
         rules.retain(|rule| rule["http"]["paths"].as_array().is_none_or(|paths| !paths.is_empty()));
     }
     for path in left_out {
@@ -381,10 +434,15 @@ fn paths(nginx: &BTreeMap<&str, &str>, draft: &mut Draft) {
     }
 }
 
+/// Where there are none, none are made.
+fn rules_of(spec: &mut Value) -> Option<&mut Vec<Value>> {
+    spec.get_mut("rules")?.as_array_mut()
+}
+
 /// Other names of the same host.
 fn aliases(nginx: &BTreeMap<&str, &str>, draft: &mut Draft) {
     let Some(aliases) = nginx.get("server-alias") else { return };
-    let Some(rules) = draft.spec["rules"].as_array_mut() else { return };
+    let Some(rules) = rules_of(&mut draft.spec) else { return };
     let mut added: Vec<Value> = Vec::new();
     for alias in aliases.split(',').map(str::trim).filter(|alias| !alias.is_empty()) {
         for rule in rules.iter() {

@@ -20,8 +20,12 @@ fn suggestions(out: &mut String, found: &Suggestions) {
         out.push_str("\n# For torhaus.yaml; each file from the secret:\n# trust_domains:\n");
         for (domain, secret) in &found.trust_domains {
             let (namespace, name) = secret.split_once('/').unwrap_or(("default", secret));
-            let _ = writeln!(out, "#   {domain}: {{ ca_file: {domain}.pem, proves: standard, spiffe_trust_domains: [] }}");
-            let _ = writeln!(out, "#     kubectl -n {namespace} get secret {name} -o go-template='{{{{index .data \"ca.crt\" | base64decode}}}}' > {domain}.pem");
+            let _ =
+                writeln!(out, "#   {domain}: {{ ca_file: {domain}.pem, proves: standard, spiffe_trust_domains: [] }}");
+            let _ = writeln!(
+                out,
+                "#     kubectl -n {namespace} get secret {name} -o go-template='{{{{index .data \"ca.crt\" | base64decode}}}}' > {domain}.pem"
+            );
         }
     }
     if !found.zones.is_empty() {
