@@ -132,7 +132,15 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         cluster: crate::kubernetes::Cluster::new(),
     });
     #[cfg(feature = "kubernetes")]
-    let in_cluster = tokio::spawn(control.cluster.clone().run(gate.clone(), reloader.clone()));
+    let in_cluster = {
+        reloader.serve_beside(control.cluster.clone());
+        let reloader = reloader.clone();
+        let refresh = move || {
+            let reloader = reloader.clone();
+            async move { reloader.refresh().await }
+        };
+        tokio::spawn(control.cluster.clone().run(gate.clone(), refresh))
+    };
     let (stop, admin) = serve_admin(&snapshot.config, control.clone()).await?;
     drop(snapshot);
     let tasks = [

@@ -25,17 +25,16 @@ mod world;
 use crate::added::{Added, Source};
 use crate::admin::ClusterStatus;
 use crate::gate::Gate;
-use crate::reload::Reloader;
+use crate::reload::ReloadError;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use leader::Election;
 use objects::{Address, Kind};
-use pingora_core::apps::ServerApp;
 use status::Writer;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use torhaus_authz::Timestamp;
@@ -49,6 +48,8 @@ const QUIET: Duration = Duration::from_millis(15);
 const LONGEST_WAIT: Duration = Duration::from_millis(60);
 /// Pause before the cluster is asked anew when it could not be reached at all, or a status could not be written.
 const TRY_AGAIN: Duration = Duration::from_secs(3);
+/// A watch that has not failed for so long is taken to be well; one that fails is tried again sooner.
+const FORGIVEN: Duration = Duration::from_secs(10);
 /// To reach the API server.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -77,8 +78,10 @@ struct State {
     waiting: HashSet<usize>,
     /// Everything was read once.
     synced: bool,
-    /// By watch, or what else of the API: why it does not work.
-    failing: BTreeMap<String, String>,
+    /// And is served.
+    served: bool,
+    /// By watch, or what else of the API: why it does not work, and when that was seen last.
+    failing: BTreeMap<String, (String, Instant)>,
 }
 
 /// What a watch tells.
@@ -141,7 +144,7 @@ impl Cluster {
         };
         tracing::warn!(watch = name_of(scope), %error, "the cluster cannot be watched; what was known serves on");
         let mut state = self.state();
-        state.failing.insert(name_of(scope), error.to_string());
+        state.failing.insert(name_of(scope), (error.to_string(), Instant::now()));
         // Without secrets, certificates come from files; whoever grants none meant that.
         if forbidden && scope.kind == Kind::Secret && state.waiting.remove(&scope.watch) && state.waiting.is_empty() {
             self.changed.notify_one();
@@ -151,9 +154,10 @@ impl Cluster {
     fn api_answers(&self, looked: Result<bool, String>) {
         let mut state = self.state();
         match looked {
-            Ok(_) => drop(state.failing.remove(LEASE)),
+            // A watch that is well again says nothing as long as nothing changes; one that is not fails again soon.
+            Ok(_) => state.failing.retain(|what, (_, at)| what != LEASE && at.elapsed() < FORGIVEN),
             Err(why) => {
-                if state.failing.insert(LEASE.to_owned(), why.clone()).is_none() {
+                if state.failing.insert(LEASE.to_owned(), (why.clone(), Instant::now())).is_none() {
                     tracing::warn!(why, "the lease cannot be looked at; nothing is written until it can");
                 }
             }
@@ -163,8 +167,8 @@ impl Cluster {
     /// Why no traffic should come yet.
     pub fn not_ready(&self) -> Option<String> {
         let state = self.state();
-        (state.settings.is_some() && !state.synced).then(|| {
-            let why: Vec<String> = state.failing.iter().map(|(what, why)| format!("{what}: {why}")).collect();
+        (state.wanted.is_some() && !state.served).then(|| {
+            let why: Vec<String> = state.failing.iter().map(|(what, (why, _))| format!("{what}: {why}")).collect();
             let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
             format!("the ingresses of the cluster were not read yet{why}")
         })
@@ -173,10 +177,14 @@ impl Cluster {
     /// What is wrong although traffic may come.
     pub fn degraded(&self) -> Vec<String> {
         let state = self.state();
-        if !state.synced {
+        if !state.served {
             return Vec::new();
         }
-        state.failing.iter().map(|(what, why)| format!("Kubernetes, {what}: {why}; what was known serves on")).collect()
+        state
+            .failing
+            .iter()
+            .map(|(what, (why, _))| format!("Kubernetes, {what}: {why}; what was known serves on"))
+            .collect()
     }
 
     /// None: no cluster is looked at.
@@ -186,7 +194,7 @@ impl Cluster {
         let problems = state.outcome.ingresses.iter().filter(|(_, fate)| !fate.problems.is_empty());
         let words = |problem: &rules::Problem| format!("{}: {}", problem.reason, problem.note);
         Some(ClusterStatus {
-            synced: state.synced,
+            synced: state.served,
             leader: self.leads(),
             ingresses: state.outcome.ingresses.len(),
             not_served: state.outcome.ingresses.values().filter(|fate| !fate.is_served).count(),
@@ -198,14 +206,13 @@ impl Cluster {
         })
     }
 
-    /// Runs as long as the process: watches, serves what changes, and writes while it leads.
-    pub async fn run<E: ServerApp + Send + Sync + 'static>(
-        self: Arc<Self>,
-        gate: Arc<Gate>,
-        reloader: Arc<Reloader<E>>,
-    ) {
+    /// Runs as long as the process: watches, has served what changes, and writes while it leads. `refresh` makes the
+    /// snapshot anew, with this as its source.
+    pub async fn run<F>(self: Arc<Self>, gate: Arc<Gate>, refresh: impl Fn() -> F + Send)
+    where
+        F: Future<Output = Result<(), ReloadError>> + Send,
+    {
         self.state().wanted = gate.snapshot.load().config.kubernetes.clone();
-        reloader.serve_beside(self.clone());
         loop {
             let wanted = self.look(|state| state.wanted.clone());
             let Some(settings) = wanted else {
@@ -215,7 +222,7 @@ impl Cluster {
             };
             let mut tasks = self.begin(&settings).await;
             tokio::select! {
-                () = self.serve_changes(&reloader) => {}
+                () = self.serve_changes(&refresh) => {}
                 () = self.restart.notified() => tracing::info!("the settings of the cluster changed: it is read anew"),
             }
             tasks.shutdown().await;
@@ -250,7 +257,7 @@ impl Cluster {
                     Ok(connected) => break connected,
                     Err(why) => {
                         tracing::error!(why, "the cluster cannot be reached");
-                        cluster.state().failing.insert("the API server".to_owned(), why);
+                        cluster.state().failing.insert("the API server".to_owned(), (why, Instant::now()));
                         tokio::time::sleep(TRY_AGAIN).await;
                     }
                 }
@@ -272,14 +279,18 @@ impl Cluster {
     }
 
     /// Debounced: a burst is one change, and a steady stream is served all the same.
-    async fn serve_changes<E: ServerApp + Send + Sync + 'static>(&self, reloader: &Reloader<E>) {
+    async fn serve_changes<F>(&self, refresh: &(impl Fn() -> F + Send))
+    where
+        F: Future<Output = Result<(), ReloadError>> + Send,
+    {
         loop {
             self.changed.notified().await;
             let quiet = async { while tokio::time::timeout(QUIET, self.changed.notified()).await.is_ok() {} };
             let _ = tokio::time::timeout(LONGEST_WAIT, quiet).await;
             self.state().synced = true;
-            if let Err(error) = reloader.refresh().await {
-                tracing::error!(%error, "a change of the cluster could not be served");
+            match refresh().await {
+                Ok(()) => self.state().served = true,
+                Err(error) => tracing::error!(%error, "a change of the cluster could not be served"),
             }
             self.write.notify_one();
         }

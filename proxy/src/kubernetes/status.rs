@@ -3,15 +3,19 @@
 use super::objects::{Address, Key};
 use super::rules::Problem;
 use super::{Cluster, State};
+use crate::clock;
 use futures::StreamExt as _;
 use futures::stream;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_config::Publish;
@@ -22,10 +26,12 @@ const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest note of an event (events.k8s.io/v1: 1 kB).
 const MOST_NOTE: usize = 1000;
+/// Longest part of its name that is the object's.
+const MOST_NAME: usize = 230;
 
 pub struct Writer {
     client: Client,
-    recorder: Recorder,
+    identity: String,
     publish: Publish,
     /// What was said about each ingress already; said again after another leader.
     said: HashMap<Key, Vec<Problem>>,
@@ -38,8 +44,7 @@ struct Wanted {
 
 impl Writer {
     pub fn new(client: Client, publish: Publish, identity: &str) -> Self {
-        let reporter = Reporter { controller: "torhaus.dev/ingress".into(), instance: Some(identity.to_owned()) };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, publish, said: HashMap::new() }
+        Self { client, identity: identity.to_owned(), publish, said: HashMap::new() }
     }
 
     /// Somebody else was leader, or nobody: what is to be said is said again.
@@ -121,14 +126,7 @@ impl Writer {
             ..ObjectReference::default()
         };
         for problem in problems {
-            let event = Event {
-                type_: EventType::Warning,
-                reason: problem.reason.to_owned(),
-                note: Some(problem.note.chars().take(MOST_NOTE).collect()),
-                action: "Serve".to_owned(),
-                secondary: None,
-            };
-            let published = tokio::time::timeout(PATIENCE, self.recorder.publish(&event, &regarding)).await;
+            let published = tokio::time::timeout(PATIENCE, self.publish(problem, &regarding)).await;
             if let Ok(Err(error)) = &published {
                 tracing::warn!(ingress = %key, %error, "an event could not be written");
             }
@@ -138,6 +136,42 @@ impl Writer {
         }
         self.said.insert(key.clone(), problems.to_vec());
         true
+    }
+}
+
+impl Writer {
+    /// The same words about the same object are one event, whoever says them: it is counted on.
+    async fn publish(&self, problem: &Problem, regarding: &ObjectReference) -> Result<(), kube::Error> {
+        let mut hasher = DefaultHasher::new();
+        (problem, &regarding.uid).hash(&mut hasher);
+        let name = regarding.name.as_deref().unwrap_or_default();
+        // An event's name is no longer than the longest of an object.
+        let name = format!("{}.{:016x}", name.get(..MOST_NAME).unwrap_or(name), hasher.finish());
+        let now = jiff::Timestamp::from_millisecond(clock::now().millis()).ok().map(MicroTime);
+        let mut event = Event {
+            action: Some("Serve".to_owned()),
+            event_time: now.clone(),
+            note: Some(problem.note.chars().take(MOST_NOTE).collect()),
+            reason: Some(problem.reason.to_owned()),
+            regarding: Some(regarding.clone()),
+            reporting_controller: Some("torhaus.dev/ingress".to_owned()),
+            reporting_instance: Some(self.identity.clone()),
+            type_: Some("Warning".to_owned()),
+            ..Event::default()
+        };
+        event.metadata.name = Some(name.clone());
+        event.metadata.namespace.clone_from(&regarding.namespace);
+        let api: Api<Event> = Api::namespaced(self.client.clone(), regarding.namespace.as_deref().unwrap_or("default"));
+        match api.create(&PostParams::default(), &event).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let Some(last_observed_time) = now else { return Ok(()) };
+                let series = EventSeries { count: 2, last_observed_time };
+                let again = json!({ "series": series });
+                api.patch(&name, &PatchParams::default(), &Patch::Merge(again)).await.map(drop)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

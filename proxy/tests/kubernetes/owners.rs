@@ -36,7 +36,7 @@ async fn a_host_belongs_to_the_namespace_that_had_it_first() {
     }
     assert_eq!(said(&cluster.get("bar.test", "/").await), other);
     assert_eq!(said(&cluster.get("a.test", "/").await), "no_route", "nobody answers for every host unasked");
-    assert_eq!(cluster.get("wiki.test", "/").await.outcome(), (401, "login_required".to_owned()), "as the file says");
+    assert_eq!(cluster.get("wiki.test", "/").await.outcome(), (401, "login_needed".to_owned()), "as the file says");
     for name in ["steals", "below"] {
         cluster.is_told(&format!("team-b/{name}"), "HostTaken", "`foo.test` belongs to namespace `team-a`").await;
     }
@@ -127,7 +127,7 @@ async fn a_service_leads_to_the_pods_that_it_selects_and_nowhere_else() {
     objects.push(sideways);
     let cluster = InCluster::start(objects).await;
     for service in ["selectorless", "written", "external", "elsewhere"] {
-        assert_eq!(cluster.get(&name(service), "/").await.status, 502, "{service}");
+        assert_eq!(cluster.get(&name(service), "/").await.status, 503, "{service}");
     }
     assert_eq!(said(&cluster.get(&name("sideways"), "/").await), "no_route");
     cluster.is_told("team-b/selectorless", "InvalidBackend", "selects no pods").await;

@@ -178,7 +178,7 @@ async fn a_backend_is_a_named_or_numbered_port_of_a_service_that_selects_pods() 
         assert_eq!(said(&cluster.get(host, "/").await), apps[0].port.to_string());
     }
     for host in ["team.test", "foo.test"] {
-        assert_eq!(cluster.get(host, "/").await.status, 502, "its host stays its own");
+        assert_eq!(cluster.get(host, "/").await.status, 503, "its host stays its own");
     }
     assert_eq!(said(&cluster.get("bar.test", "/").await), "no_route");
     cluster.is_told("team-a/wrong", "InvalidBackend", "has no port `8080`").await;
@@ -205,7 +205,7 @@ async fn a_row_decides_and_the_application_learns_who_it_is() {
     }
     let cluster = before.start().await;
     cluster.is_ready().await;
-    assert_eq!(cluster.get("foo.test", "/x").await.outcome(), (401, "login_required".to_owned()));
+    assert_eq!(cluster.get("foo.test", "/x").await.outcome(), (401, "login_needed".to_owned()));
     let mut alice = cluster.world.browser(Door::Inside).of("alice");
     let answer = alice.open("https://foo.test/x?y=1").await;
     assert_eq!(answer.status, 200, "{}", answer.body);

@@ -161,10 +161,10 @@ async fn a_challenge_is_answered_on_the_plain_listener_without_a_login() {
     assert_eq!(plain("auth.test", path).await.0, 308, "nobody proves to have the portal");
     assert_eq!(
         cluster.get("foo.test", path).await.outcome(),
-        (401, "login_required".to_owned()),
+        (401, "login_needed".to_owned()),
         "over TLS there is a login"
     );
-    assert_eq!(said(&cluster.get("foo.test", "/admin").await), "login_required");
+    assert_eq!(said(&cluster.get("foo.test", "/admin").await), "login_needed");
     cluster.is_told("team-b/steals", "HostTaken", "`foo.test` is not one of namespace `team-b`").await;
     cluster.is_told("team-b/portal", "HostTaken", "`auth.test`").await;
     cluster.is_told("team-a/open-door", "InvalidSolver", "one path below").await;

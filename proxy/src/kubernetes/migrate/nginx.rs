@@ -53,7 +53,7 @@ const NOT_DONE: &[(&str, &str)] = &[
     ("configuration-snippet", "text of another program's configuration (CVE-2021-25742)"),
     ("custom-headers", "write the headers in the application"),
     ("custom-http-errors", "pages of the application reach the client as they are; those of the gate are its own"),
-    ("default-backend", "while no pod is ready the gate says so (502)"),
+    ("default-backend", "while no pod is ready the gate says so (503)"),
     ("enable-modsecurity", "there is no rule engine here; put one between the gate and the application"),
     ("enable-owasp-core-rules", "there is no rule engine here; put one between the gate and the application"),
     ("from-to-www-redirect", "add a rule for the other host, and let the application redirect"),
