@@ -15,8 +15,12 @@ pub struct Added {
     /// By the hosts of these routes.
     pub certificates: Arc<HostCertificates>,
     /// Who answers an ACME http-01 challenge (RFC 8555 section 8.3): host, path, and where.
-    pub challenges: HashMap<(String, String), Vec<SocketAddr>>,
+    pub challenges: Challenges,
+    shape: u64,
 }
+
+/// By host and path.
+pub type Challenges = HashMap<(String, String), Vec<SocketAddr>>;
 
 /// Where such routes come from.
 pub trait Source: Send + Sync {
@@ -25,13 +29,17 @@ pub trait Source: Send + Sync {
 }
 
 impl Added {
-    /// Changes when open requests have to be judged anew: which hosts and paths lead to which resource, by which client
-    /// authentication. Servers may come and go without.
-    pub fn shape(&self) -> u64 {
+    pub fn new(routes: Vec<Arc<Route>>, certificates: HostCertificates, challenges: Challenges) -> Self {
         let mut hasher = DefaultHasher::new();
-        for route in &self.routes {
+        for route in &routes {
             (&route.host, &route.path, route.exact, &route.resource, &route.client_auth).hash(&mut hasher);
         }
-        hasher.finish()
+        Self { routes, certificates: Arc::new(certificates), challenges, shape: hasher.finish() }
+    }
+
+    /// Whether open requests have to be judged anew: other hosts and paths, or they lead to other resources, or by
+    /// another client authentication. Servers may come and go without.
+    pub fn leads_elsewhere(&self, before: &Self) -> bool {
+        self.shape != before.shape
     }
 }

@@ -98,7 +98,7 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         let (running, settings) = (self.gate.snapshot.load_full(), self.edge.settings());
         let built = tokio::task::spawn_blocking(move || {
             let added = source.added(&running.config, now);
-            let judge = added.shape() != running.added.shape();
+            let judge = added.leads_elsewhere(&running.added);
             let snapshot = running.with_added(added);
             let settings = snapshot.renewed_edge_settings(&settings)?;
             Ok::<_, ReloadError>((snapshot, settings, judge))

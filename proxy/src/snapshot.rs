@@ -17,6 +17,7 @@ use crate::reload::config_hash;
 use crate::request::{self, Malformed, Request, Target};
 use crate::route::Routes;
 use http::{HeaderMap, Method, Uri, Version};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use torhaus_authz::{Decision, Facts, Name, Policy, Timestamp};
@@ -214,7 +215,10 @@ fn certificate_ends(config: &Config) -> Vec<(String, Timestamp)> {
 }
 
 fn reserved(config: &Config, added: &Added) -> Reserved {
-    Reserved::with(config.routes.iter().chain(&added.routes).flat_map(|route| header_names(route)))
+    // Thousands of routes name the same few headers.
+    let names: HashSet<&str> =
+        config.routes.iter().chain(&added.routes).flat_map(|route| header_names(route)).collect();
+    Reserved::with(names.into_iter())
 }
 
 fn header_names(route: &Route) -> impl Iterator<Item = &str> {

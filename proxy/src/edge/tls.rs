@@ -403,8 +403,8 @@ fn alert_of(refusal: CertificateRefusal) -> rustls::Error {
 /// Chain and key as a listener uses them, and the DNS names in the first certificate, lower case.
 ///
 /// # Errors
-/// 1. no certificate or no key in the PEM; 2. they do not belong together; 3. the certificate has ended, or names no
-/// host. In words; nothing of the key is in them.
+/// No certificate or no key in the PEM, they do not belong together, or the certificate has ended or names no host. In
+/// words; nothing of the key is in them.
 pub fn from_pem(chain: &[u8], key: &[u8], now: Timestamp) -> Result<(Arc<CertifiedKey>, Vec<String>), String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or("there is no certificate in it")?;

@@ -119,7 +119,10 @@ impl Cluster {
                 self.write.notify_one();
             }
             Told::Seen(scope, seen) => {
-                state.failing.remove(&name_of(&scope));
+                // A listing that begins was not answered yet.
+                if !matches!(seen, Seen::ListingBegins) {
+                    state.failing.remove(&name_of(&scope));
+                }
                 let complete = matches!(seen, Seen::ListingEnds);
                 let news = state.world.take(&scope, seen);
                 let done = complete && state.waiting.remove(&scope.watch) && state.waiting.is_empty();

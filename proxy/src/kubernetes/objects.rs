@@ -105,6 +105,7 @@ pub struct Ingress {
     pub created: i64,
     /// The same value as long as nobody changes it, so that what was made of it is found again.
     pub body: Arc<IngressBody>,
+    /// Sorted.
     pub addresses: Vec<Address>,
 }
 
@@ -203,10 +204,12 @@ pub fn ingress_of(ingress: ApiIngress) -> Ingress {
         (None, Some(host)) => Some(Address::Host(host)),
         (None, None) => None,
     });
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort();
     Ingress {
         uid: ingress.metadata.uid.unwrap_or_default(),
         created: ingress.metadata.creation_timestamp.map_or(i64::MAX, |at| at.0.as_second()),
-        addresses: addresses.collect(),
+        addresses,
         body: Arc::new(IngressBody {
             spec: ingress.spec.unwrap_or_default(),
             annotations: ingress.metadata.annotations.unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! What an ingress asks for: routes as a file would have them, each with its backend. Looks at nothing but the ingress
 //! and the configuration, so it is done once for each change of either.
-use super::annotations::{Annotations, SOLVER_LABEL};
+use super::annotations::{Annotations, SOLVER_LABEL, of_nginx};
 use super::endpoints::Port;
 use super::objects::{IngressBody, Key};
 use crate::acme::solver;
@@ -34,6 +34,8 @@ pub struct Challenge {
 pub struct Rules {
     pub rules: Vec<Rule>,
     pub challenges: Vec<Challenge>,
+    /// The secret with the authorities of the pods' certificates.
+    pub authority: Option<Key>,
     /// What is served without, and why.
     pub problems: Vec<Problem>,
 }
@@ -85,7 +87,17 @@ pub fn of(key: &Key, body: &IngressBody, grant: &Namespace, config: &Config, now
     let resource = resource(key, annotations, grant, config)?;
     let mut typed = template(key, annotations).map_err(|why| Problem::new("InvalidAnnotation", why))?;
     typed.resource = resource;
-    let mut found = Rules::default();
+    let authority = annotations.text("backend-ca-secret");
+    let authority = authority.map(|name| Key { namespace: key.namespace.clone(), name: name.into() });
+    let mut found = Rules { authority, ..Rules::default() };
+    let ignored = of_nginx(body);
+    if !ignored.is_empty() {
+        let note = format!(
+            "annotations of ingress-nginx do nothing here ({}); `torhaus kubernetes migrate` translates them",
+            ignored.join(", ")
+        );
+        found.problems.push(Problem::new("IgnoredAnnotations", note));
+    }
     let mut seen = BTreeSet::new();
     for asked in asked(body, &mut found.problems) {
         let (service, port) = match backend(key, asked.backend) {

@@ -90,17 +90,19 @@ impl Writer {
             // Nothing was told: what others wrote is left alone.
             Publish::Nothing => None,
             Publish::Service { .. } => Some(state.world.published.clone()),
-            Publish::Addresses(addresses) => Some(addresses.iter().map(|text| address(text)).collect()),
+            Publish::Addresses(addresses) => {
+                let mut addresses: Vec<Address> = addresses.iter().map(|text| address(text)).collect();
+                addresses.sort();
+                Some(addresses)
+            }
         };
         let mut wanted = Wanted { addresses: Vec::new(), problems: BTreeMap::new() };
         for (key, fate) in &state.outcome.ingresses {
             let ingress = state.world.ingresses.get(key);
             if let (Some(ingress), Some(published)) = (ingress, &published) {
-                let addresses = if fate.is_served { published.clone() } else { Vec::new() };
-                let mut shown = ingress.addresses.clone();
-                shown.sort();
-                if shown != addresses {
-                    wanted.addresses.push((key.clone(), addresses));
+                let addresses: &[Address] = if fate.is_served { published } else { &[] };
+                if ingress.addresses != addresses {
+                    wanted.addresses.push((key.clone(), addresses.to_vec()));
                 }
             }
             if !fate.problems.is_empty() && self.said.get(key) != Some(&fate.problems) {

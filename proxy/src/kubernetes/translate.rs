@@ -1,6 +1,6 @@
 //! The cluster as it is known -> what is served: routes with their servers, certificates, challenges; and what is not
 //! served, and why. What did not change since the last time is taken from there.
-use super::annotations::{self, Annotations};
+use super::annotations;
 use super::claims::{Claims, Covered};
 use super::endpoints;
 use super::objects::{Ingress, IngressBody, Key, Kind};
@@ -98,7 +98,7 @@ struct Work<'a> {
     config: &'a Arc<Config>,
     settings: &'a Kubernetes,
     now: Timestamp,
-    grants: HashMap<Arc<str>, Option<Namespace>>,
+    grants: HashMap<Arc<str>, Option<Arc<Namespace>>>,
     claims: Claims,
     /// By files of the configuration.
     covered: Covered,
@@ -109,7 +109,7 @@ struct Work<'a> {
     certified: HashSet<HostPattern>,
     challenges: HashMap<(String, String), Vec<std::net::SocketAddr>>,
     /// Asked when all hosts have their owners.
-    solvers: Vec<(Key, Namespace, Vec<Challenge>)>,
+    solvers: Vec<(Key, Arc<Namespace>, Vec<Challenge>)>,
     fates: BTreeMap<Key, Fate>,
 }
 
@@ -140,7 +140,8 @@ impl<'a> Work<'a> {
     fn take_in(&mut self, key: &Key, ingress: &Ingress, cache: &mut Cache) -> Fate {
         let mut fate = Fate::default();
         let settings = self.settings;
-        let grant = self.grants.entry(key.namespace.clone()).or_insert_with(|| settings.grant(&key.namespace));
+        let grant = self.grants.entry(key.namespace.clone());
+        let grant = grant.or_insert_with(|| settings.grant(&key.namespace).map(Arc::new));
         let Some(grant) = grant.clone() else {
             let note =
                 format!("namespace `{}` is not listed in `kubernetes.namespaces` of torhaus.yaml", key.namespace);
@@ -169,7 +170,7 @@ impl<'a> Work<'a> {
         named.and_then(|name| self.world.classes.get(name.as_str())).is_some_and(|class| class.has_parameters)
     }
 
-    fn serve(&mut self, key: &Key, known: &mut Cached, grant: &Namespace, fate: &mut Fate) {
+    fn serve(&mut self, key: &Key, known: &mut Cached, grant: &Arc<Namespace>, fate: &mut Fate) {
         let Cached { body, hosts: (hosts, of_hosts), rules, routes } = known;
         if let Ok(Rules { challenges, .. }) = rules
             && !challenges.is_empty()
@@ -194,17 +195,9 @@ impl<'a> Work<'a> {
         };
         fate.problems.extend(rules.problems.iter().cloned());
         for (at, rule) in rules.rules.iter().enumerate() {
-            self.route(key, at, rule, body, &own, routes, fate);
+            self.route(key, at, rule, rules.authority.as_ref(), &own, routes, fate);
         }
         self.certify(key, body, &own, fate);
-        let ignored = annotations::of_nginx(body);
-        if !ignored.is_empty() {
-            let note = format!(
-                "annotations of ingress-nginx do nothing here ({}); `torhaus kubernetes migrate` translates them",
-                ignored.join(", ")
-            );
-            fate.problems.push(Problem::new("IgnoredAnnotations", note));
-        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "one rule and all that it depends on")]
@@ -213,7 +206,7 @@ impl<'a> Work<'a> {
         key: &Key,
         at: usize,
         rule: &Rule,
-        body: &IngressBody,
+        authority: Option<&Key>,
         own: &HashSet<HostPattern>,
         routes: &mut HashMap<usize, ((u64, u64), Built)>,
         fate: &mut Fate,
@@ -234,14 +227,13 @@ impl<'a> Work<'a> {
             }
             return;
         }
-        let authority = Annotations::of(body).ok().and_then(|own| own.text("backend-ca-secret"));
-        let secret = authority.map(|name| Key { namespace: key.namespace.clone(), name: name.into() });
-        let of_secret = secret.as_ref().map_or(0, |secret| self.world.version(Kind::Secret, secret));
+        let secret = authority;
+        let of_secret = secret.map_or(0, |secret| self.world.version(Kind::Secret, secret));
         let versions = (self.world.version(Kind::Service, &rule.service), of_secret);
         let built = match routes.get(&at) {
             Some((known, built)) if *known == versions => built.clone(),
             _ => {
-                let built = self.build(rule, secret.as_ref());
+                let built = self.build(rule, secret);
                 routes.insert(at, (versions, built.clone()));
                 built
             }
@@ -357,8 +349,7 @@ impl<'a> Work<'a> {
     }
 
     fn done(self) -> Outcome {
-        let added =
-            Added { routes: self.routes, certificates: Arc::new(self.certificates), challenges: self.challenges };
+        let added = Added::new(self.routes, self.certificates, self.challenges);
         Outcome { added: Arc::new(added), ingresses: self.fates }
     }
 }

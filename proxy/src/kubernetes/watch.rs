@@ -54,7 +54,10 @@ pub async fn objects(cluster: Arc<Cluster>, client: Client, scope: Scope) {
     while let Some(event) = events.next().await {
         let seen = match event {
             Ok(event) => {
-                pause = FIRST_PAUSE;
+                // That a listing begins says nothing about how it ends.
+                if !matches!(event, Event::Init) {
+                    pause = FIRST_PAUSE;
+                }
                 seen(scope.kind, event)
             }
             Err(error) => {

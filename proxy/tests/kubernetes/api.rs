@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -57,6 +57,7 @@ struct State {
     is_down: bool,
     /// Method and path of everything that was asked.
     asked: Vec<(String, String)>,
+    first_asked: Option<Instant>,
     bookmarks: usize,
 }
 
@@ -206,6 +207,11 @@ impl ApiServer {
         state.asked.iter().filter(|(m, path)| m == method && path.contains(containing)).count()
     }
 
+    /// When somebody asked for the first time.
+    pub fn first_asked(&self) -> Option<Instant> {
+        self.cluster.state.lock().unwrap().first_asked
+    }
+
     pub fn bookmarks(&self) -> usize {
         self.cluster.state.lock().unwrap().bookmarks
     }
@@ -274,7 +280,11 @@ async fn answer(cluster: Arc<Cluster>, request: Request<Incoming>) -> Result<Res
     let query: HashMap<String, String> =
         url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    cluster.state.lock().unwrap().asked.push((head.method.to_string(), path.clone()));
+    {
+        let mut state = cluster.state.lock().unwrap();
+        state.asked.push((head.method.to_string(), path.clone()));
+        state.first_asked.get_or_insert_with(Instant::now);
+    }
     let bearer = head.headers.get("authorization").and_then(|value| value.to_str().ok());
     if bearer != Some(&format!("Bearer {TOKEN}")) {
         return Ok(failure(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"));
@@ -370,8 +380,9 @@ fn watching(cluster: &Arc<Cluster>, scope: Scope, query: &HashMap<String, String
                     send(gone.to_string());
                     return;
                 }
-                for (version, plural, kind, object) in &state.history {
-                    if *version > seen && *plural == scope.plural && scope.has(object) {
+                let known = state.history.partition_point(|(version, ..)| *version <= seen);
+                for (_, plural, kind, object) in state.history.iter().skip(known) {
+                    if *plural == scope.plural && scope.has(object) {
                         lines.push(json!({ "type": kind, "object": object }).to_string());
                     }
                 }

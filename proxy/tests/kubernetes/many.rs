@@ -35,10 +35,9 @@ async fn five_thousand_ingresses_are_served_and_one_change_touches_one() {
     }
     let cluster = before.start().await;
     let empty = resident_kib(cluster.world.pid());
-    let begun = Instant::now();
     cluster.api.come_back();
     cluster.is_ready().await;
-    let loaded = begun.elapsed();
+    let loaded = cluster.api.first_asked().unwrap().elapsed();
     for at in [0, 1, MANY / 2, MANY - 1] {
         assert_eq!(said(&cluster.get(&format!("h{at}.many.test"), "/").await), port);
     }
@@ -55,16 +54,15 @@ async fn five_thousand_ingresses_are_served_and_one_change_touches_one() {
         assert_eq!(said(&cluster.get(&host, &path).await), port);
     }
     changes.sort();
-    until("all have their status", async || {
-        (0..MANY).step_by(97).all(|at| cluster.api.addresses("team-a", &format!("i{at}")) == ["203.0.113.7"])
-    })
-    .await;
     eprintln!(
-        "{MANY} ingresses: read, served and ready {:.2} s after the API answers (it pauses up to 5 s between tries, and \
-         pages are made by the test); one change of them served within {:?} (median of {}); {:.1} KiB each",
+        "{MANY} ingresses with as many services and slices: served {:.2} s after the first question to the API; one change of them served within {:?} (median of {}); {:.1} KiB each",
         loaded.as_secs_f64(),
         changes[changes.len() / 2],
         changes.len(),
         (full - empty) as f64 / MANY as f64
     );
+    for at in (0..MANY).step_by(97) {
+        let name = format!("i{at}");
+        until("it has its status", async || cluster.api.addresses("team-a", &name) == ["203.0.113.7"]).await;
+    }
 }

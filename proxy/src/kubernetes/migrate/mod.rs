@@ -128,7 +128,8 @@ fn one(object: &Value, class: &str, found: &mut Migration) {
         .map(|(name, value)| (name.clone(), text(value)))
         .collect();
     nginx::translate(&typed, &mut draft);
-    if draft.spec["rules"].as_array().is_none_or(Vec::is_empty) && draft.spec["defaultBackend"].is_null() {
+    let rules = draft.spec.get("rules").and_then(Value::as_array);
+    if rules.is_none_or(Vec::is_empty) && draft.spec.get("defaultBackend").is_none_or(Value::is_null) {
         draft.note(Kind::NotDone, "rules", "no rule is left, so nothing is printed");
         draft.dropped = true;
     }

@@ -176,7 +176,9 @@ fn one(name: &str, value: &str, draft: &mut Draft) {
         "affinity" => draft.note(Kind::NotDone, name, format!("`{value}` is not known")),
         "upstream-hash-by" => {
             draft.set("balance", "sticky");
-            draft.differences.retain(|one| one.what != "load-balance");
+            for one in draft.differences.iter_mut().filter(|one| one.what == "load-balance") {
+                (one.outcome, one.why) = (Kind::Otherwise, "`upstream-hash-by` decides".to_owned());
+            }
             let why = format!(
                 "the session, the certificate or the address decides which pod gets a request, and not `{value}`"
             );
@@ -416,7 +418,8 @@ fn paths(nginx: &BTreeMap<&str, &str>, draft: &mut Draft) {
         });
     }
     if let Some(rules) = rules_of(&mut draft.spec) {
-        rules.retain(|rule| rule["http"]["paths"].as_array().is_none_or(|paths| !paths.is_empty()));
+        let paths = |rule: &Value| rule.pointer("/http/paths").and_then(Value::as_array).cloned();
+        rules.retain(|rule| paths(rule).is_none_or(|paths| !paths.is_empty()));
     }
     for path in left_out {
         let why = match rewrite {
@@ -447,7 +450,9 @@ fn aliases(nginx: &BTreeMap<&str, &str>, draft: &mut Draft) {
     for alias in aliases.split(',').map(str::trim).filter(|alias| !alias.is_empty()) {
         for rule in rules.iter() {
             let mut rule = rule.clone();
-            rule["host"] = json!(alias);
+            if let Some(rule) = rule.as_object_mut() {
+                rule.insert("host".to_owned(), json!(alias));
+            }
             added.push(rule);
         }
     }
