@@ -3,7 +3,7 @@
 //! A [`Forward`] cannot be made without a [`Permit`] and the proof that the decision is recorded, and only a
 //! `&Forward` yields an upstream peer: there is no way to an application around the decision.
 use crate::audit::Recorded;
-use crate::edge::connection::{ConnectionInfo, Headers};
+use crate::edge::connection::{ConnectionInfo, Headers, Origin};
 use crate::identify::Caller;
 use crate::request::Request;
 use crate::streams::Registration;
@@ -93,8 +93,12 @@ fn affinity(request: &Request<'_>, caller: &Caller) -> u64 {
 /// One consistent set (RFC 7239, and the names from before it); nothing of what the client sent survives. Made once per
 /// connection, as long as it asks for the same host.
 fn origin(request: &Request<'_>) -> Headers {
-    let made = request.connection.origin.get_or_init(|| (request.authority(), make_origin(request)));
-    if made.0 == request.authority() { made.1.clone() } else { make_origin(request) }
+    let made = request.connection.origin.get_or_init(|| Origin {
+        host: request.host.into(),
+        port: request.port,
+        headers: make_origin(request),
+    });
+    if *made.host == *request.host && made.port == request.port { made.headers.clone() } else { make_origin(request) }
 }
 
 fn make_origin(request: &Request<'_>) -> Headers {

@@ -33,7 +33,7 @@ use crate::streams::{Account, Allowed, Registration, Streams};
 use crate::told::Told;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use torhaus_authz::{Decision, Fact, Facts, Reason, Timestamp, Verdict, VerdictKind};
+use torhaus_authz::{Decision, Facts, Reason, Timestamp, Verdict, VerdictKind};
 use torhaus_config::Route;
 
 /// What outlives a configuration: the stores, the streams, the keys.
@@ -175,7 +175,7 @@ impl Gate {
         if caller.session.as_ref().is_some_and(|live| self.sessions.has_ended(&live.session.id)) {
             return Some(Reason::SessionRevoked);
         }
-        if matches!(&caller.certificate, Fact::Known(Some(shown)) if snapshot.trust.is_revoked(shown)) {
+        if caller.presented.as_ref().is_some_and(|shown| shown.is_revoked()) {
             return Some(Reason::CertificateRevoked);
         }
         let current = self.snapshot.load();

@@ -39,9 +39,10 @@ export const byAcr = {
  * @param acme the ACME server's settings, with `ownCa`
  * @param partner a second provider, so that people have a choice; nobody answers there
  * @param limits other bounds than the defaults
+ * @param under a program that Torhaus runs under, with its arguments; it may take its time
  */
 export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
-  routes = [], rows = [], lookups, forwardAuth, ownCa = false, acme, limits = {} }) {
+  routes = [], rows = [], lookups, forwardAuth, ownCa = false, acme, limits = {}, under = [] }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
   writeFileSync(secret, SECRET, { mode: 0o600 });
@@ -116,12 +117,13 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
   const configFile = join(folder, 'torhaus.yaml');
   writeFileSync(configFile, JSON.stringify(config, null, 1), { mode: 0o600 });
 
-  const peer = start(`torhaus-${name}`, torhaus, ['run', '--config', configFile], { cwd: folder });
-  await ready(peer, async () => await listens(ports.inside) && await listens(ports.outside));
+  const [program, ...args] = [...under, torhaus, 'run', '--config', configFile];
+  const peer = start(`torhaus-${name}`, program, args, { cwd: folder });
+  await ready(peer, async () => await listens(ports.inside) && await listens(ports.outside), under.length > 0 ? 180_000 : 30_000);
   /** Our own command line, asking the running process. */
   const command = (...args) => execFileSync(torhaus, [...args, '--config', configFile], { encoding: 'utf8' });
   return {
-    folder, command, log: peer.said, stop: peer.stop,
+    folder, command, pid: peer.child.pid, log: peer.said, stop: peer.stop,
     at: (host, path = '/') => `https://${host}.gate.test:${ports.inside}${path}`,
     outside: (host, path = '/') => `https://${host}.gate.test:${ports.outside}${path}`,
     /** Decisions and events, oldest first. */

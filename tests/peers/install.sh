@@ -22,6 +22,7 @@ need dehydrated dehydrated
 need unshare util-linux
 need promtool prometheus
 need curl curl
+need valgrind valgrind
 need slapd slapd
 need ldapmodify ldap-utils
 need samba samba-ad-dc

@@ -28,8 +28,16 @@ pub struct ConnectionInfo {
     pub cutter: Cutter,
     /// Which part of a request is under way.
     pub progress: Progress,
-    /// What applications are told about where this comes from: the host asked for, and the headers made for it.
-    pub origin: OnceLock<(String, Headers)>,
+    /// What applications are told about where this comes from.
+    pub origin: OnceLock<Origin>,
+}
+
+/// Headers about where a connection comes from, made for the host and port that it asked for first.
+#[derive(Debug)]
+pub struct Origin {
+    pub host: Box<str>,
+    pub port: Option<u16>,
+    pub headers: Headers,
 }
 
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Certificate, Name, Reason, SpiffeId, Timestamp};
-use torhaus_certs::{RevokedSet, Serial, SerialKey};
+use torhaus_certs::{RevokedSet, SerialKey};
 use torhaus_config::{Signers, Vouches};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -219,12 +219,6 @@ impl TrustDomains {
     /// Until when each revocation list is good.
     pub fn revocation_lists(&self) -> impl Iterator<Item = (&str, Timestamp)> {
         self.domains.iter().filter_map(|(name, domain)| Some((&**name, domain.crl_until?)))
-    }
-
-    /// Whether our own authority has revoked it since it was presented.
-    pub fn is_revoked(&self, certificate: &Certificate) -> bool {
-        let serial = Serial::parse(&certificate.serial).and_then(|serial| SerialKey::of(serial.as_bytes()));
-        serial.is_some_and(|serial| self.revoked.contains(&serial))
     }
 
     /// The tier that a certificate of this domain proves for a service.

@@ -27,8 +27,8 @@ pub struct Caller {
     pub groups: Fact<Arc<Groups>>,
     pub proofs: Arc<[Proof]>,
     pub certificate: Fact<Option<Arc<Certificate>>>,
-    /// What that certificate calls its device.
-    pub device_names: Arc<[Name]>,
+    /// The chain that it stands for, as it was judged.
+    pub presented: Option<Arc<VerifiedCertificate>>,
     /// Why the presented certificate does not count, if one was presented and does not.
     pub certificate_refusal: Option<CertificateRefusal>,
     pub session: Option<Arc<LiveSession>>,
@@ -102,7 +102,7 @@ async fn look(
         // It was good at the handshake, or the session was resumed: it is not good any more.
         return Err(certificate_refusal.map_or(Reason::CertificateMissing, CertificateRefusal::reason).into());
     }
-    let mut caller = Caller::nobody(certificate.as_deref(), certificate_refusal);
+    let mut caller = Caller::nobody(certificate.as_ref(), certificate_refusal);
 
     let ticket = request.cookie(cookie::SESSION).and_then(Ticket::parse);
     let session = match &ticket {
@@ -163,7 +163,7 @@ async fn look(
 }
 
 impl Caller {
-    fn nobody(certificate: Option<&VerifiedCertificate>, refusal: Option<CertificateRefusal>) -> Self {
+    fn nobody(certificate: Option<&Arc<VerifiedCertificate>>, refusal: Option<CertificateRefusal>) -> Self {
         let fact = match (certificate, refusal) {
             (Some(found), _) => Fact::Known(Some(found.certificate.clone())),
             (None, None) => Fact::Known(None),
@@ -176,7 +176,7 @@ impl Caller {
             groups: Fact::Unknown(Why::NotGiven),
             proofs: Arc::default(),
             certificate: fact,
-            device_names: certificate.map(|found| found.device_names.clone()).unwrap_or_default(),
+            presented: certificate.cloned(),
             certificate_refusal: refusal,
             session: None,
             display_name: None,
@@ -237,6 +237,11 @@ impl Caller {
         }
         self.groups = Fact::Known(Arc::default());
         self.identity = Identity::Service(Arc::new(Service { id, trust_domain }));
+    }
+
+    /// What the certificate that was presented calls its device.
+    pub fn device_names(&self) -> &[Name] {
+        self.presented.as_ref().map_or(&[], |found| &found.device_names)
     }
 
     /// How the log and the streams call it.

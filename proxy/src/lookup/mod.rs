@@ -100,7 +100,7 @@ pub fn about<'a>(snapshot: &Snapshot, request: &Request<'a>, caller: &Caller, no
     let address = request.connection.client.ip();
     let evidence = Evidence {
         certificate: caller.certificate.as_ref().map(Option::as_deref),
-        names: &caller.device_names,
+        names: caller.device_names(),
         address,
         listener: &request.connection.listener,
     };

@@ -1,5 +1,6 @@
 //! Tokens and cookies that are not what they say.
-use crate::harness::{Call, Door, World};
+use crate::harness::client::Connection;
+use crate::harness::{Answer, Call, Door, World};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -152,4 +153,120 @@ async fn a_session_cookie_is_exactly_that() {
         .with("accept", "application/json")
         .with("cookie", &format!("__Host-torhaus={handle}"));
     assert_eq!(world.call(Door::Inside, None, &call).await.unwrap().outcome().0, 401);
+}
+
+/// What an access token for us says.
+fn good(world: &World) -> Value {
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    json!({ "iss": world.idp.issuer, "aud": "torhaus", "sub": "4711", "preferred_username": "alice",
+        "groups": ["all-employees"], "iat": now, "exp": now + 600, "client_id": "backup", "jti": "1" })
+}
+
+fn with(mut claims: Value, more: &Value) -> Value {
+    for (name, value) in more.as_object().unwrap() {
+        claims[name] = value.clone();
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        }
+    }
+    claims
+}
+
+async fn call_with(world: &World, token: &str) -> Answer {
+    let call = Call::get("wiki.test", "/").with("accept", "application/json");
+    world.call(Door::Inside, None, &call.with("authorization", &format!("Bearer {token}"))).await.unwrap()
+}
+
+/// Signed with the provider's own key, each of them: it says other things with it too.
+#[tokio::test]
+async fn a_token_that_is_signed_and_meant_for_something_else_opens_nothing() {
+    let world = World::start().await;
+    let sign = |typ: &str, claims: &Value| world.idp.provider.sign(typ, claims).unwrap();
+    let answer = call_with(&world, &sign("at+jwt", &good(&world))).await;
+    assert_eq!(answer.status, 200, "what the others differ from: {answer:?}");
+    assert_eq!(call_with(&world, &sign("JWT", &good(&world))).await.status, 200, "as most providers type it");
+    let served = world.echo.count();
+
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let logout = json!({ "http://schemas.openid.net/event/backchannel-logout": {} });
+    let issuer = world.idp.issuer.clone();
+    for (what, typ, more) in [
+        ("an ID token", "JWT", json!({ "nonce": "n" })),
+        ("an ID token with the hash of another", "JWT", json!({ "at_hash": "AAAA" })),
+        ("an ID token of the code flow", "JWT", json!({ "c_hash": "AAAA" })),
+        ("an ID token as Keycloak types it", "JWT", json!({ "typ": "ID" })),
+        ("a refresh token", "JWT", json!({ "typ": "Refresh" })),
+        ("an offline token", "JWT", json!({ "typ": "Offline" })),
+        ("an ID token as Cognito says it", "JWT", json!({ "token_use": "id" })),
+        ("a logout token", "logout+jwt", json!({ "events": logout })),
+        ("a logout token that is typed as any", "JWT", json!({ "events": logout })),
+        ("a token about events", "secevent+jwt", json!({})),
+        ("a proof of possession", "dpop+jwt", json!({})),
+        ("a client's assertion", "client-authentication+jwt", json!({})),
+        ("an authorization request", "oauth-authz-req+jwt", json!({})),
+        ("a token of introspection", "token-introspection+jwt", json!({})),
+        ("our own assertion", "torhaus-assertion+jwt", json!({})),
+        ("for another audience", "at+jwt", json!({ "aud": "wiki" })),
+        ("for our audience in another case", "at+jwt", json!({ "aud": "Torhaus" })),
+        ("for an audience that begins like ours", "at+jwt", json!({ "aud": "torhaus.example.test" })),
+        ("for several others", "at+jwt", json!({ "aud": ["wiki", "torhaus2"] })),
+        ("for nobody", "at+jwt", json!({ "aud": null })),
+        ("for an empty list", "at+jwt", json!({ "aud": [] })),
+        ("for something that is no text", "at+jwt", json!({ "aud": { "torhaus": true } })),
+        ("over", "at+jwt", json!({ "exp": now - 3600 })),
+        ("over by more than clocks may differ", "at+jwt", json!({ "exp": now - 70 })),
+        ("without an end", "at+jwt", json!({ "exp": null })),
+        ("with an end that is no number", "at+jwt", json!({ "exp": "tomorrow" })),
+        ("not yet good", "at+jwt", json!({ "nbf": now + 600 })),
+        ("from the future", "at+jwt", json!({ "iat": now + 600 })),
+        ("of nobody", "at+jwt", json!({ "sub": null })),
+        ("of an empty name", "at+jwt", json!({ "sub": "" })),
+        ("bound to a certificate that nobody shows", "at+jwt", json!({ "cnf": { "x5t#S256": "A".repeat(43) } })),
+        ("bound to what we do not know", "at+jwt", json!({ "cnf": { "jkt": "AAAA" } })),
+        ("of an issuer with a slash more", "at+jwt", json!({ "iss": format!("{issuer}/") })),
+    ] {
+        let answer = call_with(&world, &sign(typ, &with(good(&world), &more))).await;
+        // An issuer that is not configured is the application's own matter: nobody is identified.
+        let expected = if more.get("iss").is_some() { "login_needed" } else { "bearer_invalid" };
+        assert_eq!((answer.status, answer.reason().as_deref()), (401, Some(expected)), "{what}: {answer:?}");
+    }
+    assert_eq!(world.echo.count(), served, "nothing of it reached the application");
+}
+
+/// One change anywhere in a good token: its head, its claims, its signature, the letters they are written in.
+#[tokio::test]
+async fn no_change_of_a_good_token_is_as_good() {
+    use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/";
+    let world = World::start().await;
+    let token = world.idp.provider.sign("at+jwt", &good(&world)).unwrap().into_bytes();
+    assert_eq!(call_with(&world, std::str::from_utf8(&token).unwrap()).await.status, 200);
+    let served = world.echo.count();
+    let tls = world.tls(None, &["http/1.1"]);
+    let mut connection = Connection::open(world.address(Door::Inside), "wiki.test", &tls).await.unwrap();
+    let mut random = StdRng::seed_from_u64(0x7515);
+    // The last letter of each part carries bits that no byte needs: every value of them is tried.
+    let ends: Vec<usize> = token
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'.')
+        .map(|(at, _)| at - 1)
+        .chain([token.len() - 1])
+        .collect();
+    let tried = ends.iter().flat_map(|end| LETTERS.iter().map(|letter| (*end, *letter)));
+    let more: Vec<_> = (0..200)
+        .map(|_| (random.random_range(0..token.len()), LETTERS[random.random_range(0..LETTERS.len())]))
+        .collect();
+    for (at, letter) in tried.chain(more) {
+        let mut changed = token.clone();
+        changed[at] = letter;
+        if changed == token {
+            continue;
+        }
+        let changed = String::from_utf8(changed).unwrap();
+        let call = Call::get("wiki.test", "/").with("accept", "application/json");
+        let answer = connection.send(&call.with("authorization", &format!("Bearer {changed}"))).await.unwrap();
+        assert_eq!(answer.status, 401, "{letter:?} at {at}: {answer:?}");
+    }
+    assert_eq!(world.echo.count(), served);
 }

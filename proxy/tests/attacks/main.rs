@@ -11,6 +11,7 @@
 )]
 #![allow(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
 mod asking;
+mod bombs;
 mod bounds;
 mod credentials;
 mod floods;
