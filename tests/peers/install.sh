@@ -23,6 +23,12 @@ need unshare util-linux
 need promtool prometheus
 need curl curl
 need valgrind valgrind
+need /usr/lib/cockpit/cockpit-ws cockpit-ws
+need cockpit-bridge cockpit-bridge
+need /usr/share/cockpit/systemd/manifest.json cockpit-system
+need etcd etcd-server
+need etcdctl etcd-client
+need htpasswd apache2-utils
 need slapd slapd
 need ldapmodify ldap-utils
 need samba samba-ad-dc
