@@ -81,13 +81,14 @@ test('no object holds a secret: they are named, and mounted as files that nobody
   }
 });
 
-test('pods are what the restricted level asks for, and have no way into the API of the cluster', () => {
+test('pods are what the restricted level asks for, and only a controller has a way into the API of the cluster', () => {
   for (const release of Object.keys(releases)) {
     const all = objects(release);
     const pod = podOf(all);
+    const inCluster = release === 'k3s-ingress';
     assert.deepEqual([pod.hostNetwork, pod.hostPID, pod.hostIPC, pod.initContainers], [undefined, undefined, undefined, undefined]);
-    assert.equal(pod.automountServiceAccountToken, false);
-    assert.deepEqual(all.filter((object) => /Role/.test(object.kind)), []);
+    assert.equal(pod.automountServiceAccountToken, inCluster);
+    assert.equal(all.some((object) => /Role/.test(object.kind)), inCluster, release);
     assert.deepEqual(pod.securityContext, { runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532,
       fsGroupChangePolicy: 'OnRootMismatch', seccompProfile: { type: 'RuntimeDefault' } });
     assert.equal(pod.containers.length, 1);
@@ -108,7 +109,7 @@ test('nothing is exposed beyond the cluster unless the values say so, and then w
   for (const service of kind(objects('bare', [bare]), 'Service')) assert.equal(service.spec.type, 'ClusterIP');
   const exposed = Object.keys(releases).flatMap((release) => kind(objects(release), 'Service').map((service) => [release, service]))
     .filter(([, service]) => service.spec.type !== 'ClusterIP');
-  assert.deepEqual(exposed.map(([release]) => release), ['external', 'federated', 'k3s-without-traefik', 'replicas', 'gitops']);
+  assert.deepEqual(exposed.map(([release]) => release), ['external', 'federated', 'k3s-ingress', 'k3s-without-traefik', 'replicas', 'gitops']);
   for (const [release, { spec }] of exposed) assert.equal(spec.externalTrafficPolicy, 'Local', release);
 });
 
@@ -156,6 +157,86 @@ test('several pods have each a volume for its audit log, and come and go one aft
   assert.ok(mounted.includes(`${named}-app`) && mounted.includes(`${named}-ca`), 'the secrets that the operator makes');
 });
 
+/** What a role lets somebody do, one line each: namespace, verb, resource. */
+function may(all) {
+  const rights = (role) => role.rules.flatMap(({ resources, verbs, resourceNames }) => resources.flatMap((resource) => verbs.map((verb) =>
+    `${role.metadata.namespace ?? '*'} ${verb} ${resource}${resourceNames ? ` ${resourceNames}` : ''}`)));
+  return all.filter(({ kind }) => /^(Cluster)?Role$/.test(kind)).flatMap(rights).sort();
+}
+const reads = ['endpointslices', 'ingresses', 'secrets', 'services'].flatMap((what) => [`list ${what}`, `watch ${what}`]);
+const writes = ['create events', 'patch events', 'patch ingresses/status'];
+
+test('a controller reads what ingresses are made of, writes their status, and nothing else', () => {
+  const release = 'k3s-ingress';
+  const own = ['create leases', `get leases ${release}`, `update leases ${release}`, `list services ${release}`, `watch services ${release}`];
+  const classes = ['* list ingressclasses', '* watch ingressclasses'];
+  const everywhere = (namespace) => [...reads, ...writes].map((right) => `${namespace} ${right}`);
+  const ours = own.map((right) => `torhaus ${right}`);
+  const listed = objects(release);
+  assert.deepEqual(may(listed), [...classes, ...ours, ...everywhere('wiki'), ...everywhere('shop')].sort());
+  const all = objects(release, releases[release], '--set', 'config.kubernetes.namespaces.wiki=null,config.kubernetes.namespaces.shop=null,config.kubernetes.namespaces.\\*.any_host=false');
+  assert.deepEqual(may(all), [...classes, ...ours, ...everywhere('*')].sort());
+  const without = objects(release, releases[release], '--set', 'ingressController.secrets=false');
+  assert.deepEqual(may(without).filter((right) => /secrets/.test(right)), []);
+  // Each role is bound to the account of the pod, and to nobody else.
+  const account = podOf(listed).serviceAccountName;
+  for (const binding of listed.filter(({ kind }) => /RoleBinding$/.test(kind))) {
+    assert.deepEqual(binding.subjects, [{ kind: 'ServiceAccount', name: account, namespace: 'torhaus' }]);
+    assert.ok(listed.some(({ kind, metadata }) => kind === binding.roleRef.kind && metadata.name === binding.roleRef.name
+      && metadata.namespace === binding.metadata.namespace), binding.metadata.name);
+  }
+  // The class is the one that the gate is told to serve.
+  const [ingressClass] = kind(listed, 'IngressClass');
+  const [map] = kind(listed, 'ConfigMap');
+  const [config] = parsed(map.data['torhaus.yaml']);
+  assert.equal(ingressClass.spec.controller, config.kubernetes.controller);
+  assert.deepEqual([config.kubernetes.lease, config.kubernetes.publish_service], [release, `torhaus/${release}`]);
+});
+
+test('zones are releases with classes of their own', () => {
+  const zones = ['external', 'internal'].map((zone) => objects(zone, releases['k3s-ingress'], '--set',
+    `ingressController.class=torhaus-${zone},ingressController.controller=torhaus.dev/${zone}`));
+  const names = zones.map((all) => all.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''} ${metadata.name}`));
+  assert.deepEqual(names[0].filter((name) => names[1].includes(name)), [], 'nothing of one is of the other');
+});
+
+test('several pods scale by load where they share a store', () => {
+  const store = ['--set', 'kind=StatefulSet,config.store.postgres.url_file=../secrets/pg/url,autoscaling.enabled=true,autoscaling.maxReplicas=4'];
+  const [scaler] = kind(objects('external', releases.external, ...store), 'HorizontalPodAutoscaler');
+  assert.deepEqual([scaler.spec.minReplicas, scaler.spec.maxReplicas], [2, 4]);
+  assert.deepEqual(scaler.spec.scaleTargetRef, { apiVersion: 'apps/v1', kind: 'StatefulSet', name: 'external' });
+});
+
+test('helm test is a pod as restricted as the gate, on the same files', () => {
+  for (const release of Object.keys(releases)) {
+    const all = objects(release);
+    const [pod] = kind(all, 'Pod');
+    assert.equal(pod.metadata.annotations['helm.sh/hook'], 'test');
+    const [container] = pod.spec.containers;
+    const [gate] = podOf(all).containers;
+    assert.deepEqual(container.securityContext, gate.securityContext);
+    assert.equal(pod.spec.automountServiceAccountToken, false);
+    assert.deepEqual(container.volumeMounts, gate.volumeMounts.filter(({ name }) => name !== 'state'));
+    assert.deepEqual(container.args, ['check', '--config', '/etc/torhaus/config/torhaus.yaml']);
+    // The policies and the service of the gate do not take it for one of its pods.
+    assert.notEqual(pod.metadata.labels['app.kubernetes.io/name'], 'torhaus');
+  }
+});
+
+test('what teams write in examples/k3s is what the values of k3s-ingress are for', () => {
+  const [map] = kind(objects('k3s-ingress'), 'ConfigMap');
+  const [config] = parsed(map.data['torhaus.yaml']);
+  for (const ingress of parsed(readFileSync(join(root, 'examples/k3s/ingresses.yaml'), 'utf8'))) {
+    const { namespace, name } = ingress.metadata;
+    const granted = config.kubernetes.namespaces[namespace];
+    const resource = ingress.metadata.annotations['torhaus.dev/resource'] ?? `${namespace}/${name}`;
+    assert.ok(resource.startsWith(`${namespace}/`) || granted.resources.includes(resource), name);
+    assert.match(map.data['policy.yaml'], new RegExp(`resource: ${resource}\\b`));
+    const [{ host }] = ingress.spec.rules;
+    assert.ok(granted.hosts.some((own) => own === host || host.endsWith(own.replace('*', ''))), host);
+  }
+});
+
 test('what cannot work is refused before anything is rendered', () => {
   const cases = [
     ['external', 'replicas=2', /more than one needs kind StatefulSet/],
@@ -171,6 +252,11 @@ test('what cannot work is refused before anything is rendered', () => {
     ['external', 'metrics.serviceMonitor.enabled=true', /needs metrics.enabled/],
     ['external', 'metrics.dashboard.enabled=true', /--set-file metrics.dashboard.json/],
     ['external', 'clientSecret=hunter2', /clientSecret/],
+    ['external', 'autoscaling.enabled=true', /autoscaling needs/],
+    ['external', 'config.kubernetes.namespaces.x.any_host=true', /needs ingressController.enabled/],
+    ['external', 'ingressController.enabled=true', /networkPolicy.egress.api.to is empty/],
+    ['k3s-ingress', 'config.kubernetes.controller=other', /controller/],
+    ['k3s-ingress', 'ingressController.controller=nonsense', /controller/],
   ];
   for (const [release, set, why] of cases) {
     const out = render(release, releases[release], '--set', set);

@@ -40,6 +40,8 @@ pub struct Config {
     pub headscale: Option<Arc<Headscale>>,
     pub posture: PostureLookup,
     pub routes: Vec<Arc<Route>>,
+    /// None: no cluster is looked at.
+    pub kubernetes: Option<Kubernetes>,
     pub sessions: Sessions,
     pub limits: Limits,
     pub branding: Branding,
@@ -547,12 +549,14 @@ pub enum GroupsBy {
     MemberOf,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     pub name: Arc<str>,
     pub host: HostPattern,
     /// Canonical, begins with `/`, no trailing slash but for `/` itself. Matches on segment borders.
     pub path: String,
+    /// Only this path, which may end with `/`, and nothing below it. Never of a file.
+    pub exact: bool,
     /// None: another proxy serves it, and asks here by forward authentication.
     pub upstream: Option<Upstream>,
     /// Row of the policy table.
@@ -589,6 +593,8 @@ pub enum HostPattern {
     Exact(String),
     /// `*.apps.example.test`, kept as `apps.example.test`: one label more.
     Wildcard(String),
+    /// Any that no other pattern has. Never of a file.
+    Any,
 }
 
 #[derive(Clone, Debug)]
@@ -689,6 +695,8 @@ pub enum UpstreamVerify {
     /// Roots of the operating system.
     System,
     CaFile(PathBuf),
+    /// Authorities in PEM, from elsewhere than a file.
+    CaPem(Arc<str>),
     /// SHA-256 of the leaf's DER.
     Pin([u8; 32]),
     /// `danger_skip_verification: true`
@@ -759,6 +767,66 @@ pub struct IdentityHeaders {
     pub assertion: bool,
     /// RFC 9440 `Client-Cert`.
     pub client_certificate: bool,
+}
+
+/// Ingresses of a Kubernetes cluster, served beside the routes of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// `spec.controller` of the ingress classes that are ours.
+    pub controller: String,
+    /// Name of the lease by which one of several replicas is the one that writes.
+    pub lease: String,
+    /// None: as a pod of the cluster, or as `KUBECONFIG` says.
+    pub kubeconfig_file: Option<PathBuf>,
+    pub publish: Publish,
+    /// What each may do, by name; `*` is any that is not named. Without `*` only these are looked at.
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// Pods may be at addresses of this machine.
+    pub loopback_endpoints: bool,
+}
+
+/// Where people reach the ingresses, as their status says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publish {
+    Nothing,
+    /// What a cluster says about this service.
+    Service {
+        namespace: String,
+        name: String,
+    },
+    Addresses(Vec<String>),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Rows that its ingresses may be bound to, beside its own (`NAMESPACE/…`).
+    pub resources: Vec<Arc<str>>,
+    /// Hosts that it may have; empty: any that nobody has.
+    pub hosts: Vec<HostPattern>,
+    /// It may serve hosts that nobody names.
+    pub any_host: bool,
+}
+
+impl Kubernetes {
+    /// Whether all namespaces of the cluster are looked at.
+    pub fn watches_all(&self) -> bool {
+        self.namespaces.contains_key(crate::check::EVERY)
+    }
+
+    /// What a namespace may do: what stands under its name, and the resources that are everybody's. None: it is not
+    /// looked at.
+    pub fn grant(&self, namespace: &str) -> Option<Namespace> {
+        let every = self.namespaces.get(crate::check::EVERY);
+        let Some(own) = self.namespaces.get(namespace) else { return every.cloned() };
+        let mut grant = own.clone();
+        if let Some(every) = every {
+            grant.resources.extend(every.resources.iter().cloned());
+            if grant.hosts.is_empty() {
+                grant.hosts.clone_from(&every.hosts);
+            }
+        }
+        Some(grant)
+    }
 }
 
 #[derive(Clone, Debug)]

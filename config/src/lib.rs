@@ -8,6 +8,7 @@
 //!
 //! The only crate that knows the file format. Reads files (configuration, policy, secrets, certificates to see
 //! that they are there), opens no socket, changes nothing.
+mod added;
 mod at;
 mod check;
 mod config;
@@ -31,6 +32,7 @@ mod suggest;
 mod units;
 mod yaml;
 
+pub use added::{AddedRoute, added_route, host_pattern};
 pub use config::*;
 pub use inventory::{InvalidInventory, Inventory, InventoryDevice, inventory};
 pub use load::{load, load_with_policy, run_policy_tests, state_dir};

@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let names = torhaus::edge::tls::names_of(&args.cert)?;
     let groups = Arc::new(Groups::all_alike(&names, &auth));
     let certificates = vec![CertificateFiles { cert_file: args.cert, key_file: args.key, names, ocsp_file: None }];
-    let tls = ListenerTls::build(&certificates, &groups, &trust, None)?;
+    let tls = ListenerTls::build(&certificates, &groups, &trust)?;
     let settings = EdgeSettings {
         challenges: None,
         tls: [(name.clone(), Arc::new(tls))].into(),

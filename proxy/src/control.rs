@@ -1,8 +1,7 @@
 //! What an operator may ask of the running process, and how it answers.
 use crate::admin::{
-    ApproveOrder, BreakGlassAnswer, BreakGlassOrder, Caller, CandidateStatus, Certificates, Control, Devices,
-    Enrolments, ForgetOrder, ListenerStatus,
-    ReloadFailed, Reloaded, Rollback, Status,
+    ApproveOrder, BreakGlassAnswer, BreakGlassOrder, Caller, CandidateStatus, Certificates, ClusterStatus, Control,
+    Devices, Enrolments, ForgetOrder, ListenerStatus, ReloadFailed, Reloaded, Rollback, Status,
 };
 use crate::clock;
 use crate::gate::Gate;
@@ -29,6 +28,8 @@ pub struct Running<E> {
     pub started: Timestamp,
     /// Told to stop: no traffic should come any more.
     pub stopping: AtomicBool,
+    #[cfg(feature = "kubernetes")]
+    pub cluster: Arc<crate::kubernetes::Cluster>,
 }
 
 #[async_trait]
@@ -66,6 +67,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             not_ready: self.not_ready(),
             degraded: self.degraded(),
             without: self.without(),
+            kubernetes: self.cluster_status(),
         }
     }
 
@@ -77,7 +79,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             (self.gate.audit.is_failing(), "the audit log cannot be written"),
             (alone && self.store_is_lost(), STORE_LOST),
         ];
-        causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned()).collect()
+        let causes = causes.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause.to_owned());
+        #[cfg(feature = "kubernetes")]
+        let causes = causes.chain(self.cluster.not_ready());
+        causes.collect()
     }
 
     fn degraded(&self) -> Vec<String> {
@@ -94,7 +99,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
         let bare = bare.map(|name| format!("there is no certificate for `{name}` yet; the log says why"));
         let shared = snapshot.config.postgres.is_some();
         let store = (shared && self.store_is_lost()).then(|| STORE_LOST.to_owned());
-        reload.into_iter().chain(store).chain(providers).chain(bare).collect()
+        let degraded = reload.into_iter().chain(store).chain(providers).chain(bare);
+        #[cfg(feature = "kubernetes")]
+        let degraded = degraded.chain(self.cluster.degraded());
+        degraded.collect()
     }
 
     fn sources(&self) -> Vec<SourceStatus> {
@@ -115,6 +123,9 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
             metrics.audit_waiting.set(i64::try_from(gate.audit.waiting()).unwrap_or(i64::MAX));
             metrics.audit_failing.set(i64::from(gate.audit.is_failing()));
             metrics.sources(&self.sources());
+            if let Some(cluster) = self.cluster_status() {
+                metrics.cluster.show(&cluster);
+            }
             metrics.providers(snapshot.providers.answering());
             metrics.certificates(snapshot.certificate_ends());
             metrics.revocation_lists(snapshot.trust.revocation_lists());
@@ -137,10 +148,10 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
 
     fn hosts_of(&self, resource: &str) -> Vec<Name> {
         let snapshot = self.gate.snapshot.load();
-        let routes = snapshot.config.routes.iter().filter(|route| *route.resource == *resource);
+        let routes = snapshot.all_routes().filter(|route| *route.resource == *resource);
         let host = |route: &Arc<Route>| match &route.host {
             HostPattern::Exact(host) => host.as_str().into(),
-            HostPattern::Wildcard(below) => format!("*.{below}").into(),
+            host => host.shown().into(),
         };
         routes.map(host).collect()
     }
@@ -228,6 +239,16 @@ impl<E: ServerApp + Send + Sync + 'static> Running<E> {
 
     fn records(&self) -> Option<Arc<DeviceRecords>> {
         self.gate.snapshot.load().lookups.records.clone()
+    }
+
+    #[cfg(feature = "kubernetes")]
+    fn cluster_status(&self) -> Option<ClusterStatus> {
+        self.cluster.status()
+    }
+
+    #[cfg(not(feature = "kubernetes"))]
+    fn cluster_status(&self) -> Option<ClusterStatus> {
+        None
     }
 
     fn reloaded(&self) -> Reloaded {

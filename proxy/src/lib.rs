@@ -2,6 +2,7 @@
 //! Read `gate.rs` first: the way of a request from arrival to answer.
 pub mod acme;
 pub mod acme_client;
+pub mod added;
 pub mod admin;
 pub mod assertion;
 pub mod audit;
@@ -9,6 +10,7 @@ pub mod backup;
 pub mod ca;
 pub mod cli;
 pub mod clock;
+pub mod cluster_metrics;
 pub mod control;
 pub mod cors;
 pub mod edge;
@@ -18,6 +20,8 @@ pub mod forward;
 pub mod gate;
 pub mod headers;
 pub mod identify;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod logging;
 pub mod login;
 pub mod lookup;

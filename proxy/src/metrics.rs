@@ -1,6 +1,7 @@
 //! What operators watch. Handles are resolved once (per route, listener, reason) so that a request adds to plain
 //! atomics. No user, address or path is ever a label: labels are bounded by the configuration.
 use crate::audit;
+use crate::cluster_metrics::ClusterMetrics;
 use crate::lookup::health::SourceStatus;
 use crate::policy_metrics::PolicyMetrics;
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -64,6 +65,7 @@ pub struct Metrics {
     pub config_loaded: Gauge,
     pub config_current: Gauge,
     pub policy: PolicyMetrics,
+    pub cluster: ClusterMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -365,6 +367,7 @@ impl Metrics {
             config_loaded: Gauge::default(),
             config_current: Gauge::default(),
             policy: PolicyMetrics::default(),
+            cluster: ClusterMetrics::default(),
         };
         metrics.register(records, access_log_dropped);
         metrics.register_state(stages);
@@ -466,6 +469,7 @@ impl Metrics {
             self.crl_ends.clone(),
         );
         self.policy.register(r);
+        self.cluster.register(r);
     }
 
     /// What is true at the moment, beside what happened.

@@ -1,5 +1,6 @@
 //! Loading the configuration again: whole or not at all. Requests in flight finish on what they began with; open
 //! streams are judged by the new policy.
+use crate::added::{Added, Source};
 use crate::ca::CaError;
 use crate::clock;
 use crate::edge::accept::{Edge, Listeners};
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc};
@@ -39,6 +40,8 @@ pub struct Reloader<E> {
     /// As `listeners` were after the last change: `status` does not wait for a reload.
     addresses: ArcSwap<Vec<(Name, SocketAddr)>>,
     last: std::sync::Mutex<Last>,
+    /// Routes from elsewhere than the files.
+    source: OnceLock<Arc<dyn Source>>,
 }
 
 /// How the last attempt went, for `status`, readiness and the portal.
@@ -75,7 +78,43 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
             listeners: Mutex::new(listeners),
             addresses,
             last: std::sync::Mutex::new(last),
+            source: OnceLock::new(),
         })
+    }
+
+    /// From now on every configuration is served with what this has besides. Once.
+    pub fn serve_beside(&self, source: Arc<dyn Source>) {
+        // A second one would be a mistake of ours; the first one stays.
+        let _ = self.source.set(source);
+    }
+
+    /// The running configuration with what the source has now. Requests and connections do not notice.
+    ///
+    /// # Errors
+    /// No randomness for a new group of hosts; nothing has changed then.
+    pub async fn refresh(&self) -> Result<(), ReloadError> {
+        let Some(source) = self.source.get().cloned() else { return Ok(()) };
+        let _one_at_a_time = self.listeners.lock().await;
+        let now = clock::now();
+        let (running, settings) = (self.gate.snapshot.load_full(), self.edge.settings());
+        let built = tokio::task::spawn_blocking(move || {
+            let added = source.added(&running.config, now);
+            let judge = added.leads_elsewhere(&running.added);
+            let snapshot = running.with_added(added);
+            let settings = snapshot.renewed_edge_settings(&settings)?;
+            Ok::<_, ReloadError>((snapshot, settings, judge))
+        });
+        let (snapshot, settings, judge) = built.await.map_err(|error| io::Error::other(error.to_string()))??;
+        self.edge.apply(settings);
+        let snapshot = Arc::new(snapshot);
+        self.gate.snapshot.store(snapshot.clone());
+        if judge {
+            let ended = self.gate.streams.judge_anew(&snapshot, now);
+            if ended > 0 {
+                tracing::info!(ended, "open requests that the cluster's routes do not allow any more were ended");
+            }
+        }
+        Ok(())
     }
 
     /// Loads, checks, builds, and only then swaps. On any error nothing has changed.
@@ -159,8 +198,10 @@ impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
         now: Timestamp,
     ) -> Result<Arc<Snapshot>, ReloadError> {
         let (own, before) = (self.gate.ca.trusted(now), self.gate.snapshot.load_full());
+        let source = self.source.get().cloned();
         let built = tokio::task::spawn_blocking(move || {
-            let mut snapshot = Snapshot::build(config, &own, Some(&before))?;
+            let added = source.map_or_else(|| Arc::new(Added::default()), |source| source.added(&config, now));
+            let mut snapshot = Snapshot::build(config, &own, added, Some(&before))?;
             snapshot.pinned = pinned;
             let settings = snapshot.edge_settings()?;
             Ok::<_, ReloadError>((snapshot, settings))

@@ -77,6 +77,9 @@ pub enum ServeError {
     Config(torhaus_config::Errors),
     #[error("state folder {}: {why}", path.display())]
     StateDir { path: PathBuf, why: io::Error },
+    #[cfg(not(feature = "kubernetes"))]
+    #[error("`kubernetes` is configured, and this torhaus was built without it (cargo feature `kubernetes`)")]
+    NoKubernetes,
     #[error(transparent)]
     SealKey(#[from] SealKeyError),
     #[error(transparent)]
@@ -105,6 +108,10 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let program = std::env::current_exe()?;
     let loaded = policies::load(file, now).map_err(ServeError::Config)?;
     let config = &loaded.config;
+    #[cfg(not(feature = "kubernetes"))]
+    if config.kubernetes.is_some() {
+        return Err(ServeError::NoKubernetes);
+    }
     make_state_dir(&config.state_dir)?;
     let (access, _access_writer) = AccessLog::start(access)?;
     let (store, tidings) = open_store(config).await?;
@@ -137,7 +144,19 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         reloader: reloader.clone(),
         started: now,
         stopping: AtomicBool::new(false),
+        #[cfg(feature = "kubernetes")]
+        cluster: crate::kubernetes::Cluster::new(),
     });
+    #[cfg(feature = "kubernetes")]
+    let in_cluster = {
+        reloader.serve_beside(control.cluster.clone());
+        let reloader = reloader.clone();
+        let refresh = move || {
+            let reloader = reloader.clone();
+            async move { reloader.refresh().await }
+        };
+        tokio::spawn(control.cluster.clone().run(gate.clone(), refresh))
+    };
     let (stop, admin) = serve_admin(&snapshot.config, control.clone()).await?;
     drop(snapshot);
     let tasks = [
@@ -165,6 +184,8 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     control.stopping.store(true, Ordering::Release);
     notify.stopping();
     tracing::info!("stopping: no new connections, open requests may finish");
+    #[cfg(feature = "kubernetes")]
+    control.cluster.stop().await;
     let patience = gate.snapshot.load().config.limits.drain;
     // Whoever comes meanwhile waits for the successor.
     let patience = if successor.is_some() { patience.min(DRAIN_FOR_SUCCESSOR) } else { patience };
@@ -173,6 +194,8 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     for task in tasks.into_iter().chain([watchdog]) {
         task.abort();
     }
+    #[cfg(feature = "kubernetes")]
+    in_cluster.abort();
     stop.send_replace(true);
     for task in admin {
         // It ends by itself once it has answered what it was asked.
@@ -266,14 +289,17 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqlStore>, ca:
     let live_without = config.postgres.as_ref().map_or(Duration::ZERO, |postgres| postgres.live_without);
     let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
-    let mut snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), None)?;
+    let mut snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), Arc::default(), None)?;
     snapshot.pinned = pinned;
     let seen = SeenPlaces::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
-    snapshot.lookups.seen = Some(Arc::new(seen));
     snapshot.obtained = Obtained::new(store.clone());
     let records = DeviceRecords::load(store.clone()).await.map_err(|error| io::Error::other(error.to_string()))?;
     let config = snapshot.config.clone();
-    snapshot.lookups.keep_records(Arc::new(records), &config);
+    // Nobody else has it yet.
+    if let Some(lookups) = Arc::get_mut(&mut snapshot.lookups) {
+        lookups.seen = Some(Arc::new(seen));
+        lookups.keep_records(Arc::new(records), &config);
+    }
     metrics.reloaded(true, clock::now());
     // It was just opened and checked.
     metrics.store_up.set(1);

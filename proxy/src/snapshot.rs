@@ -1,8 +1,9 @@
 //! Everything derived from one configuration. A request reads it once, at the top, and finishes on it.
+use crate::added::Added;
 use crate::edge::accept::EdgeSettings;
 use crate::edge::obtained::{Obtained, acme_of, order_id};
 use crate::edge::shares::Bounds;
-use crate::edge::tls::{Groups, build_table};
+use crate::edge::tls::{Groups, build_table, renew_table};
 use crate::edge::trust::{self, OwnAuthorities, TrustDomains, TrustError};
 use crate::engine::upstream::{UpstreamError, Upstreams};
 use crate::headers::Reserved;
@@ -17,11 +18,13 @@ use crate::reload::config_hash;
 use crate::request::{self, Malformed, Request, Target};
 use crate::route::Routes;
 use http::{HeaderMap, Method, Uri, Version};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use torhaus_authz::{Decision, Facts, Name, Policy, Timestamp};
 use torhaus_config::{AskingProxy, Config, FORWARD_AUTH_LISTENER, ListenerAcme, ListenerKind, Route};
 
+#[derive(Clone)]
 pub struct Snapshot {
     pub config: Arc<Config>,
     /// SHA-256 over the files that it was made from, lower-case hex.
@@ -29,18 +32,20 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// The rollback by which this policy runs, and not the file in place.
     pub pinned: Option<Pinned>,
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
+    /// What is served beside the routes of the files.
+    pub added: Arc<Added>,
     /// Hosts by client authentication.
     pub groups: Arc<Groups>,
     pub trust: Arc<TrustDomains>,
     /// Header names that only we may send to an application.
-    pub reserved: Reserved,
-    pub providers: Providers,
-    pub bearer: BearerVerifier,
-    pub lookups: Lookups,
+    pub reserved: Arc<Reserved>,
+    pub providers: Arc<Providers>,
+    pub bearer: Arc<BearerVerifier>,
+    pub lookups: Arc<Lookups>,
     /// What the directory says, where one is configured.
     pub people: Option<Arc<People>>,
-    pub upstreams: Upstreams,
+    pub upstreams: Arc<Upstreams>,
     /// Our own certificates of files by their first name, and when each ends.
     certificate_ends: Vec<(String, Timestamp)>,
     /// Our own certificates by ACME.
@@ -67,30 +72,57 @@ impl Snapshot {
     ///
     /// # Errors
     /// A file changed between the check and now, or cannot be used.
-    pub fn build(config: Arc<Config>, own: &OwnAuthorities, before: Option<&Self>) -> Result<Self, SnapshotError> {
-        let groups = Arc::new(Groups::of(&config));
+    pub fn build(
+        config: Arc<Config>,
+        own: &OwnAuthorities,
+        added: Arc<Added>,
+        before: Option<&Self>,
+    ) -> Result<Self, SnapshotError> {
+        let groups = Arc::new(Groups::of(&config, &added.routes));
         let trust = Arc::new(TrustDomains::load(&config.trust_domains, own)?);
-        let providers = Providers::build(&config, before.map(|b| &b.providers)).map_err(SnapshotError::Provider)?;
-        let bearer = BearerVerifier::new(&config.bearer, providers.names(), before.map(|b| &b.bearer))
+        let providers = Providers::build(&config, before.map(|b| &*b.providers)).map_err(SnapshotError::Provider)?;
+        let bearer = BearerVerifier::new(&config.bearer, providers.names(), before.map(|b| &*b.bearer))
             .map_err(|error| SnapshotError::Provider(error.to_string()))?;
+        let upstreams = Upstreams::build(&config.routes, before.map(|b| &*b.upstreams))?;
         Ok(Self {
             hash: config_hash(&config),
             policy: config.policy.clone(),
             pinned: None,
-            routes: Routes::of(&config.routes),
+            routes: Arc::new(Routes::of(config.routes.iter().chain(&added.routes))),
             groups,
             trust,
-            reserved: Reserved::with(config.routes.iter().flat_map(|route| header_names(route))),
-            providers,
-            bearer,
-            lookups: Lookups::build(&config, before.map(|b| &b.lookups), crate::clock::now())
-                .map_err(SnapshotError::Lookups)?,
+            reserved: Arc::new(reserved(&config, &added)),
+            providers: Arc::new(providers),
+            bearer: Arc::new(bearer),
+            lookups: Arc::new(
+                Lookups::build(&config, before.map(|b| &*b.lookups), crate::clock::now())
+                    .map_err(SnapshotError::Lookups)?,
+            ),
             people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
-            upstreams: Upstreams::build(&config.routes, before.map(|b| &b.upstreams))?,
+            upstreams: Arc::new(upstreams.with(&added.routes, before.map(|b| &*b.upstreams))),
             certificate_ends: certificate_ends(&config),
             obtained: before.map(|b| b.obtained.clone()).unwrap_or_default(),
+            added,
             config,
         })
+    }
+
+    /// The same configuration with other routes beside those of its files. What of them is the same is taken over.
+    #[must_use]
+    pub fn with_added(&self, added: Arc<Added>) -> Self {
+        Self {
+            routes: Arc::new(Routes::of(self.config.routes.iter().chain(&added.routes))),
+            groups: Arc::new(Groups::of(&self.config, &added.routes)),
+            reserved: Arc::new(reserved(&self.config, &added)),
+            upstreams: Arc::new(self.upstreams.with(&added.routes, Some(&self.upstreams))),
+            added,
+            ..self.clone()
+        }
+    }
+
+    /// Every route that is served, those of the files first.
+    pub fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.config.routes.iter().chain(&self.added.routes)
     }
 
     /// Checks a request's head before anything is decided on it, whoever forwards it: [`request::read`], and `%2F` only
@@ -120,7 +152,7 @@ impl Snapshot {
     /// A certificate or key cannot be used.
     pub fn edge_settings(&self) -> Result<EdgeSettings, SnapshotError> {
         Ok(EdgeSettings {
-            tls: build_table(&self.config, &self.groups, &self.trust, &self.obtained.keys)?,
+            tls: build_table(&self.config, &self.groups, &self.trust, &self.obtained.keys, &self.added)?,
             // Where nothing is obtained, nobody has a reason to look.
             challenges: self.obtains().next().and(self.obtained.challenges.clone()),
             trusted_proxies: self.config.trusted_proxies.clone(),
@@ -152,6 +184,17 @@ impl Snapshot {
             self.obtains()
                 .filter_map(|acme| Some((acme.names.first()?.as_str(), self.obtained.keys.end_of(&order_id(acme))?))),
         )
+    }
+
+    /// The same after [`Self::with_added`]: sessions that clients have are still resumed.
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn renewed_edge_settings(&self, settings: &EdgeSettings) -> Result<EdgeSettings, SnapshotError> {
+        Ok(EdgeSettings {
+            tls: renew_table(&settings.tls, &self.groups, &self.trust, &self.added)?,
+            ..settings.clone()
+        })
     }
 
     /// Whether a request's host is one of ours, on the connection it came by: else 421 (RFC 9110 section 15.5.20). A port
@@ -199,6 +242,13 @@ fn certificate_ends(config: &Config) -> Vec<(String, Timestamp)> {
         ListenerKind::RedirectToHttps => &[],
     });
     files.filter_map(|files| Some((files.names.first()?.clone(), trust::end_of(&files.cert_file)?))).collect()
+}
+
+fn reserved(config: &Config, added: &Added) -> Reserved {
+    // Thousands of routes name the same few headers.
+    let names: HashSet<&str> =
+        config.routes.iter().chain(&added.routes).flat_map(|route| header_names(route)).collect();
+    Reserved::with(names.into_iter())
 }
 
 fn header_names(route: &Route) -> impl Iterator<Item = &str> {

@@ -91,6 +91,8 @@ impl Allowed {
         let route = snapshot.routes.find(&self.host, &self.path);
         let same_group = match (&self.connection.tls, snapshot.groups.find(&self.host)) {
             (Some(tls), Some(group)) => *tls.group == **group,
+            // A host that only a route for any host has: no other name than that of the handshake.
+            (Some(tls), None) => *tls.server_name == *self.host,
             _ => false,
         };
         if !same_group || route.is_none_or(|route| *route.resource != *resource) {

@@ -44,6 +44,7 @@ fn status() -> Status {
         not_ready: vec![],
         degraded: vec![],
         without: vec![],
+        kubernetes: None,
     }
 }
 

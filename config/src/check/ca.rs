@@ -59,6 +59,7 @@ fn permitted(list: &List<String>, cx: &mut Cx<'_>) -> Option<Vec<String>> {
         .filter_map(|at| {
             cx.parse(at, |text| match host::pattern(text)? {
                 HostPattern::Exact(name) => Ok(name),
+                HostPattern::Any => Err(Mistake::new("no name")),
                 HostPattern::Wildcard(name) => Err(Mistake::new("a permitted name covers what is below it, too")
                     .hint(format!("write `{name}` (RFC 5280 section 4.2.1.10)"))),
             })

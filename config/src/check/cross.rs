@@ -111,7 +111,8 @@ fn resources(tree: &file::Torhaus, policy: &Policy, cx: &mut Cx<'_>) {
             cx.error(&route.resource.place, message, hint);
         }
     }
-    if !tree.routes.whole {
+    // Rows may be there for ingresses.
+    if !tree.routes.whole || tree.kubernetes.is_some() {
         return;
     }
     for (_, row) in policy.table.iter() {

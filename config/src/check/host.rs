@@ -57,6 +57,7 @@ pub(crate) fn pattern(text: &str) -> Result<HostPattern, Mistake> {
 /// Does a certificate with these DNS names serve the host? (RFC 6125 s6.4.3: a wildcard is one label)
 pub(crate) fn is_covered(host: &HostPattern, names: &[String]) -> bool {
     match host {
+        HostPattern::Any => false,
         HostPattern::Wildcard(domain) => names.iter().any(|name| name.strip_prefix("*.") == Some(domain)),
         HostPattern::Exact(host) => {
             let parent = host.split_once('.').map(|(_, parent)| parent);
@@ -68,6 +69,7 @@ pub(crate) fn is_covered(host: &HostPattern, names: &[String]) -> bool {
 /// As it was meant: `wiki.example.test`, `*.apps.example.test`.
 pub(crate) fn shown(host: &HostPattern) -> String {
     match host {
+        HostPattern::Any => "any host".to_owned(),
         HostPattern::Exact(host) => host.clone(),
         HostPattern::Wildcard(domain) => format!("*.{domain}"),
     }

@@ -52,7 +52,7 @@ pub(crate) fn check(at: &At<file::listener::Acme>, plain: bool, cx: &mut Cx<'_>)
 pub(crate) fn will_cover(acme: &ListenerAcme, host: &HostPattern) -> bool {
     match host {
         HostPattern::Exact(host) => acme.names.is_empty() || acme.names.contains(host),
-        HostPattern::Wildcard(_) => false,
+        HostPattern::Wildcard(_) | HostPattern::Any => false,
     }
 }
 
@@ -92,7 +92,7 @@ fn uncovered(hosts: &[&HostPattern], certificates: &[CertificateFiles]) -> Vec<S
     let mut names: Vec<String> = open
         .filter_map(|host| match host {
             HostPattern::Exact(host) => Some(host.clone()),
-            HostPattern::Wildcard(_) => None,
+            HostPattern::Wildcard(_) | HostPattern::Any => None,
         })
         .collect();
     names.sort();
@@ -103,8 +103,10 @@ fn uncovered(hosts: &[&HostPattern], certificates: &[CertificateFiles]) -> Vec<S
 fn name(text: &str) -> Result<String, Mistake> {
     match host::pattern(text)? {
         HostPattern::Exact(name) => Ok(name),
-        HostPattern::Wildcard(_) => Err(Mistake::new(format!("`{text}`: a wildcard is proved by dns-01 only"))
-            .hint("name the hosts one by one, or name the files of a wildcard certificate in `certificates`")),
+        HostPattern::Wildcard(_) | HostPattern::Any => {
+            Err(Mistake::new(format!("`{text}`: a wildcard is proved by dns-01 only"))
+                .hint("name the hosts one by one, or name the files of a wildcard certificate in `certificates`"))
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod headers;
 mod headscale;
 mod host;
 mod identity;
+mod kubernetes;
 mod listener_acme;
 mod listeners;
 mod lookups;
@@ -44,9 +45,13 @@ use std::time::Duration;
 use torhaus_authz::{Suite, Timestamp};
 
 pub(crate) use candidate::{CandidateFile, check as candidate, unlike};
+pub(crate) use host::{pattern as host, shown};
+pub(crate) use kubernetes::EVERY;
 pub(crate) use paths::resolve;
 pub(crate) use policy::PolicySource;
+pub(crate) use route::check as route;
 pub(crate) use settings::default;
+pub(crate) use trust::TrustDomains;
 
 /// What every check needs: where relative paths begin, the moment, and where to report.
 pub(crate) struct Cx<'a> {
@@ -165,6 +170,7 @@ pub(crate) fn check(
     if listeners.whole {
         listener_acme::fill_in(&mut listeners.checked, tree, portal.as_ref(), &routes, &mut cx);
     }
+    let kubernetes = kubernetes::check(tree, &mut cx);
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
     let branding = settings::branding(tree.branding.as_ref());
@@ -197,6 +203,7 @@ pub(crate) fn check(
         headscale: headscale?.map(Arc::new),
         posture: posture?,
         routes,
+        kubernetes: kubernetes?,
         sessions: sessions?,
         limits: limits?,
         branding,

@@ -51,7 +51,7 @@ pub(crate) fn check(
         leads_back(&route, typed, listeners, cx);
         found.push(Arc::new(route));
     }
-    if tree.routes.items.is_empty() && tree.routes.whole {
+    if tree.routes.items.is_empty() && tree.routes.whole && tree.kubernetes.is_none() {
         let file = Place::file(FileId::Main);
         let place = tree.routes.place.as_ref().unwrap_or(&file);
         cx.warning(place, "there are no routes: nothing is behind this gate", "add one to `routes`");

@@ -38,6 +38,8 @@ pub(crate) mod default {
     pub(crate) const ENROLMENT: Duration = Duration::from_secs(90 * 24 * 3600);
     pub(crate) const ACME_REQUESTS: u32 = 60;
     pub(crate) const ACME_FAILED: u32 = 20;
+    pub(crate) const CONTROLLER: &str = "torhaus.dev/ingress";
+    pub(crate) const LEASE: &str = "torhaus";
     pub(crate) const ORGANISATION: &str = "Torhaus";
 }
 
@@ -76,7 +78,7 @@ pub(crate) fn portal(at: &At<file::Portal>, listeners: &Listeners, cx: &mut Cx<'
     let host_text = url.host_str().unwrap_or_default().to_owned();
     let host = match host::pattern(&host_text) {
         Ok(HostPattern::Exact(host)) => host,
-        Ok(HostPattern::Wildcard(_)) => {
+        Ok(HostPattern::Wildcard(_) | HostPattern::Any) => {
             cx.error(&at.place, "the portal is one host, not a wildcard", "write `https://auth.example.test`");
             return None;
         }

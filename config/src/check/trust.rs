@@ -20,6 +20,13 @@ pub(crate) struct TrustDomains {
     pub whole: bool,
 }
 
+impl TrustDomains {
+    /// Those of a configuration that was checked.
+    pub fn of(checked: &BTreeMap<String, TrustDomain>) -> Self {
+        Self { checked: BTreeMap::new(), names: checked.keys().cloned().collect(), whole: true }
+    }
+}
+
 /// Words of the policy: whether there is a certificate at all.
 const RESERVED: [&str; 2] = [condition::ANY_CERTIFICATE, suite::NO_CERTIFICATE];
 

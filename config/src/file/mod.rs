@@ -6,6 +6,7 @@
 pub(crate) mod acme;
 pub(crate) mod forward_auth;
 pub(crate) mod identity;
+pub(crate) mod kubernetes;
 pub(crate) mod listener;
 pub(crate) mod lookups;
 pub(crate) mod policy;
@@ -36,6 +37,7 @@ pub(crate) struct Torhaus {
     pub identity: At<identity::Identity>,
     pub lookups: Option<At<lookups::Lookups>>,
     pub routes: List<route::Route>,
+    pub kubernetes: Option<At<kubernetes::Kubernetes>>,
     pub sessions: Option<At<Sessions>>,
     pub limits: Option<At<Limits>>,
     pub branding: Option<At<Branding>>,

@@ -2,6 +2,13 @@
 use crate::at::{At, Keyed, List};
 use serde::Deserialize;
 
+/// Routes from elsewhere than a file: only these.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Routes {
+    pub routes: List<Route>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {

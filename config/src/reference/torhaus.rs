@@ -370,6 +370,29 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        title: "`kubernetes`: ingresses of a cluster",
+        text: "Ingresses of the classes with this controller are served beside `routes` ([how](kubernetes.md)). A namespace \
+               binds its ingresses to rows named `NAMESPACE/…`, and to those that are listed for it here. A host belongs \
+               to the namespace that had it first; hosts of `routes` and the portal's belong to nobody else.",
+        keys: &[
+            key("kubernetes", "mapping", "", "no cluster is looked at without it"),
+            key("kubernetes.controller", "name", "`torhaus.dev/ingress`", "`spec.controller` of the ingress classes that are ours; one for each zone"),
+            key("kubernetes.lease", "name", "`torhaus`", "the lease, in our own namespace, by which one of several replicas writes status and events"),
+            key("kubernetes.kubeconfig_file", "file", "that of the pod", "how to reach the cluster from outside; else the pod's own account, or `KUBECONFIG`"),
+            key("kubernetes.publish_service", "`NAMESPACE/NAME`", "", "ingresses get the addresses of this service as their status"),
+            key("kubernetes.publish_addresses", "list of addresses or hosts", "`[]`", "or these"),
+            key("kubernetes.danger_loopback_endpoints", "true/false", "`false`", "let a slice of endpoints name addresses of this machine")
+                .because("no pod has one; whoever could write one would reach what listens here for us alone"),
+            key("kubernetes.namespaces", "names", "`{ \"*\": {} }`", "what each namespace may do; `*` is any that is not named, and without it only those that are named are looked at")
+                .because("every namespace begins with rows of its own name only, which are written in the central policy"),
+            key("kubernetes.namespaces.*", "mapping", "", "one namespace"),
+            key("kubernetes.namespaces.*.resources", "list of rows", "`[]`", "rows that its ingresses may be bound to, beside its own")
+                .because("the name of a row is no secret; whoever could bind to any row could open an application by a lax one"),
+            key("kubernetes.namespaces.*.hosts", "list of hosts", "any", "hosts that its ingresses may have, as `*.team-a.example.test`: one label, or those named"),
+            key("kubernetes.namespaces.*.any_host", "true/false", "`false`", "its ingresses may serve hosts that nobody names (rules without a host, default backends)"),
+        ],
+    },
+    Section {
         title: "`sessions`",
         text: "",
         keys: &[

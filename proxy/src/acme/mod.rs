@@ -6,6 +6,7 @@
 //! standing.rs   may this owner have one now?
 //! leaver.rs     what those hold who may not any more
 //! probe.rs      what a challenge shows, from allowed networks only; dns.rs asks the name server
+//! solver.rs     passes on what solvers of others answer, on the plain listener
 //! enrolment.rs  one-time keys: made, listed, withdrawn, by people (the portal) and by operators (operator.rs)
 //! ```
 //!
@@ -16,6 +17,7 @@ mod issuer;
 pub mod leaver;
 mod operator;
 mod probe;
+pub mod solver;
 mod standing;
 
 #[cfg(test)]

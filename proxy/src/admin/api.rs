@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use torhaus_authz::{Fact, Name, Timestamp, Why};
@@ -103,6 +104,27 @@ pub struct Status {
     /// Sources of facts that cannot answer: those facts are unknown, and the process is well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+    /// Where a cluster is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<ClusterStatus>,
+}
+
+/// How the ingresses of a cluster are served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// Everything was read once.
+    pub synced: bool,
+    /// This replica writes status and events.
+    pub leader: bool,
+    /// Of our classes.
+    pub ingresses: usize,
+    /// Of these, nothing is served.
+    pub not_served: usize,
+    pub routes: usize,
+    /// What the API server does not answer.
+    pub failing: Vec<String>,
+    /// What is not served as somebody wrote it, by ingress: a reason in one word, and what it is about.
+    pub problems: BTreeMap<String, Vec<String>>,
 }
 
 /// Both files of a grant.

@@ -8,8 +8,8 @@ mod enrolments;
 mod socket;
 
 pub use api::{
-    BreakGlassAnswer, BreakGlassOrder, Caller, CandidateStatus, Control, ListenerStatus, ReloadFailed, Reloaded,
-    Rollback, Selector, SessionLine, Status,
+    BreakGlassAnswer, BreakGlassOrder, Caller, CandidateStatus, ClusterStatus, Control, ListenerStatus, ReloadFailed,
+    Reloaded, Rollback, Selector, SessionLine, Status,
 };
 pub use certificates::{CertificateQuery, Certificates, IssueOrder, IssuedAnswer, RevokeOrder, RevokedAnswer};
 pub use client::{Client, ClientError};

@@ -12,6 +12,8 @@ mod eab;
 mod enroll;
 mod explain;
 mod headscale;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod online;
 mod out;
 mod policy;
@@ -86,6 +88,10 @@ enum Command {
     /// The state of this machine, for the gate.
     #[command(subcommand)]
     Posture(posture::Verb),
+    /// Ingresses of a cluster.
+    #[cfg(feature = "kubernetes")]
+    #[command(subcommand)]
+    Kubernetes(kubernetes::Verb),
     /// Show what the running process does.
     Status(process::StatusArgs),
     /// Let the running process load its configuration again, whole or not at all.
@@ -191,6 +197,8 @@ fn dispatch(command: Command, out: &mut Out) -> Result<Answer, Failure> {
         Command::Device(verb) => device::device(verb, out),
         Command::Headscale(verb) => headscale::headscale(&verb, out),
         Command::Posture(verb) => posture::posture(&verb, out),
+        #[cfg(feature = "kubernetes")]
+        Command::Kubernetes(verb) => kubernetes::kubernetes(&verb, out),
         Command::Status(args) => process::status(&args, out),
         Command::Reload(args) => process::reload(&args, out),
         Command::Completions(args) => shell::completions(&args, out),

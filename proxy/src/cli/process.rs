@@ -58,6 +58,17 @@ pub fn status(args: &StatusArgs, out: &mut Out) -> Result<Answer, Failure> {
     rows.push(row("ready", if ready { "yes".to_owned() } else { status.not_ready.join("; ") }));
     rows.extend(status.degraded.iter().map(|what| row("degraded", what.clone())));
     rows.extend(status.without.iter().map(|source| row("without", source.clone())));
+    if let Some(cluster) = &status.kubernetes {
+        let role = if cluster.leader { "writes its status" } else { "another replica writes the status" };
+        let read = if cluster.synced { "read" } else { "not read yet" };
+        rows.push(row(
+            "cluster",
+            format!("{read}; {} ingresses, {} routes; {role}", cluster.ingresses, cluster.routes),
+        ));
+        for (ingress, problems) in &cluster.problems {
+            rows.extend(problems.iter().map(|problem| row("ingress", format!("{ingress}: {problem}"))));
+        }
+    }
     out.line(table(&rows))?;
     if let Some(error) = &status.reload_error {
         out.line(format!("\nthe last reload failed; what was loaded before runs on:\n{error}"))?;

@@ -42,6 +42,7 @@ const LINGER_READS: usize = 16;
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 /// What connections need of the current configuration.
+#[derive(Clone)]
 pub struct EdgeSettings {
     pub tls: TlsTable,
     /// Where a server of certificates may look for what proves our names.
@@ -110,6 +111,11 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
     /// New connections use these from now on; returns those before.
     pub fn apply(&self, settings: EdgeSettings) -> Arc<EdgeSettings> {
         self.settings.swap(Arc::new(settings))
+    }
+
+    /// What new connections use now.
+    pub fn settings(&self) -> Arc<EdgeSettings> {
+        self.settings.load_full()
     }
 
     /// Back to earlier settings.

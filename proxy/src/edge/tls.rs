@@ -3,6 +3,7 @@
 //! Hosts with the same client authentication form a group. A group has one TLS configuration with its own ticket key
 //! and session storage, so a ticket of an open host is worth nothing at an mTLS host; and a request may name any
 //! host of the group that its SNI is in, and no other (421).
+use crate::added::Added;
 use crate::edge::obtained::{ObtainedKeys, order_id};
 use crate::edge::profile;
 use crate::edge::trust::{CertificateRefusal, TrustDomains, TrustError, read_pem};
@@ -23,7 +24,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use torhaus_authz::{Name, Timestamp};
-use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Config, HostPattern, ListenerKind};
+use torhaus_config::{CertificateFiles, ClientAuth, ClientAuthMode, Config, HostPattern, ListenerKind, Route};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -54,16 +55,18 @@ pub struct Groups {
 }
 
 impl Groups {
-    pub fn of(config: &Config) -> Self {
+    pub fn of(config: &Config, added: &[Arc<Route>]) -> Self {
         let open = Group::open();
         let mut all = vec![open.clone()];
         let mut exact = HashMap::from([(config.portal.host.clone(), open)]);
         let mut wildcard = HashMap::new();
-        for route in &config.routes {
+        for route in config.routes.iter().chain(added) {
             let group = group_of(&mut all, &route.client_auth);
             match &route.host {
                 HostPattern::Exact(host) => exact.insert(host.clone(), group),
                 HostPattern::Wildcard(suffix) => wildcard.insert(suffix.clone(), group),
+                // A host that nobody names is in no group; it can only be the one that the handshake named.
+                HostPattern::Any => None,
             };
         }
         Self { exact, wildcard, all }
@@ -113,15 +116,56 @@ impl ListenerTls {
         files: &[CertificateFiles],
         groups: &Arc<Groups>,
         trust: &Arc<TrustDomains>,
+    ) -> Result<Self, TrustError> {
+        Self::with_others(files, groups, trust, None, &Arc::default())
+    }
+
+    /// The same with certificates that are obtained for it, and with those for single hosts besides.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn with_others(
+        files: &[CertificateFiles],
+        groups: &Arc<Groups>,
+        trust: &Arc<TrustDomains>,
         obtained: Option<ObtainedNames>,
+        added: &Arc<HostCertificates>,
     ) -> Result<Self, TrustError> {
         let provider = Arc::new(profile::provider());
-        let mut certificates = Certificates::load(files, &provider)?;
-        certificates.obtained = obtained;
-        let certificates = Arc::new(certificates);
+        let files = Arc::new(HostCertificates::load(files, &provider)?);
+        let certificates = Arc::new(Certificates { files, obtained: obtained.map(Arc::new), added: added.clone() });
         let mut configs = Vec::new();
         for group in &groups.all {
             configs.push((group.clone(), Arc::new(server_config(&provider, &certificates, group, trust)?)));
+        }
+        Ok(Self { certificates, groups: groups.clone(), configs })
+    }
+
+    /// The same listener with other hosts and other certificates besides its own. What groups that stay have issued
+    /// is still resumed.
+    ///
+    /// # Errors
+    /// No randomness for a ticket key.
+    pub fn renewed(
+        &self,
+        groups: &Arc<Groups>,
+        trust: &Arc<TrustDomains>,
+        added: &Arc<HostCertificates>,
+    ) -> Result<Self, TrustError> {
+        let own = &self.certificates;
+        let (files, obtained) = (own.files.clone(), own.obtained.clone());
+        let certificates = Arc::new(Certificates { files, obtained, added: added.clone() });
+        let mut configs = Vec::new();
+        for group in &groups.all {
+            let config = match self.configs.iter().find(|(known, _)| **known == **group) {
+                Some((_, known)) => {
+                    let mut config = ServerConfig::clone(known);
+                    config.cert_resolver = certificates.clone();
+                    config
+                }
+                None => server_config(&Arc::new(profile::provider()), &certificates, group, trust)?,
+            };
+            configs.push((group.clone(), Arc::new(config)));
         }
         Ok(Self { certificates, groups: groups.clone(), configs })
     }
@@ -148,6 +192,7 @@ pub fn build_table(
     groups: &Arc<Groups>,
     trust: &Arc<TrustDomains>,
     obtained: &Arc<ObtainedKeys>,
+    added: &Added,
 ) -> Result<TlsTable, TrustError> {
     let mut table = TlsTable::new();
     for listener in &config.listeners {
@@ -157,10 +202,27 @@ pub fn build_table(
                 order: order_id(acme),
                 keys: obtained.clone(),
             });
-            table.insert(listener.name.clone(), Arc::new(ListenerTls::build(certificates, groups, trust, names)?));
+            let tls = ListenerTls::with_others(certificates, groups, trust, names, &added.certificates)?;
+            table.insert(listener.name.clone(), Arc::new(tls));
         }
     }
     Ok(table)
+}
+
+/// The same listeners with what is added now.
+///
+/// # Errors
+/// As [`ListenerTls::renewed`].
+pub fn renew_table(
+    table: &TlsTable,
+    groups: &Arc<Groups>,
+    trust: &Arc<TrustDomains>,
+    added: &Added,
+) -> Result<TlsTable, TrustError> {
+    let renew = |(name, tls): (&Name, &Arc<ListenerTls>)| {
+        Ok((name.clone(), Arc::new(tls.renewed(groups, trust, &added.certificates)?)))
+    };
+    table.iter().map(renew).collect()
 }
 
 fn server_config(
@@ -204,17 +266,54 @@ pub struct ObtainedNames {
     keys: Arc<ObtainedKeys>,
 }
 
-/// Server certificates of a listener, by the names they are for.
+/// Server certificates of a listener: those of its files, those that torhaus obtains for it, and those that came with
+/// routes of elsewhere. A name that the operator's files have or list is never another's.
 struct Certificates {
-    exact: HashMap<String, Arc<CertifiedKey>>,
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
-    /// Only for names that no file is for.
-    obtained: Option<ObtainedNames>,
+    files: Arc<HostCertificates>,
+    obtained: Option<Arc<ObtainedNames>>,
+    added: Arc<HostCertificates>,
 }
 
 impl Certificates {
+    fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let parent = name.split_once('.').map(|(_, parent)| parent);
+        let of_parent = |of: &HostCertificates| of.wildcard.get(parent?).cloned();
+        if let Some(key) = self.files.exact.get(name) {
+            return Some(key.clone());
+        }
+        if let Some(own) = self.obtained.as_ref().filter(|own| own.names.contains(name)) {
+            return of_parent(&self.files).or_else(|| own.keys.find(&own.order, name));
+        }
+        let added = self.added.exact.get(name).cloned();
+        added.or_else(|| of_parent(&self.files)).or_else(|| of_parent(&self.added))
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("files", &self.files).field("added", &self.added).finish_non_exhaustive()
+    }
+}
+
+/// Certificates by the hosts that they are shown for.
+#[derive(Default)]
+pub struct HostCertificates {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    wildcard: HashMap<String, Arc<CertifiedKey>>,
+}
+
+impl HostCertificates {
+    /// The first one for a host keeps it.
+    pub fn add(&mut self, host: &HostPattern, key: Arc<CertifiedKey>) {
+        match host {
+            HostPattern::Exact(host) => self.exact.entry(host.clone()).or_insert(key),
+            HostPattern::Wildcard(suffix) => self.wildcard.entry(suffix.clone()).or_insert(key),
+            HostPattern::Any => return,
+        };
+    }
+
     fn load(files: &[CertificateFiles], provider: &CryptoProvider) -> Result<Self, TrustError> {
-        let mut table = Self { exact: HashMap::new(), wildcard: HashMap::new(), obtained: None };
+        let mut table = Self::default();
         for file in files {
             let chain = read_pem::<CertificateDer<'static>>(&file.cert_file)?;
             let fail = |why: String| TrustError::File { path: file.key_file.clone(), why };
@@ -234,14 +333,6 @@ impl Certificates {
         }
         Ok(table)
     }
-
-    fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        let of_files = self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1));
-        of_files.cloned().or_else(|| {
-            let own = self.obtained.as_ref().filter(|own| own.names.contains(name))?;
-            own.keys.find(&own.order, name)
-        })
-    }
 }
 
 impl ResolvesServerCert for Certificates {
@@ -250,7 +341,7 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-impl fmt::Debug for Certificates {
+impl fmt::Debug for HostCertificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.exact.keys()).entries(self.wildcard.keys()).finish()
     }
@@ -334,6 +425,45 @@ fn alert_of(refusal: CertificateRefusal) -> rustls::Error {
     })
 }
 
+/// Chain and key as a listener uses them, and the DNS names in the first certificate, lower case.
+///
+/// # Errors
+/// No certificate or no key in the PEM, they do not belong together, or the certificate has ended or names no host. In
+/// words; nothing of the key is in them.
+pub fn from_pem(chain: &[u8], key: &[u8], now: Timestamp) -> Result<(Arc<CertifiedKey>, Vec<String>), String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or("there is no certificate in it")?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "there is no private key in it")?;
+    let leaf = chain.first().ok_or("there is no certificate in it")?;
+    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| "the certificate is damaged")?;
+    if parsed.validity().not_after.timestamp() <= now.seconds() {
+        return Err("the certificate has expired".into());
+    }
+    let names = dns_names(&parsed);
+    if names.is_empty() {
+        return Err("the certificate names no host".into());
+    }
+    let key = CertifiedKey::from_der(chain, key, &profile::provider())
+        .map_err(|_| "the key cannot be used, or does not belong to the certificate")?;
+    Ok((Arc::new(key), names))
+}
+
+fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|names| &names.value.general_names);
+    let dns = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    });
+    dns.collect()
+}
+
+/// Whether a PEM text holds certificates that can be read, and nothing that cannot.
+pub fn is_authorities(pem: &str) -> bool {
+    let found: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    found.is_ok_and(|found| !found.is_empty() && found.iter().all(|der| X509Certificate::from_der(der).is_ok()))
+}
+
 /// DNS names of the first certificate of a file, lower case.
 ///
 /// # Errors
@@ -341,20 +471,15 @@ fn alert_of(refusal: CertificateRefusal) -> rustls::Error {
 pub fn names_of(cert_file: &Path) -> Result<Vec<String>, TrustError> {
     let fail = || TrustError::File { path: cert_file.to_owned(), why: "no certificate with names".into() };
     let chain = read_pem::<CertificateDer<'static>>(cert_file)?;
-    let names = names_in(chain.first().ok_or_else(fail)?);
+    let leaf = chain.first().ok_or_else(fail)?;
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| fail())?;
+    let names = dns_names(&leaf);
     if names.is_empty() { Err(fail()) } else { Ok(names) }
 }
 
 /// DNS names of a certificate, lower case.
 pub fn names_in(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, read)) = X509Certificate::from_der(certificate) else { return Vec::new() };
-    let names = read.subject_alternative_name().ok().flatten();
-    let all = names.iter().flat_map(|names| &names.value.general_names);
-    let dns = all.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
-    });
-    dns.collect()
+    X509Certificate::from_der(certificate).map(|(_, read)| dns_names(&read)).unwrap_or_default()
 }
 
 /// SHA-256 of a DER certificate, lower-case hex.

@@ -36,7 +36,13 @@ pub struct UpstreamError {
 }
 
 /// The upstreams of all routes, by route name.
-pub struct Upstreams(HashMap<Name, Arc<Upstream>>);
+pub struct Upstreams {
+    files: Arc<ByRoute>,
+    added: ByRoute,
+}
+
+/// What was made for a route.
+type ByRoute = HashMap<Name, (Arc<Route>, Arc<Upstream>)>;
 
 pub struct Upstream {
     template: HttpPeer,
@@ -64,24 +70,52 @@ impl Upstreams {
         {
             return Err(UpstreamError { route: route.name.clone(), why: TrustError::NoSystemAuthorities });
         }
-        let mut all = HashMap::new();
+        let mut files = ByRoute::new();
         for route in routes {
-            let before = before.and_then(|before| before.0.get(&route.name));
+            let before = before.and_then(|before| before.of(&route.name));
             let built = Upstream::build(route, before.map(Arc::as_ref))
                 .map_err(|why| UpstreamError { route: route.name.clone(), why })?;
-            all.extend(built.map(|upstream| (route.name.clone(), Arc::new(upstream))));
+            files.extend(built.map(|upstream| (route.name.clone(), (route.clone(), Arc::new(upstream)))));
         }
-        Ok(Self(all))
+        Ok(Self { files: Arc::new(files), added: ByRoute::new() })
+    }
+
+    /// The same with those of other routes besides. One that cannot be made leaves its route without: no other suffers.
+    pub fn with(&self, routes: &[Arc<Route>], before: Option<&Self>) -> Self {
+        let mut added = ByRoute::with_capacity(routes.len());
+        for route in routes {
+            if added.contains_key(&route.name) {
+                continue;
+            }
+            let known = before.and_then(|before| before.added.get(&route.name));
+            let built = match known {
+                Some((same, upstream)) if Arc::ptr_eq(same, route) => Some(upstream.clone()),
+                known => match Upstream::build(route, known.map(|(_, upstream)| &**upstream)) {
+                    Ok(built) => built.map(Arc::new),
+                    Err(error) => {
+                        tracing::warn!(route = &*route.name, %error, "an added route has no upstream");
+                        None
+                    }
+                },
+            };
+            added.extend(built.map(|upstream| (route.name.clone(), (route.clone(), upstream))));
+        }
+        Self { files: self.files.clone(), added }
     }
 
     /// The only way of a request to an upstream: a permit.
     pub fn for_request(&self, forward: &Forward) -> Option<&Arc<Upstream>> {
-        self.0.get(&forward.route.name)
+        self.of(&forward.route.name)
+    }
+
+    fn of(&self, route: &Name) -> Option<&Arc<Upstream>> {
+        self.files.get(route).or_else(|| self.added.get(route)).map(|(_, upstream)| upstream)
     }
 
     /// Those whose servers are asked regularly how they are.
     pub fn probed(&self) -> impl Iterator<Item = (&Arc<Upstream>, &HealthCheck)> {
-        self.0.values().filter_map(|upstream| Some((upstream, upstream.health.as_ref()?)))
+        let all = self.files.values().chain(self.added.values());
+        all.filter_map(|(_, upstream)| Some((upstream, upstream.health.as_ref()?)))
     }
 }
 
@@ -207,6 +241,14 @@ fn believe(peer: &mut HttpPeer, tls: &UpstreamTls, trust: &mut DefaultHasher) ->
             let authorities = read_pem::<CertificateDer<'static>>(path)?;
             (2u8, authorities.iter().map(|der| der.as_ref()).collect::<Vec<_>>()).hash(trust);
             let parsed: Vec<_> = authorities.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect();
+            let authorities: Arc<CaType> = parsed.into();
+            peer.options.ca = Some(authorities);
+        }
+        UpstreamVerify::CaPem(pem) => {
+            (2u8, pem).hash(trust);
+            let authorities = CertificateDer::pem_slice_iter(pem.as_bytes());
+            // One that cannot be read believes nobody.
+            let parsed: Vec<_> = authorities.flatten().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect();
             let authorities: Arc<CaType> = parsed.into();
             peer.options.ca = Some(authorities);
         }

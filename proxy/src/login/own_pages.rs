@@ -39,7 +39,7 @@ pub fn is_on_every_host(path: &str) -> bool {
 }
 
 /// The plain listener: everything is sent to https, but for revocation lists, and devices that look for a captive portal
-/// get their 204.
+/// get their 204. Challenges are answered by whoever solves them.
 pub async fn plain(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Response {
     if request.path == "/generate_204" {
         return Response::empty(StatusCode::NO_CONTENT);
@@ -48,6 +48,9 @@ pub async fn plain(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> R
         return answer;
     }
     if let Some(answer) = published(gate, snapshot, request) {
+        return answer;
+    }
+    if let Some(answer) = acme::solver::answer(&snapshot.added, request).await {
         return answer;
     }
     let known = snapshot.is_portal(request.host) || snapshot.routes.knows(request.host);
@@ -112,7 +115,8 @@ fn signs_in(snapshot: &Snapshot, request: &Request<'_>) -> bool {
     match snapshot.is_portal(request.host) {
         // A command that waits for its key asks every few seconds.
         true => {
-            matches!(request.path, "/login" | pairing::KEY | break_glass::PATH) || request.path.starts_with("/callback/")
+            matches!(request.path, "/login" | pairing::KEY | break_glass::PATH)
+                || request.path.starts_with("/callback/")
         }
         // Everybody behind a proxy that asks comes from its address. A code has 256 bits and one use: nothing to guess.
         false => {

@@ -26,9 +26,7 @@ pub async fn page(
     let facts = lookup::about(snapshot, request, &caller, now);
     let mut seen = HashSet::new();
     let applications = snapshot
-        .config
-        .routes
-        .iter()
+        .all_routes()
         .filter(|route| route.listed)
         .filter_map(|route| application(snapshot, route, &facts, language))
         .filter(|application| seen.insert(application.url.to_string()))

@@ -14,13 +14,12 @@ impl DeviceStore for SqlStore {
     }
 
     async fn device_seen(&self, seen: &DeviceRecord) -> Result<(), Unavailable> {
-        let keep = sql(
-            "INSERT INTO devices (id, serial, owner, certificate, used_by, sources, first_seen, last_seen) \
+        let keep =
+            sql("INSERT INTO devices (id, serial, owner, certificate, used_by, sources, first_seen, last_seen) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, \
              owner = coalesce(excluded.owner, devices.owner), certificate = excluded.certificate, \
              used_by = coalesce(excluded.used_by, devices.used_by), sources = excluded.sources, last_seen = \
-             CASE WHEN devices.last_seen > excluded.last_seen THEN devices.last_seen ELSE excluded.last_seen END",
-        );
+             CASE WHEN devices.last_seen > excluded.last_seen THEN devices.last_seen ELSE excluded.last_seen END");
         let keep = keep
             .bind(&*seen.id)
             .bind(seen.serial.as_deref())

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 impl Shelf for SqlStore {
     async fn get(&self, kind: Kind, id: &str, now: OffsetDateTime) -> Result<Option<Zeroizing<Vec<u8>>>, Unavailable> {
         let find = sql("SELECT id, value FROM shelf WHERE kind = $1 AND id = $2 AND (until IS NULL OR until > $3)");
-        let rows = self.rows(find.bind(kind.as_str()).bind(id).bind(now.unix_timestamp())).await.map_err(unavailable)?;
+        let rows =
+            self.rows(find.bind(kind.as_str()).bind(id).bind(now.unix_timestamp())).await.map_err(unavailable)?;
         Ok(rows.first().map(|row| self.unsealed(kind, row)).transpose()?.map(|(_, value)| value))
     }
 

@@ -4,7 +4,9 @@ use crate::login::seal::SealKey;
 use crate::login::session::{Purpose, SessionStore as _, TicketHash};
 use crate::store::database::sql;
 use crate::store::sqlite::SqliteFile;
-use crate::store::{OpenError, Seal, SqlStore, acme_contract, contract, device_contract, ledger_contract, seen_contract, shelf_contract};
+use crate::store::{
+    OpenError, Seal, SqlStore, acme_contract, contract, device_contract, ledger_contract, seen_contract, shelf_contract,
+};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sqlx::sqlite::SqliteSynchronous;
 use std::os::unix::fs::PermissionsExt as _;

@@ -48,6 +48,13 @@ resources: { requests: { storage: {{ .Values.state.size }} } }
 {{- $admin := dict "address" (printf "0.0.0.0:%d" (int .Values.metrics.port)) "danger_beyond_loopback" true -}}
 {{- $_ := set $own "admin" $admin -}}
 {{- end -}}
+{{- if .Values.ingressController.enabled -}}
+{{- $cluster := dict "controller" .Values.ingressController.controller "lease" (include "torhaus.name" .) -}}
+{{- if and .Values.service.enabled (eq .Values.service.type "LoadBalancer") (not (dig "kubernetes" "publish_addresses" false .Values.config)) -}}
+{{- $_ := set $cluster "publish_service" (printf "%s/%s" .Release.Namespace (include "torhaus.name" .)) -}}
+{{- end -}}
+{{- $_ := set $own "kubernetes" $cluster -}}
+{{- end -}}
 {{- toYaml (merge $own .Values.config) -}}
 {{- end }}
 
@@ -55,7 +62,39 @@ resources: { requests: { storage: {{ .Values.state.size }} } }
 {{- if kindIs "string" .Values.policy -}}{{ .Values.policy }}{{- else -}}{{ toYaml (merge (dict "version" 1) .Values.policy) }}{{- end -}}
 {{- end }}
 
+{{- /* Namespaces whose ingresses are served, as `kubernetes.namespaces` names them; `*` is all. */}}
+{{- define "torhaus.namespaces" -}}
+{{- keys (dig "kubernetes" "namespaces" (dict "*" dict) .Values.config) | sortAlpha | join " " -}}
+{{- end }}
+
+{{- /* What the controller may do in a namespace: read what ingresses are made of, say where they are reached, and what
+is wrong with them. */}}
+{{- define "torhaus.rules" -}}
+- { apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list, watch] }
+- { apiGroups: [networking.k8s.io], resources: [ingresses/status], verbs: [patch] }
+- { apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch] }
+- { apiGroups: [""], resources: [services], verbs: [list, watch] }
+{{- if .Values.ingressController.secrets }}
+# Only those of type kubernetes.io/tls are asked for; a role cannot say so.
+- { apiGroups: [""], resources: [secrets], verbs: [list, watch] }
+{{- end }}
+- { apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch] }
+{{- end }}
+
 {{- define "torhaus.check" -}}
+{{- $store := dig "store" "postgres" false .Values.config -}}
+{{- if and .Values.autoscaling.enabled (or (not $store) (ne .Values.kind "StatefulSet")) -}}
+{{- fail "autoscaling needs kind StatefulSet and a store that pods share: config.store.postgres" -}}
+{{- end -}}
+{{- if and .Values.ingressController.enabled .Values.existingConfigMap -}}
+{{- fail "ingressController writes config.kubernetes, and existingConfigMap takes the place of config: write it there, and make the role yourself" -}}
+{{- end -}}
+{{- if and .Values.config.kubernetes (not .Values.ingressController.enabled) -}}
+{{- fail "config.kubernetes needs ingressController.enabled: without it the pod may ask nothing of the cluster" -}}
+{{- end -}}
+{{- if and .Values.ingressController.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.egress.api.to) -}}
+{{- fail "networkPolicy.egress.api.to is empty: the ingress controller could not reach the API server" -}}
+{{- end -}}
 {{- if .Values.existingConfigMap -}}
 {{- if or .Values.config .Values.policy -}}
 {{- fail "existingConfigMap takes the place of config and policy: leave them out" -}}
@@ -110,8 +149,8 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  # It asks nothing of the cluster, so it holds nothing that would let it.
-  automountServiceAccountToken: false
+  # Who asks nothing of the cluster holds nothing that would let it.
+  automountServiceAccountToken: {{ .Values.ingressController.enabled }}
   serviceAccountName: {{ include "torhaus.name" . }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
@@ -203,36 +242,45 @@ spec:
         {{- toYaml .Values.resources | nindent 8 }}
       volumeMounts:
         - { name: state, mountPath: /var/lib/torhaus }
-        # The folder, not a file in it: with subPath a change would never arrive.
-        - { name: config, mountPath: /etc/torhaus/config, readOnly: true }
-        {{- range .Values.secrets }}
-        - { name: {{ printf "secret-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/secrets/{{ . }}, readOnly: true }
-        {{- end }}
-        {{- range .Values.tls }}
-        - { name: {{ printf "tls-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/tls/{{ . }}, readOnly: true }
-        {{- end }}
-        {{- range .Values.authorities }}
-        - { name: {{ printf "authority-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/authorities/{{ . }}, readOnly: true }
-        {{- end }}
+        {{- include "torhaus.fileMounts" . | nindent 8 }}
   volumes:
     {{- if ne .Values.kind "StatefulSet" }}
     - name: state
       persistentVolumeClaim: { claimName: {{ include "torhaus.claim" . }} }
     {{- end }}
-    - name: config
-      projected:
-        sources:
-          - configMap: { name: {{ include "torhaus.configMap" . }} }
-    {{- range .Values.secrets }}
-    - name: {{ printf "secret-%s" . | replace "." "-" }}
-      secret: { secretName: {{ . }}, defaultMode: 0440 }
-    {{- end }}
-    {{- range .Values.tls }}
-    - name: {{ printf "tls-%s" . | replace "." "-" }}
-      secret: { secretName: {{ . }}, defaultMode: 0440 }
-    {{- end }}
-    {{- range .Values.authorities }}
-    - name: {{ printf "authority-%s" . | replace "." "-" }}
-      configMap: { name: {{ . }} }
-    {{- end }}
+    {{- include "torhaus.fileVolumes" . | nindent 4 }}
+{{- end }}
+
+{{- /* Files of the configuration, as the pod and the test see them. */}}
+{{- define "torhaus.fileMounts" -}}
+# The folder, not a file in it: with subPath a change would never arrive.
+- { name: config, mountPath: /etc/torhaus/config, readOnly: true }
+{{- range .Values.secrets }}
+- { name: {{ printf "secret-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/secrets/{{ . }}, readOnly: true }
+{{- end }}
+{{- range .Values.tls }}
+- { name: {{ printf "tls-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/tls/{{ . }}, readOnly: true }
+{{- end }}
+{{- range .Values.authorities }}
+- { name: {{ printf "authority-%s" . | replace "." "-" }}, mountPath: /etc/torhaus/authorities/{{ . }}, readOnly: true }
+{{- end }}
+{{- end }}
+
+{{- define "torhaus.fileVolumes" -}}
+- name: config
+  projected:
+    sources:
+      - configMap: { name: {{ include "torhaus.configMap" . }} }
+{{- range .Values.secrets }}
+- name: {{ printf "secret-%s" . | replace "." "-" }}
+  secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- range .Values.tls }}
+- name: {{ printf "tls-%s" . | replace "." "-" }}
+  secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- range .Values.authorities }}
+- name: {{ printf "authority-%s" . | replace "." "-" }}
+  configMap: { name: {{ . }} }
+{{- end }}
 {{- end }}
