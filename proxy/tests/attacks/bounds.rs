@@ -166,9 +166,18 @@ async fn a_body_is_as_large_as_its_route_allows() {
     for (size, expected) in [(1024, 200), (1025, 413), (100_000, 413)] {
         for alpn in ["http/1.1", "h2"] {
             let call = Call { method: "POST", body: "b".repeat(size), ..Call::get("status.test", "/declared") };
-            let mut connection =
-                Connection::open(world.address(Door::Inside), "status.test", &world.tls(None, &[alpn])).await.unwrap();
-            let answer = connection.send(&call.with("accept", "application/json")).await.unwrap();
+            let call = call.with("accept", "application/json");
+            // A client that still writes when the refused connection closes may lose the answer: it asks again.
+            let mut answer = Err(String::new());
+            for _ in 0..20 {
+                let tls = world.tls(None, &[alpn]);
+                let mut connection = Connection::open(world.address(Door::Inside), "status.test", &tls).await.unwrap();
+                answer = connection.send(&call).await;
+                if answer.is_ok() {
+                    break;
+                }
+            }
+            let answer = answer.unwrap();
             assert_eq!(answer.status, expected, "{size}, {alpn}");
             assert!(expected == 200 || answer.outcome() == too_large, "{answer:?}");
         }
