@@ -294,9 +294,11 @@ async fn a_stream_of_headscale_carries_a_hundred_megabytes_both_ways() {
     let world = gate(port, "profile: headscale").await;
     let (answer, stream) = switch(&world, TS2021).await;
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-    let (from, to) = tokio::io::split(stream);
-    tokio::join!(receive_mass(from), send_mass(to));
+    // Open until the other side has all of it.
+    let (mut from, mut to) = tokio::io::split(stream);
+    tokio::join!(receive_mass(&mut from), send_mass(&mut to));
     crate::harness::until("the other side has all of it", async || received.try_recv().is_ok()).await;
+    drop((from, to));
 }
 
 #[tokio::test]
