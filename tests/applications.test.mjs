@@ -206,7 +206,7 @@ test('etcd answers by gRPC over mutual TLS on both sides, and its watch stays op
 
 test('two gibibytes go up and come down, and the gate keeps no more of them than a few pieces', async () => {
   const curl = (...args) => run('curl', ['-sS', '--cacert', file('ca.crt'), '--cert', file('backup.crt'), '--key', file('backup.key'),
-    '--resolve', `store.gate.test:${ports.inside}:127.0.0.1`, ...args], { within: 300_000 });
+    '--resolve', `store.gate.test:${ports.inside}:127.0.0.1`, ...args], { within: 600_000 });
   await curl(gate.at('store', '/down/1048576'), '-o', '/dev/null');
   const before = resident();
   let most = before;
@@ -215,7 +215,7 @@ test('two gibibytes go up and come down, and the gate keeps no more of them than
     const down = await curl(gate.at('store', `/down/${2 * GIB}`), '-o', '/dev/null', '-w', '%{http_code} %{size_download}');
     assert.equal(down.stdout, `200 ${2 * GIB}`, down.stderr);
     const up = await run('sh', ['-c', `head -c ${2 * GIB} /dev/zero | curl -sS --cacert '${file('ca.crt')}' --cert '${file('backup.crt')}' --key '${file('backup.key')}' `
-      + `--resolve store.gate.test:${ports.inside}:127.0.0.1 -H Expect: -T - ${gate.at('store', '/up')}`], { within: 300_000 });
+      + `--resolve store.gate.test:${ports.inside}:127.0.0.1 -H Expect: -T - ${gate.at('store', '/up')}`], { within: 600_000 });
     assert.equal(up.stdout, String(2 * GIB), up.stderr);
   } finally {
     clearInterval(watching);

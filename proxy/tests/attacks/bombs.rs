@@ -73,8 +73,10 @@ async fn serve(
     // Whoever has read enough hangs up: writing fails then.
     let _ = match answer {
         Answer::Whole(body) => {
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
             let _ = stream.write_all(head.as_bytes()).await;
             stream.write_all(&body).await
         }
