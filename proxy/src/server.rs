@@ -104,8 +104,8 @@ pub enum ServeError {
 /// It could not start; says what and where.
 pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let now = clock::now();
-    // Another program may lie there when it is needed.
-    let program = std::env::current_exe()?;
+    // Another program may lie there when it is needed. An image without /proc does not say where: there is no successor.
+    let program = std::env::current_exe().ok();
     let loaded = policies::load(file, now).map_err(ServeError::Config)?;
     let config = &loaded.config;
     #[cfg(not(feature = "kubernetes"))]
@@ -180,7 +180,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let notify = Arc::new(Notify::from_env());
     let watchdog = tokio::spawn(keep_alive(notify.clone()));
     notify.ready();
-    let successor = wait_for_stop(&gate, &reloader, file, &program).await?;
+    let successor = wait_for_stop(&gate, &reloader, file, program.as_deref()).await?;
     control.stopping.store(true, Ordering::Release);
     notify.stopping();
     tracing::info!("stopping: no new connections, open requests may finish");
@@ -333,7 +333,7 @@ async fn wait_for_stop<E: pingora_core::apps::ServerApp + Send + Sync + 'static>
     gate: &Gate,
     reloader: &Reloader<E>,
     file: &Path,
-    program: &Path,
+    program: Option<&Path>,
 ) -> io::Result<Option<Successor>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -354,6 +354,10 @@ async fn wait_for_stop<E: pingora_core::apps::ServerApp + Send + Sync + 'static>
                     tracing::error!(%errors, "not replaced: the new process could not start on this configuration");
                     continue;
                 }
+                let Some(program) = program else {
+                    tracing::error!("not replaced: without /proc nobody knows where this program lies");
+                    continue;
+                };
                 match Successor::with(program.to_owned(), &reloader.sockets().await) {
                     Ok(successor) => return Ok(Some(successor)),
                     Err(error) => tracing::error!(%error, "not replaced: the sockets cannot be handed on"),

@@ -25,9 +25,10 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// The first turn may come before the end of the body is on its way, the second sees it; one more for luck.
 const TURNS: u8 = 3;
-/// What is kept of an application that talks while it does not listen: more than it has to say before it takes what one
-/// write holds. Beyond it, it waits.
-const MOST_KEPT: usize = 1024 * 1024;
+/// What is kept of an application that talks while it does not listen. It has to be told that there is room before it
+/// listens again, and so have we: the system says so to either side only when a third of its buffer is free, of 4 MiB
+/// for what is sent and 6 MiB for what is received. Beyond it, the application waits.
+const MOST_KEPT: usize = 8 * 1024 * 1024;
 
 #[derive(Debug)]
 pub struct Patience {
