@@ -276,6 +276,11 @@ impl ProxyHttp for Engine {
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
+        // An empty last frame of HTTP/2 would be written as a last chunk, and the end of the body as another: rubbish before
+        // the next request on that connection.
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
         match &ctx.stalled {
             Some(_) if end_of_stream => ctx.stalled = None,
             Some(stalled) if body.as_ref().is_some_and(|part| !part.is_empty()) => stalled.came(),
