@@ -2,7 +2,10 @@
 //! the promises refuse already (`strict.rs` there) is not repeated; these are their neighbours, and HTTP/2 by hand.
 use crate::h2::{self, Ended, Raw};
 use crate::harness::raw::exchange;
-use crate::harness::{Answer, Door, World};
+use crate::harness::{Answer, Door, Setup, World};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 async fn send(world: &World, bytes: &[u8]) -> Vec<Answer> {
     exchange(world.address(Door::Inside), "status.test", &world.tls(None, &["http/1.1"]), bytes).await
@@ -340,5 +343,74 @@ async fn h2_bodies_are_as_long_as_they_say() {
         let ended = raw.outcome(1).await;
         assert!(ended.is_refusal(), "{what}: {ended:?}");
         assert!(world.echo.seen_at("/length").is_empty(), "{what}");
+    }
+}
+
+/// An application that answers each request when its body has ended, and keeps every byte that it was sent.
+async fn recorder() -> (u16, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let all: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let kept = all.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let kept = kept.clone();
+            tokio::spawn(async move {
+                let (mut buffer, mut ended) = (vec![0; 16 * 1024], 0);
+                while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                    let ends = {
+                        let mut kept = kept.lock().unwrap();
+                        kept.extend_from_slice(&buffer[..read]);
+                        kept.windows(7).filter(|bytes| bytes == b"\r\n0\r\n\r\n").count()
+                    };
+                    for _ in ended..ends {
+                        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+                    }
+                    ended = ends;
+                }
+            });
+        }
+    });
+    (port, all)
+}
+
+/// A second end would be the first bytes of somebody else's request, on a connection that many share.
+#[tokio::test]
+async fn the_end_of_an_h2_body_is_written_once_whatever_frames_it_comes_in() {
+    let (port, received) = recorder().await;
+    let mut setup = Setup::new().await;
+    let echo = format!("upstream: \"http://127.0.0.1:{}\", resource: status }}", setup.echo.port);
+    assert!(setup.config.contains(&echo));
+    setup.config = setup.config.replace(&echo, &format!("upstream: \"http://127.0.0.1:{port}\", resource: status }}"));
+    let world = setup.start().await;
+    let mut raw = Raw::open(&world, Door::Inside, "status.test").await;
+    let bodies: [(&str, &[&[u8]]); 5] = [
+        ("at once", &[b"hello"]),
+        ("an empty frame ends it", &[b"hello", b""]),
+        ("empty frames within", &[b"hel", b"", b"", b"lo"]),
+        ("empty frames everywhere", &[b"", b"hello", b"", b""]),
+        ("nothing but an empty frame", &[b""]),
+    ];
+    for (n, (what, frames)) in bodies.iter().enumerate() {
+        let stream = u32::try_from(2 * n + 1).unwrap();
+        let mut fields = h2::get("status.test", "/record");
+        fields[0] = (":method", b"POST");
+        raw.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, stream, &h2::block(&fields))).await;
+        for (at, frame) in frames.iter().enumerate() {
+            let flags = if at + 1 == frames.len() { h2::END_STREAM } else { 0 };
+            raw.send(&h2::frame(h2::DATA, flags, stream, frame)).await;
+        }
+        assert_eq!(raw.outcome(stream).await, Ended::Answered(200), "{what}");
+    }
+    let text = String::from_utf8_lossy(&received.lock().unwrap()).into_owned();
+    let requests: Vec<&str> = text.split("POST /record HTTP/1.1\r\n").skip(1).collect();
+    assert_eq!(requests.len(), bodies.len(), "{text}");
+    for ((what, frames), request) in bodies.iter().zip(requests) {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{what}: {head}");
+        let parts = frames.iter().filter(|frame| !frame.is_empty());
+        let parts = parts.map(|part| format!("{:X}\r\n{}\r\n", part.len(), String::from_utf8_lossy(part)));
+        assert_eq!(body, parts.collect::<String>() + "0\r\n\r\n", "{what}");
     }
 }
