@@ -1,4 +1,4 @@
-//! The keys of a mapping: each once, known, and built; what is not is reported.
+//! The keys of a mapping: each once, and known; what is not is reported.
 use super::{Context, Decoder, join};
 use crate::mask;
 use crate::suggest;
@@ -8,20 +8,20 @@ use std::collections::HashMap;
 
 impl Decoder<'_> {
     /// Known; otherwise reported. What an unknown key was meant to be is `excused` from being missing.
-    pub(super) fn is_usable(
+    pub(super) fn is_known(
         &self,
         key: &Node,
         fields: &'static [&'static str],
         excused: &mut Vec<&'static str>,
     ) -> bool {
         let name = key_text(key);
-        if !fields.contains(&name) {
-            let meant = meant_by(name, fields);
-            excused.extend(meant);
-            self.cx.report(&self.cx.place(key.span, &self.path), unknown_key(name, meant, fields));
-            return false;
+        if fields.contains(&name) {
+            return true;
         }
-        true
+        let meant = meant_by(name, fields);
+        excused.extend(meant);
+        self.cx.report(&self.cx.place(key.span, &self.path), unknown_key(name, meant, fields));
+        false
     }
 }
 

@@ -212,7 +212,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         };
         let mut entries = keys::once_each(entries, &self.path, self.cx);
         let mut excused = Vec::new();
-        entries.retain(|(key, _)| self.is_usable(key, fields, &mut excused));
+        entries.retain(|(key, _)| self.is_known(key, fields, &mut excused));
         visitor.visit_map(access::Entries {
             entries: entries.into_iter(),
             absent: fields.iter(),

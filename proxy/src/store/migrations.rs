@@ -4,47 +4,41 @@ use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use std::borrow::Cow;
 
-macro_rules! step {
-    ($database:literal, $file:literal, $number:literal, $name:literal) => {
-        Migration::new(
+/// Every database takes the same steps, each in its own words.
+macro_rules! steps {
+    ($database:literal) => {
+        steps!($database:
+            1 "sessions" "0001_sessions.sql",
+            2 "seen places" "0002_seen_places.sql",
+            3 "ledger" "0003_ledger.sql",
+            10 "acme" "0010_acme.sql",
+            40 "logouts" "0040_logouts.sql",
+            46 "devices" "0046_devices.sql",
+            47 "shelf" "0047_shelf.sql",
+            48 "replicas" "0048_replicas.sql",
+            58 "spent grants" "0058_spent_grants.sql",
+        )
+    };
+    ($database:literal: $($number:literal $name:literal $file:literal,)*) => {
+        Migrator::with_migrations(vec![$(Migration::new(
             $number,
             Cow::Borrowed($name),
             MigrationType::Simple,
             include_str!(concat!("migrations/", $database, "/", $file)).into_sql_str(),
             false,
-        )
+        )),*])
     };
 }
 
 /// An older program refuses a newer file instead of guessing.
 pub fn of_sqlite() -> Migrator {
-    Migrator::with_migrations(vec![
-        step!("sqlite", "0001_sessions.sql", 1, "sessions"),
-        step!("sqlite", "0002_seen_places.sql", 2, "seen places"),
-        step!("sqlite", "0003_ledger.sql", 3, "ledger"),
-        step!("sqlite", "0010_acme.sql", 10, "acme"),
-        step!("sqlite", "0040_logouts.sql", 40, "logouts"),
-        step!("sqlite", "0046_devices.sql", 46, "devices"),
-        step!("sqlite", "0047_shelf.sql", 47, "shelf"),
-        step!("sqlite", "0048_replicas.sql", 48, "replicas"),
-        step!("sqlite", "0058_spent_grants.sql", 58, "spent grants"),
-    ])
+    steps!("sqlite")
 }
 
 /// During an upgrade the version before runs beside this one, and may be started again: it lives with steps that it does
 /// not know, as long as the table `needs` does not say otherwise.
 pub fn of_postgres() -> Migrator {
-    let mut all = Migrator::with_migrations(vec![
-        step!("postgres", "0001_sessions.sql", 1, "sessions"),
-        step!("postgres", "0002_seen_places.sql", 2, "seen places"),
-        step!("postgres", "0003_ledger.sql", 3, "ledger"),
-        step!("postgres", "0010_acme.sql", 10, "acme"),
-        step!("postgres", "0040_logouts.sql", 40, "logouts"),
-        step!("postgres", "0046_devices.sql", 46, "devices"),
-        step!("postgres", "0047_shelf.sql", 47, "shelf"),
-        step!("postgres", "0048_replicas.sql", 48, "replicas"),
-        step!("postgres", "0058_spent_grants.sql", 58, "spent grants"),
-    ]);
+    let mut all = steps!("postgres");
     all.set_ignore_missing(true);
     all
 }
