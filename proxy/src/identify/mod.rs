@@ -6,6 +6,8 @@ pub mod session;
 
 #[cfg(test)]
 mod bearer_tests;
+#[cfg(test)]
+mod session_tests;
 
 use crate::edge::trust::{CertificateRefusal, VerifiedCertificate};
 use crate::gate::Gate;

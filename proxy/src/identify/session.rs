@@ -8,7 +8,7 @@ use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use torhaus_authz::Timestamp;
@@ -38,6 +38,8 @@ struct Kept {
     host: Arc<str>,
     live: Option<Arc<LiveSession>>,
     read: Instant,
+    /// `Sessions::doubts` when it was read.
+    doubts: u64,
     /// Somebody asks again already.
     asking: AtomicBool,
 }
@@ -58,6 +60,8 @@ pub struct Sessions {
     ended: moka::sync::Cache<SessionId, ()>,
     /// The store could not be asked last time. Nobody waits for it then; `probe` finds out when it is back.
     lost: Arc<AtomicBool>,
+    /// How often what happened elsewhere may have been missed. What was read before the last time is asked for again.
+    doubts: Arc<AtomicU64>,
     live_without: Duration,
 }
 
@@ -70,6 +74,7 @@ impl Sessions {
             seen: Arc::default(),
             ended: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REREAD * 4).build(),
             lost: Arc::default(),
+            doubts: Arc::default(),
             live_without,
         }
     }
@@ -85,7 +90,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Option<Arc<LiveSession>>, Unavailable> {
         let kept = match self.live.get(&handle).await {
-            Some(kept) if kept.counts() => {
+            Some(kept) if self.counts(&kept) => {
                 self.refresh(handle, &kept);
                 kept
             }
@@ -109,20 +114,20 @@ impl Sessions {
     /// Asks the store. Single flight: of many requests that miss at once, one reads.
     async fn read(&self, handle: TicketHash, host: &str) -> Result<Arc<Kept>, Unavailable> {
         let read = async |before: Option<moka::Entry<TicketHash, Arc<Kept>>>| {
-            if before.is_some_and(|before| before.value().counts() && !before.value().is_old()) {
+            if before.is_some_and(|before| self.counts(before.value()) && !before.value().is_old()) {
                 return Ok(Op::Nop);
             }
             if self.is_lost() {
                 return Err(Unavailable("the store did not answer a moment ago".into()));
             }
-            let read = Instant::now();
+            let (read, doubts) = (Instant::now(), self.doubts.load(Ordering::Acquire));
             let found = self.store.find(handle, host).await;
             self.lost.store(found.is_err(), Ordering::Release);
             let live = found?.map(|session| {
                 let seen = self.seen_of(&session);
                 Arc::new(LiveSession { session: Arc::new(session), seen })
             });
-            Ok(Op::Put(Arc::new(Kept { host: host.into(), live, read, asking: AtomicBool::new(false) })))
+            Ok(Op::Put(Arc::new(Kept { host: host.into(), live, read, doubts, asking: AtomicBool::new(false) })))
         };
         match self.live.entry(handle).and_try_compute_with(read).await? {
             CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) | CompResult::Unchanged(entry) => {
@@ -262,9 +267,14 @@ impl Sessions {
         self.forget(|known| **known == *id).await;
     }
 
-    /// Nobody told what happened meanwhile: each session is asked for again.
+    /// Nobody told what happened meanwhile: each session is asked for again. If the store cannot be asked yet, who is
+    /// signed in goes on as before.
     pub fn note_unsure(&self) {
-        self.live.invalidate_all();
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn counts(&self, kept: &Kept) -> bool {
+        kept.read.elapsed() < REREAD && kept.doubts == self.doubts.load(Ordering::Acquire)
     }
 
     async fn forget(&self, which: impl Fn(&SessionId) -> bool) {
@@ -281,10 +291,6 @@ impl Sessions {
 }
 
 impl Kept {
-    fn counts(&self) -> bool {
-        self.read.elapsed() < REREAD
-    }
-
     fn is_old(&self) -> bool {
         self.read.elapsed() >= REFRESH
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use torhaus_authz::{Fact, Proof, Timestamp, User, Why};
 use zeroize::Zeroizing;
 
-const NOON: Timestamp = Timestamp::from_seconds(1_800_000_000);
+pub const NOON: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
 pub fn session(id: &str, user: &str) -> Session {
     Session {

@@ -20,7 +20,7 @@ pub mod tidings;
 #[cfg(test)]
 mod acme_contract;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 #[cfg(test)]
 mod device_contract;
 #[cfg(test)]
