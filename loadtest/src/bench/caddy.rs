@@ -14,7 +14,6 @@ pub async fn forward_auth(place: Place<'_>, pki: &Pki, application: Loopback, au
         "{{
   admin off
   auto_https off
-  persist_config off
   log {{
     output discard
   }}

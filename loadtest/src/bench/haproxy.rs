@@ -17,7 +17,7 @@ pub async fn mutual_tls(place: Place<'_>, pki: &Pki, application: Loopback) -> R
     let config = format!(
         "global
   nbthread 1
-  maxconn 20000
+  maxconn 8000
   tune.ssl.cachesize 100000
   ssl-default-bind-options ssl-min-ver TLSv1.3
 defaults
