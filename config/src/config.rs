@@ -47,6 +47,8 @@ pub struct Config {
     pub branding: Branding,
     /// Where metrics and health are also served, beside the unix socket.
     pub admin: Option<Admin>,
+    /// None: nothing is traced, and what clients say of traces passes untouched.
+    pub traces: Option<Arc<Traces>>,
     pub policy: Arc<Policy>,
     /// The file that the configuration names, whatever was loaded.
     pub policy_file: PathBuf,
@@ -683,6 +685,21 @@ pub struct Admin {
     pub beyond_loopback: bool,
 }
 
+/// Where spans of requests are sent, and of how many.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    /// OTLP over HTTP, with its path.
+    pub endpoint: Url,
+    /// None: the system's authorities.
+    pub ca_file: Option<PathBuf>,
+    pub headers: Vec<SentHeader>,
+    /// Share of the requests that begin a trace here, 0 to 1.
+    pub sample: f64,
+    pub service_name: String,
+    /// Whose traces are continued: callers in these networks. Empty: nobody's.
+    pub continue_from: Vec<IpNet>,
+}
+
 /// A certificate of ours and its key, for an upstream that asks for one.
 #[derive(Clone, Debug)]
 pub struct ClientPair {
@@ -734,7 +751,7 @@ pub struct Takes {
     pub keep_alive: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentHeader {
     pub name: String,
     pub value: Secret,

@@ -78,6 +78,16 @@ pub(crate) fn size(text: &str) -> Result<usize, Mistake> {
     count.checked_mul(factor).ok_or_else(|| Mistake::new(format!("`{text}` is too large")))
 }
 
+/// `10%`, `0.5%`: a share, 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, Mistake> {
+    let wrong =
+        || Mistake::new(format!("`{text}` is not a share")).hint("write `0%` to `100%`, for example `10%` or `0.5%`");
+    let number = text.strip_suffix('%').ok_or_else(wrong)?.trim_end();
+    let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let percent: f64 = number.parse().ok().filter(|_| plain).ok_or_else(wrong)?;
+    if percent > 100.0 { Err(wrong()) } else { Ok(percent / 100.0) }
+}
+
 /// `2026-12-01T00:00:00Z`, or a day: its first moment, in UTC.
 pub(crate) fn timestamp(text: &str) -> Result<Timestamp, Mistake> {
     let day = format_description!("[year]-[month]-[day]");

@@ -23,7 +23,7 @@ use crate::login::seal::SealKey;
 use crate::login::sign_in::UsedLogins;
 use crate::login::{challenge, own_pages};
 use crate::lookup::gather;
-use crate::metrics::{Metrics, RouteHandles, Stage};
+use crate::metrics::{Metrics, RouteHandles, Stage, Stages};
 use crate::outcome::{Action, Note, Outcome};
 use crate::recording;
 use crate::refusal::{self, Refused};
@@ -73,18 +73,18 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return note.respond(answer);
     }
 
-    let mut stages = gate.metrics.stages();
+    note.stages = Stages::begin();
     let caller = match identify(gate, snapshot, request, now).await {
         Ok(caller) => caller,
         Err(why) => return refuse_identity(gate, snapshot, request, note, route, why, now).await,
     };
     note.identity = caller.identity.clone();
-    stages.done(Stage::Identify);
+    note.stages.done(Stage::Identify, &gate.metrics);
 
     let facts = gather(snapshot, request, route, &caller, now);
-    stages.done(Stage::Facts);
+    note.stages.done(Stage::Facts, &gate.metrics);
     let decision = snapshot.decide(&facts);
-    stages.done(Stage::Decide);
+    note.stages.done(Stage::Decide, &gate.metrics);
     note.reason = Some(decision.reason);
     gate.metrics.decided(&route.resource, decision.verdict.kind(), decision.reason);
     gate.metrics.policy.compared(&decision);
@@ -93,7 +93,7 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
     };
     note.decision = recorded.decision().cloned();
-    stages.done(Stage::Record);
+    note.stages.done(Stage::Record, &gate.metrics);
     snapshot.lookups.learn(&facts, &caller, &decision);
 
     match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {

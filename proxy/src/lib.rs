@@ -50,4 +50,5 @@ pub mod strict;
 pub mod successor;
 pub mod systemd;
 pub mod told;
+pub mod traces;
 pub mod verify;

@@ -4,6 +4,7 @@ use crate::audit;
 use crate::cluster_metrics::ClusterMetrics;
 use crate::lookup::health::SourceStatus;
 use crate::policy_metrics::PolicyMetrics;
+use crate::traces::TraceMetrics;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -66,6 +67,7 @@ pub struct Metrics {
     pub config_current: Gauge,
     pub policy: PolicyMetrics,
     pub cluster: ClusterMetrics,
+    pub traces: TraceMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -163,7 +165,7 @@ pub enum Stage {
 impl Stage {
     const ALL: [Self; 4] = [Self::Identify, Self::Facts, Self::Decide, Self::Record];
 
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Identify => "identify",
             Self::Facts => "facts",
@@ -174,19 +176,34 @@ impl Stage {
 }
 
 /// Measures one stage after the other.
-pub struct Stages<'a> {
-    metrics: &'a Metrics,
+#[derive(Clone, Debug)]
+pub struct Stages {
     since: Instant,
+    /// By position in `Stage::ALL`; none: the request did not come so far.
+    done: [Option<Instant>; Stage::ALL.len()],
 }
 
-impl Stages<'_> {
+impl Stages {
+    /// The first stage begins.
+    pub fn begin() -> Self {
+        Self { since: Instant::now(), done: [None; Stage::ALL.len()] }
+    }
+
     /// This stage took the time since the one before, or since the start.
-    pub fn done(&mut self, stage: Stage) {
+    pub fn done(&mut self, stage: Stage, metrics: &Metrics) {
         let now = Instant::now();
-        if let Some(histogram) = self.metrics.stages.get(stage as usize) {
+        if let Some(histogram) = metrics.stages.get(stage as usize) {
             histogram.observe(now.duration_since(self.since).as_secs_f64());
         }
+        if let Some(done) = self.done.get_mut(stage as usize) {
+            *done = Some(now);
+        }
         self.since = now;
+    }
+
+    /// When each stage was over that was.
+    pub fn done_at(&self) -> impl Iterator<Item = (Stage, Instant)> {
+        Stage::ALL.into_iter().zip(self.done).filter_map(|(stage, at)| Some((stage, at?)))
     }
 }
 
@@ -368,6 +385,7 @@ impl Metrics {
             config_current: Gauge::default(),
             policy: PolicyMetrics::default(),
             cluster: ClusterMetrics::default(),
+            traces: TraceMetrics::default(),
         };
         metrics.register(records, access_log_dropped);
         metrics.register_state(stages);
@@ -470,6 +488,7 @@ impl Metrics {
         );
         self.policy.register(r);
         self.cluster.register(r);
+        self.traces.register(r);
     }
 
     /// What is true at the moment, beside what happened.
@@ -489,11 +508,6 @@ impl Metrics {
             "Until when the revocation list of a trust domain is good (Unix time); later it rejects all.",
             self.revocation_lists.clone(),
         );
-    }
-
-    /// Begins to measure the stages of one request.
-    pub fn stages(&self) -> Stages<'_> {
-        Stages { metrics: self, since: Instant::now() }
     }
 
     /// A certificate of ours was handed out.

@@ -1,9 +1,10 @@
 //! What the gate answers: an action, and what the access log says about it.
 use crate::forward::Forward;
+use crate::metrics::Stages;
 use crate::response::Response;
 use torhaus_authz::{Identity, Name, Reason};
 
-/// What to do with a request, and what the access log says about it.
+/// What to do with a request, and what access log and trace say about it.
 pub struct Outcome {
     pub action: Action,
     pub note: Note,
@@ -26,11 +27,12 @@ pub struct Note {
     /// The number of the decision's line in the audit log.
     pub decision: Option<Name>,
     pub reason: Option<Reason>,
+    pub stages: Stages,
 }
 
 impl Note {
     pub fn empty() -> Self {
-        Self { route: None, identity: Identity::Anonymous, decision: None, reason: None }
+        Self { route: None, identity: Identity::Anonymous, decision: None, reason: None, stages: Stages::begin() }
     }
 
     pub fn respond(self, response: Response) -> Outcome {

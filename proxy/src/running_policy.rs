@@ -20,6 +20,9 @@ impl Gate {
         let (config, policy) = (&snapshot.config, &snapshot.policy);
         self.metrics.policy.now_running(policy, &snapshot.hash, config.candidate.as_ref(), snapshot.pinned.is_some());
         self.audit.now_running(policy.version());
+        if let Some(traces) = &snapshot.traces {
+            traces.start(&self.metrics);
+        }
         for warning in &config.warnings {
             let problem = &warning.problem;
             tracing::warn!(file = %warning.file.display(), line = problem.line, "{}", problem.message);

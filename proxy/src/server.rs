@@ -68,6 +68,8 @@ const RENEW_LISTS: Duration = Duration::from_secs(30);
 const SWEEP_ACME: Duration = Duration::from_secs(300);
 /// How long open requests may take to finish while others wait for the successor already.
 const DRAIN_FOR_SUCCESSOR: Duration = Duration::from_secs(5);
+/// How long a collector of traces may keep a process that ends.
+const FLUSH_SPANS: Duration = Duration::from_secs(2);
 /// Idle connections to applications kept, over all of them.
 const UPSTREAM_POOL: usize = 1024;
 
@@ -191,6 +193,9 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let patience = if successor.is_some() { patience.min(DRAIN_FOR_SUCCESSOR) } else { patience };
     let left = reloader.drain(patience).await;
     tracing::info!(left, "stopped");
+    if let Some(traces) = gate.snapshot.load().traces.clone() {
+        traces.flush(FLUSH_SPANS).await;
+    }
     for task in tasks.into_iter().chain([watchdog]) {
         task.abort();
     }

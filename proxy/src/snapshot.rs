@@ -17,6 +17,7 @@ use crate::policies::Pinned;
 use crate::reload::config_hash;
 use crate::request::{self, Malformed, Request, Target};
 use crate::route::Routes;
+use crate::traces::Tracer;
 use http::{HeaderMap, Method, Uri, Version};
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -46,6 +47,8 @@ pub struct Snapshot {
     /// What the directory says, where one is configured.
     pub people: Option<Arc<People>>,
     pub upstreams: Arc<Upstreams>,
+    /// Where spans of requests go.
+    pub traces: Option<Arc<Tracer>>,
     /// Our own certificates of files by their first name, and when each ends.
     certificate_ends: Vec<(String, Timestamp)>,
     /// Our own certificates by ACME.
@@ -64,6 +67,8 @@ pub enum SnapshotError {
     Directory(String),
     #[error("{0}")]
     Lookups(String),
+    #[error("{0}")]
+    Traces(String),
 }
 
 impl Snapshot {
@@ -99,6 +104,8 @@ impl Snapshot {
                     .map_err(SnapshotError::Lookups)?,
             ),
             people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
+            traces: Tracer::of(config.traces.as_ref(), before.and_then(|b| b.traces.as_ref()))
+                .map_err(SnapshotError::Traces)?,
             upstreams: Arc::new(upstreams.with(&added.routes, before.map(|b| &*b.upstreams))),
             certificate_ends: certificate_ends(&config),
             obtained: before.map(|b| b.obtained.clone()).unwrap_or_default(),

@@ -28,6 +28,7 @@ mod settings;
 pub(crate) mod store;
 mod suite;
 mod takes;
+pub(crate) mod telemetry;
 mod trust;
 mod upstream;
 mod upstream_tls;
@@ -175,6 +176,7 @@ pub(crate) fn check(
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
     let branding = settings::branding(tree.branding.as_ref());
     let admin = settings::admin(tree.admin.as_ref(), &listeners, &mut cx);
+    let traces = telemetry::traces(tree.telemetry.as_ref(), &mut cx);
     let ca = ca::check(tree, portal.as_ref(), &listeners, &mut cx);
     let acme = acme::check(tree, &mut cx);
     let state_dir = settings::state_dir(tree.state_dir.as_ref(), &mut cx);
@@ -208,6 +210,7 @@ pub(crate) fn check(
         limits: limits?,
         branding,
         admin: admin?,
+        traces: traces?,
         policy: policy?,
         policy_file: resolve(cx.base, tree.policy_file.as_ref().and_then(At::text).unwrap_or(default::POLICY_FILE)),
         candidate: None,

@@ -58,7 +58,7 @@ const NEVER_SENT: &[&str] = &[
 ];
 
 /// Headers with a secret, each from a file.
-fn sent(list: &Keyed<typed::Sent>, cx: &mut Cx<'_>) -> Option<Vec<SentHeader>> {
+pub(super) fn sent(list: &Keyed<typed::Sent>, cx: &mut Cx<'_>) -> Option<Vec<SentHeader>> {
     let mut whole = list.whole;
     let mut found = Vec::new();
     for (key, at) in &list.entries {

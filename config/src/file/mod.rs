@@ -12,6 +12,7 @@ pub(crate) mod lookups;
 pub(crate) mod policy;
 pub(crate) mod route;
 pub(crate) mod store;
+pub(crate) mod telemetry;
 
 use crate::at::{At, Keyed, List};
 use serde::Deserialize;
@@ -42,6 +43,7 @@ pub(crate) struct Torhaus {
     pub limits: Option<At<Limits>>,
     pub branding: Option<At<Branding>>,
     pub admin: Option<At<Admin>>,
+    pub telemetry: Option<At<telemetry::Telemetry>>,
 }
 
 #[derive(Deserialize)]

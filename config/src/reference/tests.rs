@@ -1,7 +1,7 @@
 //! The reference is complete, and true.
 use super::*;
 use crate::at::AT;
-use crate::check::{default, store};
+use crate::check::{default, store, telemetry};
 use crate::file::Torhaus;
 use crate::file::policy::Policy;
 use crate::units;
@@ -76,6 +76,8 @@ fn the_defaults_of_the_reference_are_those_of_the_code() {
     assert_eq!(units::size(of("limits.max_body")), Ok(default::MAX_BODY));
     assert_eq!(units::size(of("limits.min_body_rate")), Ok(default::MIN_BODY_RATE));
     assert_eq!(of("limits.max_headers"), default::MAX_HEADERS.to_string());
+    assert_eq!(units::share(of("telemetry.traces.sample")), Ok(telemetry::default::SAMPLE));
+    assert_eq!(of("telemetry.traces.service_name"), telemetry::default::SERVICE_NAME);
     assert_eq!(of("store.postgres.connections"), store::default::CONNECTIONS.to_string());
     assert_eq!(units::duration(of("store.postgres.live_without")), Ok(store::default::LIVE_WITHOUT));
     assert_eq!(of("state_dir"), default::STATE_DIR);

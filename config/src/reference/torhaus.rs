@@ -448,4 +448,26 @@ pub(super) const SECTIONS: &[Section] = &[
                 .because("a monitoring in a cluster comes from outside of the pod; a network policy has to stop everybody else"),
         ],
     },
+    Section {
+        title: "`telemetry`: traces of requests",
+        text: "One span per request, sent to a collector by OTLP over HTTP, in JSON ([what is in it](metrics.md)). The \
+               application gets `traceparent` (W3C Trace Context), so that its own spans continue the trace. Without this \
+               nothing is sent, and what clients say of traces passes untouched.",
+        keys: &[
+            key("telemetry", "mapping", "", "what is sent to a monitoring"),
+            key("telemetry.traces", "mapping", "required", "spans of requests"),
+            key("telemetry.traces.endpoint", "URL", "required", "the collector's, with its path: `https://otel.example.test:4318/v1/traces`; http on this machine only"),
+            key("telemetry.traces.ca_file", "file", "system roots", "PEM: the collector's private authority"),
+            key("telemetry.traces.send", "mapping", "", "headers with secrets, for collectors that ask for one"),
+            key("telemetry.traces.send.*", "mapping", "", "by the header's name, for example `Authorization`"),
+            key("telemetry.traces.send.*.file", "file", "required", "the value, in one line"),
+            key("telemetry.traces.send.*.prefix", "text", "", "what stands before it: `\"Bearer \"`"),
+            key("telemetry.traces.send.*.basic_user", "text", "", "the file holds the password of this user (Basic, RFC 7617)"),
+            key("telemetry.traces.sample", "share", "`10%`", "of how many requests that begin a trace here spans are sent; a trace that is continued is sampled as its caller said")
+                .because("a share shows where time goes; the audit log is the one that has every decision"),
+            key("telemetry.traces.service_name", "text", "`torhaus`", "`service.name` of the spans"),
+            key("telemetry.traces.continue_from", "list of networks", "`[]`: nobody's", "callers whose `traceparent` is continued; of anybody else it is replaced")
+                .because("a stranger's would let him choose which requests are sampled, and write into the traces of others"),
+        ],
+    },
 ];

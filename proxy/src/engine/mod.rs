@@ -23,6 +23,7 @@ use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::snapshot::Snapshot;
 use crate::strict;
+use crate::traces::{Span, TraceContext};
 use crate::verify;
 use async_trait::async_trait;
 use backend::{Backend, Chosen};
@@ -87,6 +88,8 @@ pub struct Context {
     host: String,
     /// From arrival to the application's first byte.
     upstream_answered: Option<Duration>,
+    /// Its place in a trace, where requests are traced.
+    trace: Option<TraceContext>,
     note: Note,
 }
 
@@ -139,6 +142,7 @@ impl ProxyHttp for Engine {
             stalled: None,
             host: String::new(),
             upstream_answered: None,
+            trace: None,
             note: Note::empty(),
         }
     }
@@ -152,6 +156,9 @@ impl ProxyHttp for Engine {
         ctx.snapshot = Some(snapshot.clone());
         ctx.connection = Some(connection.clone());
         connection.progress.head_is_read();
+        if let Some(traces) = &snapshot.traces {
+            ctx.trace = Some(traces.begin(connection.client.ip(), &session.req_header().headers));
+        }
         let limits = &snapshot.config.limits;
         session.set_keepalive(Some(limits.idle_timeout.as_secs()));
         session.set_read_timeout(Some(limits.idle_timeout));
@@ -398,6 +405,9 @@ impl ProxyHttp for Engine {
             // What is reserved was taken away before: whatever is there, is ours.
             upstream.append_header(name.clone(), value.clone())?;
         }
+        if let Some(trace) = &ctx.trace {
+            apply(upstream, trace.told())?;
+        }
         if let Some(chosen) = ctx.chosen.as_ref().filter(|_| !forward.route.preserve_host) {
             upstream.insert_header(HOST, &chosen.0.own_host)?;
         }
@@ -532,6 +542,26 @@ impl ProxyHttp for Engine {
         let route = ctx.note.route.clone();
         let duration = ctx.started.elapsed();
         self.gate.route_metrics.of(&self.gate.metrics, &listener, route.as_ref()).answered(status, duration);
+        if let (Some(snapshot), Some(trace)) = (&ctx.snapshot, ctx.trace.filter(|trace| trace.sampled))
+            && let Some(traces) = &snapshot.traces
+        {
+            let head = session.req_header();
+            let span = Span {
+                context: trace,
+                started: ctx.started,
+                ended: ctx.started + duration,
+                stages: ctx.note.stages.clone(),
+                upstream_answered: ctx.upstream_answered.map(|after| ctx.started + after),
+                method: head.method.clone(),
+                version: head.version,
+                status,
+                listener: listener.clone(),
+                route: route.clone(),
+                decision: ctx.note.decision.clone(),
+                reason: ctx.note.reason,
+            };
+            traces.record(span, &self.gate.metrics.traces);
+        }
         if !self.gate.access.is_on() {
             return;
         }

@@ -107,12 +107,7 @@ impl HttpClient {
     pub async fn get_with(&self, url: &Url, header: Option<(&str, &str)>) -> Result<Answer, FetchError> {
         let mut request = self.client.get(url.clone()).header(http::header::ACCEPT, "application/json");
         if let Some((name, value)) = header {
-            let value = http::HeaderValue::from_str(value).map(|mut value| {
-                value.set_sensitive(true);
-                value
-            });
-            let broken = |_| FetchError::Broken { host: host_of(url), problem: "the secret is no header value".into() };
-            request = request.header(name, value.map_err(broken)?);
+            request = request.header(name, secret_value(value, url)?);
         }
         self.send(request, url).await
     }
@@ -130,6 +125,23 @@ impl HttpClient {
         let mut request = self.client.post(url.clone()).header(http::header::ACCEPT, "application/json").form(fields);
         if let Some((user, password)) = basic {
             request = request.basic_auth(user, Some(password));
+        }
+        self.send(request, url).await
+    }
+
+    /// Posts a JSON document, with headers whose values are secrets.
+    ///
+    /// # Errors
+    /// As [`FetchError`]; a status other than 2xx is an answer here.
+    pub async fn post_json<'a>(
+        &self,
+        url: &Url,
+        document: &serde_json::Value,
+        headers: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Answer, FetchError> {
+        let mut request = self.client.post(url.clone()).json(document);
+        for (name, value) in headers {
+            request = request.header(name, secret_value(value, url)?);
         }
         self.send(request, url).await
     }
@@ -195,6 +207,17 @@ pub fn client_for(server: &Url, ca_file: Option<&Path>, total: Duration) -> Resu
 }
 
 impl Answer {
+    /// Itself, if its status is one of success.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn success(self, url: &Url) -> Result<Self, FetchError> {
+        match self.status.is_success() {
+            true => Ok(self),
+            false => Err(FetchError::Status { host: host_of(url), status: self.status.as_u16() }),
+        }
+    }
+
     /// # Errors
     /// The body is not JSON of this shape.
     pub fn json<T: serde::de::DeserializeOwned>(&self, url: &Url) -> Result<T, FetchError> {
@@ -247,6 +270,13 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
     }
+}
+
+fn secret_value(value: &str, url: &Url) -> Result<http::HeaderValue, FetchError> {
+    let broken = |_| FetchError::Broken { host: host_of(url), problem: "the secret is no header value".into() };
+    let mut value = http::HeaderValue::from_str(value).map_err(broken)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn host_of(url: &Url) -> String {

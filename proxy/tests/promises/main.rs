@@ -43,4 +43,5 @@ mod streams;
 mod strict;
 mod systemd;
 mod table;
+mod traces;
 mod upstreams;
