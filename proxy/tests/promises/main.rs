@@ -40,6 +40,7 @@ mod secrets;
 mod sessions;
 mod signals;
 mod streams;
+mod sources;
 mod strict;
 mod systemd;
 mod table;
