@@ -488,6 +488,14 @@ impl Directory {
 
     /// Servers that are asked one after the other.
     pub fn servers(&self) -> usize {
+    /// As `status` and the metrics call it, and its key below `lookups`.
+    pub fn name(&self) -> &'static str {
+        match &self.source {
+            DirectorySource::Ldap(_) => "ldap",
+            DirectorySource::Authentik(_) => "authentik",
+        }
+    }
+
         match &self.source {
             DirectorySource::Ldap(ldap) => ldap.urls.len(),
             DirectorySource::Authentik(_) => 1,

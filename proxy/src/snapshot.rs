@@ -60,7 +60,8 @@ pub enum SnapshotError {
     Upstream(#[from] UpstreamError),
     #[error("identity provider: {0}")]
     Provider(String),
-    #[error("lookups.ldap: {0}")]
+    /// Of the directory's key, which the text names.
+    #[error("{0}")]
     Directory(String),
     #[error("{0}")]
     Lookups(String),
@@ -98,7 +99,8 @@ impl Snapshot {
                 Lookups::build(&config, before.map(|b| &*b.lookups), crate::clock::now())
                     .map_err(SnapshotError::Lookups)?,
             ),
-            people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
+            people: People::of(config.directory.as_ref(), before.and_then(|b| b.people.as_ref()))
+                .map_err(SnapshotError::Directory)?,
             upstreams: Arc::new(upstreams.with(&added.routes, before.map(|b| &*b.upstreams))),
             certificate_ends: certificate_ends(&config),
             obtained: before.map(|b| b.obtained.clone()).unwrap_or_default(),
