@@ -25,6 +25,7 @@ use crate::login::{challenge, own_pages};
 use crate::lookup::gather;
 use crate::metrics::{Metrics, RouteHandles, Stage};
 use crate::outcome::{Action, Note, Outcome};
+use crate::posture::take::ReportAttempts;
 use crate::recording;
 use crate::refusal::{self, Refused};
 use crate::request::Request;
@@ -46,6 +47,7 @@ pub struct Gate {
     pub sealer: SealKey,
     pub used_logins: UsedLogins,
     pub attempts: Attempts,
+    pub reports: ReportAttempts,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,

@@ -74,12 +74,12 @@ async fn readiness_says_what_is_wrong_in_words() {
     .await;
 }
 
-fn socket(world: &World) -> std::path::PathBuf {
+pub fn socket(world: &World) -> std::path::PathBuf {
     world.path("state").join(torhaus::admin::SOCKET)
 }
 
 /// One request to the admin socket.
-async fn ask(socket: &Path, path: &str) -> (u16, String) {
+pub async fn ask(socket: &Path, path: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: local\r\nconnection: close\r\n\r\n");
