@@ -236,6 +236,7 @@ fn connection(
         tls,
         cutter: Cutter::default(),
         progress: Progress::default(),
+        backlog: Arc::default(),
         origin: OnceLock::new(),
     })
 }
