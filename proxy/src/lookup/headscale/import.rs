@@ -283,10 +283,16 @@ lookups:
 # \"tag:web\"
 ";
         assert_eq!(yaml, expected);
-        // Two users of one address: neither. And one whom we have no name for is nobody.
+        // Two users of one name: neither. And one whom we have no name for is nobody.
         let two = [user("alice", ""), user("alice", ""), user("bob", "bob@example.test")];
-        let yaml = import.yaml(&two, |_| None);
-        assert!(yaml.contains("not one user of the mesh: \"alice@\", \"bob@example.test\", \"gone@\""), "{yaml}");
+        for (bob, known, unknown) in [
+            (Some("bob".into()), r#"["user:bob"]"#, r#""alice@", "gone@""#),
+            (None, "[]", r#""alice@", "bob@example.test", "gone@""#),
+        ] {
+            let yaml = import.yaml(&two, |_| bob.clone());
+            let line = format!("# \"group:ops\": allow: {known}\n#   not one user of the mesh: {unknown}\n");
+            assert!(yaml.contains(&line), "{yaml}");
+        }
     }
 
     #[test]
