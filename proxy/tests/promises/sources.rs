@@ -18,6 +18,9 @@ const NEEDS: [(&str, &str, (u16, &str)); 5] = [
     ("cmdb", "firewall", (403, "requirement_missing")),
 ];
 
+/// What each source does, by its name.
+type Trouble<'a> = &'a dyn Fn(&'static str) -> Does;
+
 struct Sources(Vec<Api>);
 
 impl Sources {
@@ -153,7 +156,7 @@ async fn a_thousand_requests_that_need_no_source_are_answered_while_every_source
     let mut plain = world.browser(Door::Inside).of("alice");
     assert_eq!(plain.open("https://apps.test/level-standard").await.status, 200, "{:?}", plain.trail);
     let slow = |name| Does::Wait(Duration::from_secs(3), Box::new(good(name)));
-    let cases: [(&str, &dyn Fn(&'static str) -> Does, usize, &str); 5] = [
+    let cases: [(&str, Trouble<'_>, usize, &str); 5] = [
         ("no answer", &|_| Does::Silence, 1_000, "in time"),
         ("an answer after three seconds", &slow, 200, "in time"),
         ("down", &|_| Does::Status(502), 200, "status 502"),
