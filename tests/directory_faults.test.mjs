@@ -95,6 +95,31 @@ for (const [name, answer] of [
   });
 }
 
+test('an answer after three seconds is none: groups become unknown, and who needs none waits for nothing', async () => {
+  const browser = await signedIn();
+  double.later = 3000;
+  await until('what is known is too old', async () => (await asked(browser, 'grouped'))[0] !== 200, { within: 30_000 });
+  assert.deepEqual(await asked(browser, 'grouped'), UNKNOWN);
+  assert.equal((await asked(browser, 'anybody'))[0], 200);
+  await until('status says so', () => /ldap +failing since.*in time/.test(gate.command('status')));
+  double.later = 0;
+  await until('groups are known again', async () => (await asked(browser, 'grouped'))[0] === 200, { within: 30_000 });
+});
+
+test('a directory that flaps is as good as its last answer', async () => {
+  const browser = await signedIn();
+  const source = () => JSON.parse(gate.command('status', '--output', 'json')).sources.find(({ name }) => name === 'ldap');
+  const stillIn = async () => assert.deepEqual(await asked(browser, 'grouped'), [200, undefined]);
+  for (let round = 0; round < 4; round += 1) {
+    await until('it answers', () => source().up);
+    const { failures } = source();
+    double.answer = () => undefined;
+    await until('it fails', async () => (await stillIn(), source().failures > failures));
+    double.answer = inRanges;
+    await until('it answers again', async () => (await stillIn(), source().up));
+  }
+});
+
 test('a thousand requests that need no directory are answered while it withholds every answer', async () => {
   const browser = await signedIn();
   double.answer = () => undefined;

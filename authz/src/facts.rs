@@ -54,6 +54,8 @@ pub enum Why {
     Ambiguous,
     /// Who said it is not believed in this (a device about itself).
     Untrusted,
+    /// Its source said something, and not in a form that can be read.
+    Malformed,
 }
 
 impl Why {
@@ -67,6 +69,7 @@ impl Why {
             Self::NotFound => "its source does not know",
             Self::Ambiguous => "its sources know several, and cannot tell which",
             Self::Untrusted => "who reported it does not count here",
+            Self::Malformed => "what its source said cannot be read",
         }
     }
 }

@@ -62,6 +62,7 @@ pub fn added_route(config: &Config, typed: &AddedRoute, now: Timestamp) -> Resul
         named_networks: Vec::new(),
         posture_max_age: config.posture.max_age,
         knows_devices: true,
+        knows_posture: true,
         projects: Vec::new(),
         tests: Tests::AreAskedFor,
         suite: None,

@@ -399,7 +399,17 @@ pub struct Provider {
     pub scopes: Vec<String>,
     pub user_claim: String,
     pub groups_claim: String,
+    /// None: what its tokens say of a device counts for nothing.
+    pub posture: Option<PostureClaim>,
     pub tiers: BTreeMap<Arc<str>, TierProof>,
+}
+
+/// A claim of the ID token in which a provider reports the state of the device that somebody signs in with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostureClaim {
+    pub claim: String,
+    /// How far the provider's report is believed.
+    pub trust: SourceTrust,
 }
 
 #[derive(Clone, Debug)]
@@ -480,6 +490,14 @@ pub enum DirectorySource {
 }
 
 impl Directory {
+    /// As `status` and the metrics call it, and its key below `lookups`.
+    pub fn name(&self) -> &'static str {
+        match &self.source {
+            DirectorySource::Ldap(_) => "ldap",
+            DirectorySource::Authentik(_) => "authentik",
+        }
+    }
+
     /// None: the system's authorities.
     pub fn ca_file(&self) -> Option<&Path> {
         match &self.source {
@@ -873,6 +891,8 @@ pub struct Limits {
     pub min_body_rate: u64,
     /// Sign-ins begun and callbacks, of one IPv4 address or one IPv6 /64.
     pub logins_per_minute: u32,
+    /// Of one device; an address may send as many as several devices.
+    pub reports_per_minute: u32,
     pub idle_timeout: Duration,
     pub drain: Duration,
 }

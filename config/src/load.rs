@@ -115,6 +115,7 @@ fn check_all(
             named_networks: Vec::new(),
             posture_max_age: check::default::POSTURE_MAX_AGE,
             knows_devices: false,
+            knows_posture: false,
             projects: files.projects(),
             tests,
             suite: None,

@@ -25,6 +25,7 @@ use crate::login::{challenge, own_pages};
 use crate::lookup::{device_names, gather};
 use crate::metrics::{Metrics, RouteHandles, Stage, Stages};
 use crate::outcome::{Action, Note, Outcome};
+use crate::posture::take::ReportAttempts;
 use crate::recording;
 use crate::refusal::{self, Refused};
 use crate::request::Request;
@@ -47,6 +48,7 @@ pub struct Gate {
     pub sealer: SealKey,
     pub used_logins: UsedLogins,
     pub attempts: Attempts,
+    pub reports: ReportAttempts,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,

@@ -30,6 +30,7 @@ pub struct Metrics {
     by_reason: Vec<Counter>,
     logins: Family<LoginLabels, Counter>,
     provider_logouts: Family<LoginLabels, Counter>,
+    posture_reports: Family<ResultLabel, Counter>,
     connections_open: Family<ListenerLabel, Gauge>,
     connections_accepted: Family<ListenerLabel, Counter>,
     connections_refused: Family<ListenerCauseLabels, Counter>,
@@ -341,6 +342,29 @@ impl LogoutResult {
     }
 }
 
+/// What became of a report that a device sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportResult {
+    Taken,
+    /// It is not its sender's, or not to be believed.
+    Refused,
+    /// The device or the address sent too many.
+    RateLimited,
+    /// It could not be kept.
+    Unavailable,
+}
+
+impl ReportResult {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Refused => "refused",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 impl Metrics {
     /// `records` and `access_log_dropped` are counted where they happen and only shown here.
     pub fn new(records: &audit::Counters, access_log_dropped: &Counter) -> Self {
@@ -354,6 +378,7 @@ impl Metrics {
             by_reason: Vec::new(),
             logins: Family::default(),
             provider_logouts: Family::default(),
+            posture_reports: Family::default(),
             connections_open: Family::default(),
             connections_accepted: Family::default(),
             connections_refused: Family::default(),
@@ -415,6 +440,7 @@ impl Metrics {
             "Back-channel logouts of identity providers by result.",
             self.provider_logouts.clone(),
         );
+        r.register("posture_reports", "Reports of devices about their state by result.", self.posture_reports.clone());
         r.register("audit_records_written", "Lines of the audit log on disk.", records.written.clone());
         r.register(
             "audit_records_failed",
@@ -586,6 +612,10 @@ impl Metrics {
         self.provider_logouts.get_or_create(&labels).inc();
     }
 
+    pub fn report(&self, result: ReportResult) {
+        self.posture_reports.get_or_create(&ResultLabel { result: result.as_str() }).inc();
+    }
+
     pub fn reloaded(&self, ok: bool, now: Timestamp) {
         self.reloads.get_or_create(&ResultLabel { result: if ok { "ok" } else { "failed" } }).inc();
         self.config_current.set(i64::from(ok));
@@ -693,6 +723,7 @@ mod tests {
         metrics.route("public", "wiki").answered(200, Duration::from_millis(3));
         metrics.login("corp", LoginResult::Done);
         metrics.logout("corp", LogoutResult::Done);
+        metrics.report(ReportResult::Taken);
         metrics.decided("wiki", VerdictKind::Deny, Reason::ZoneDenied);
         let listener = metrics.listener("public");
         listener.refused("too many connections");

@@ -25,6 +25,7 @@ use crate::lookup::records::DeviceRecords;
 use crate::lookup::seen::SeenPlaces;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::policies::{self, Loaded};
+use crate::posture::take::ReportAttempts;
 use crate::reload::Reloader;
 use crate::reminders;
 use crate::replicas;
@@ -320,6 +321,7 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqlStore>, ca:
         sealer,
         used_logins: used_logins(),
         attempts: Attempts::default(),
+        reports: ReportAttempts::default(),
         metrics,
         route_metrics: RouteHandles::default(),
         access,

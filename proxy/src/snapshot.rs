@@ -63,7 +63,8 @@ pub enum SnapshotError {
     Upstream(#[from] UpstreamError),
     #[error("identity provider: {0}")]
     Provider(String),
-    #[error("lookups.ldap: {0}")]
+    /// Of the directory's key, which the text names.
+    #[error("{0}")]
     Directory(String),
     #[error("{0}")]
     Lookups(String),
@@ -103,7 +104,8 @@ impl Snapshot {
                 Lookups::build(&config, before.map(|b| &*b.lookups), crate::clock::now())
                     .map_err(SnapshotError::Lookups)?,
             ),
-            people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
+            people: People::of(config.directory.as_ref(), before.and_then(|b| b.people.as_ref()))
+                .map_err(SnapshotError::Directory)?,
             traces: Tracer::of(config.traces.as_ref(), before.and_then(|b| b.traces.as_ref()))
                 .map_err(SnapshotError::Traces)?,
             upstreams: Arc::new(upstreams.with(&added.routes, before.map(|b| &*b.upstreams))),

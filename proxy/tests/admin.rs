@@ -84,6 +84,7 @@ impl Control for Fake {
             display_name: None,
             email: None,
             groups: Fact::Unknown(Why::SourceDown),
+            device: Fact::Unknown(Why::NotConfigured),
             proofs: [].into(),
             provider_session: None,
             tokens: Tokens {

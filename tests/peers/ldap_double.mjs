@@ -40,9 +40,9 @@ function read(request) {
   return { id, operation, base: request.subarray(at, at + base.size).toString(), text: request.subarray(at).toString('latin1') };
 }
 
-/** Its `answer` gets what was searched and gives entries, bytes to send as they are, or nothing for silence */
+/** Its `answer` gets what was searched and gives entries, bytes to send as they are, or nothing for silence; sent `later`. */
 export async function startDouble() {
-  const double = { answer: () => [], searches: 0 };
+  const double = { answer: () => [], later: 0, searches: 0 };
   const sockets = new Set();
   const server = createServer({ cert: readFileSync(pki()('server.crt')), key: readFileSync(pki()('server.key')) }, (socket) => {
     sockets.add(socket.on('close', () => sockets.delete(socket)).on('error', () => {}));
@@ -55,7 +55,9 @@ export async function startDouble() {
       const answer = double.answer(request);
       if (answer === undefined) return undefined;
       if (Buffer.isBuffer(answer)) return socket.write(answer);
-      return socket.write(Buffer.concat([...answer.map((found) => message(request.id, found)), message(request.id, result(0x65))]));
+      const found = Buffer.concat([...answer.map((one) => message(request.id, one)), message(request.id, result(0x65))]);
+      if (double.later > 0) return setTimeout(() => socket.writable && socket.write(found), double.later);
+      return socket.write(found);
     });
   });
   await new Promise((done) => server.listen(0, '127.0.0.1', done));

@@ -51,7 +51,7 @@ pub(crate) fn condition(typed: &typed::Condition, place: &Place, cx: &mut Cx<'_>
     }
     if let Some(at) = &typed.posture {
         parts.push(at.get().and_then(|typed| device::posture(typed, &at.place, cx)));
-        cx.asks_device(&at.place);
+        cx.asks_posture(&at.place);
     }
     if let Some(at) = &typed.new_place {
         parts.push(cx.parse(at, device::new_place).map(Condition::NewPlace));

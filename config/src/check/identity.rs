@@ -1,18 +1,24 @@
 //! Identity providers and bearer issuers.
+use super::directory::one_of;
 use super::listeners::once;
+use super::posture_sources::TRUST;
 use super::{Cx, host, trust};
 use crate::at::{At, Keyed};
-use crate::config::{BearerIssuer, OidcClient, Provider, TierProof};
+use crate::config::{BearerIssuer, OidcClient, PostureClaim, Provider, TierProof};
 use crate::file::identity::{self as typed, OneOrMany};
 use crate::place::Place;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use torhaus_authz::SourceTrust;
 use url::Url;
 
 /// What a provider is asked for when the file does not say.
 pub(crate) const DEFAULT_SCOPES: [&str; 4] = ["openid", "profile", "email", "groups"];
 pub(crate) const DEFAULT_USER_CLAIM: &str = "sub";
 pub(crate) const DEFAULT_GROUPS_CLAIM: &str = "groups";
+/// OpenID Connect Core 1.0 s2, and what every provider adds: none of them speaks of a device.
+const STANDARD_CLAIMS: [&str; 14] =
+    ["iss", "sub", "aud", "exp", "iat", "nbf", "auth_time", "nonce", "acr", "amr", "azp", "sid", "email", "groups"];
 
 pub(crate) fn providers(at: &At<typed::Identity>, cx: &mut Cx<'_>) -> Option<Vec<Arc<Provider>>> {
     let identity = at.get()?;
@@ -55,6 +61,7 @@ fn provider_of(provider: &typed::Provider, place: &Place, first: bool, cx: &mut 
     let ca_file = provider.ca_file.as_ref().map(|at| trust::ca_file(at, cx));
     let secret = cx.secret(&provider.client_secret_file, "secret file");
     let scopes = scopes(provider, cx);
+    let posture = posture(provider, cx);
     let tiers = tiers(&provider.tiers, place, true, cx);
     let name: Arc<str> = name?.into();
     let (issuer, issuer_text) = issuer?;
@@ -69,6 +76,7 @@ fn provider_of(provider: &typed::Provider, place: &Place, first: bool, cx: &mut 
         scopes,
         user_claim: text_or(provider.user_claim.as_ref(), DEFAULT_USER_CLAIM),
         groups_claim: text_or(provider.groups_claim.as_ref(), DEFAULT_GROUPS_CLAIM),
+        posture: posture?,
         tiers: tiers?,
         name,
     })
@@ -173,6 +181,30 @@ fn issuer(at: &At<String>, allow_http: Option<&At<bool>>, cx: &mut Cx<'_>) -> Op
         return None;
     }
     Some((url, at.text()?.into()))
+}
+
+/// The outer `None` is a mistake that was reported.
+fn posture(provider: &typed::Provider, cx: &mut Cx<'_>) -> Option<Option<PostureClaim>> {
+    let Some(at) = &provider.posture_claim else {
+        if let Some(at) = &provider.posture_trust {
+            cx.error(&at.place, "`posture_trust` is about a claim, and there is none", "add `posture_claim: …`");
+            return None;
+        }
+        return Some(None);
+    };
+    // An agent on the device tells the provider, who passes it on.
+    let trust = cx.parse_or(provider.posture_trust.as_ref(), SourceTrust::Agent, |text| one_of(text, &TRUST));
+    let claim = at.text()?.to_owned();
+    if STANDARD_CLAIMS.contains(&&*claim) {
+        let message = format!("`{claim}` has a meaning of its own in an ID token");
+        cx.error(
+            &at.place,
+            message,
+            "name the claim that the provider was given for this: `posture_claim: torhaus_device`",
+        );
+        return None;
+    }
+    Some(Some(PostureClaim { claim, trust: trust? }))
 }
 
 fn scopes(provider: &typed::Provider, cx: &mut Cx<'_>) -> Vec<String> {

@@ -69,6 +69,8 @@ pub(crate) struct Cx<'a> {
     pub posture_max_age: Duration,
     /// Some source of devices is configured.
     pub knows_devices: bool,
+    /// The same for the state of a device, which a provider may report as well.
+    pub knows_posture: bool,
     pub tests: Tests,
     /// What came of the policy's tests, if they could be run.
     pub suite: Option<Suite>,
@@ -102,7 +104,16 @@ impl Cx<'_> {
 
     /// A condition asks of a device what nobody could answer.
     pub fn asks_device(&mut self, place: &Place) {
-        if !self.knows_devices {
+        self.asks_where(self.knows_devices, place);
+    }
+
+    /// The same for its state.
+    pub fn asks_posture(&mut self, place: &Place) {
+        self.asks_where(self.knows_posture, place);
+    }
+
+    fn asks_where(&mut self, known: bool, place: &Place) {
+        if !known {
             let hint = "name one: `lookups: { posture: { inventory_file: devices.yaml } }` in torhaus.yaml";
             self.warning(place, "no source of devices is configured, so the answer is always unknown", hint);
         }
@@ -166,7 +177,9 @@ pub(crate) fn check(
     cx.posture_max_age = posture.as_ref().map_or(default::POSTURE_MAX_AGE, |posture| posture.max_age);
     let headscale = headscale::check(tree, providers.as_deref(), &mut cx);
     let lookups = tree.lookups.as_ref().and_then(At::get);
+    let by_claim = providers.iter().flatten().any(|provider| provider.posture.is_some());
     cx.knows_devices = lookups.is_some_and(|lookups| lookups.posture.is_some() || lookups.headscale.is_some());
+    cx.knows_posture = cx.knows_devices || by_claim;
     let routes = routes::check(tree, &listeners, portal.as_ref(), &trust_domains, &mut cx);
     if listeners.whole {
         listener_acme::fill_in(&mut listeners.checked, tree, portal.as_ref(), &routes, &mut cx);

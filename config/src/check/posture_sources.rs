@@ -34,7 +34,7 @@ enum Kind {
 }
 
 const KINDS: [(&str, Kind); 3] = [("fleet", Kind::Fleet), ("intune", Kind::Intune), ("json", Kind::Json)];
-const TRUST: [(&str, SourceTrust); 3] =
+pub(super) const TRUST: [(&str, SourceTrust); 3] =
     [("self", SourceTrust::SelfReported), ("agent", SourceTrust::Agent), ("mdm", SourceTrust::Mdm)];
 /// Names that `status` and the metrics know already.
 const TAKEN: [&str; 4] = ["ldap", "headscale", "inventory", "agent"];

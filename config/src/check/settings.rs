@@ -28,6 +28,7 @@ pub(crate) mod default {
     pub(crate) const MAX_BODY: usize = 1024 * 1024 * 1024;
     pub(crate) const MIN_BODY_RATE: usize = 512;
     pub(crate) const LOGINS_PER_MINUTE: usize = 300;
+    pub(crate) const REPORTS_PER_MINUTE: usize = 10;
     pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
     pub(crate) const DRAIN: Duration = Duration::from_secs(30);
     pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -181,6 +182,7 @@ pub(crate) fn limits(at: Option<&At<file::Limits>>, cx: &mut Cx<'_>) -> Option<L
         max_body: bytes(default::MAX_BODY),
         min_body_rate: bytes(default::MIN_BODY_RATE),
         logins_per_minute: u32::try_from(default::LOGINS_PER_MINUTE).unwrap_or(u32::MAX),
+        reports_per_minute: u32::try_from(default::REPORTS_PER_MINUTE).unwrap_or(u32::MAX),
         idle_timeout: default::IDLE_TIMEOUT,
         drain: default::DRAIN,
     };
@@ -198,6 +200,7 @@ pub(crate) fn limits(at: Option<&At<file::Limits>>, cx: &mut Cx<'_>) -> Option<L
     let body = cx.parse_or(typed.max_body.as_ref(), limits.max_body, super::route::body_size);
     let rate = cx.parse_or(typed.min_body_rate.as_ref(), limits.min_body_rate, super::route::body_rate);
     let logins = count(typed.logins_per_minute.as_ref(), default::LOGINS_PER_MINUTE, cx);
+    let reports = count(typed.reports_per_minute.as_ref(), default::REPORTS_PER_MINUTE, cx);
     limits.handshake_timeout = handshake?;
     limits.idle_timeout = idle?;
     limits.drain = drain?;
@@ -210,6 +213,7 @@ pub(crate) fn limits(at: Option<&At<file::Limits>>, cx: &mut Cx<'_>) -> Option<L
     limits.max_body = body?;
     limits.min_body_rate = rate?;
     limits.logins_per_minute = u32::try_from(logins?).unwrap_or(u32::MAX);
+    limits.reports_per_minute = u32::try_from(reports?).unwrap_or(u32::MAX);
     Some(limits)
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Provider {
     pub scopes: List<String>,
     pub user_claim: Option<At<String>>,
     pub groups_claim: Option<At<String>>,
+    pub posture_claim: Option<At<String>>,
+    pub posture_trust: Option<At<String>>,
     pub federated: Option<At<bool>>,
     pub tiers: Keyed<Tier>,
 }

@@ -104,6 +104,7 @@ pub(crate) struct Limits {
     pub max_body: Option<At<String>>,
     pub min_body_rate: Option<At<String>>,
     pub logins_per_minute: Option<At<u64>>,
+    pub reports_per_minute: Option<At<u64>>,
     pub idle_timeout: Option<At<String>>,
     pub drain: Option<At<String>>,
 }

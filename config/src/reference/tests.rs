@@ -70,6 +70,7 @@ fn the_defaults_of_the_reference_are_those_of_the_code() {
         ("limits.max_connections_per_address", default::MAX_CONNECTIONS_PER_ADDRESS),
         ("limits.max_handshakes", default::MAX_HANDSHAKES),
         ("limits.logins_per_minute", default::LOGINS_PER_MINUTE),
+        ("limits.reports_per_minute", default::REPORTS_PER_MINUTE),
     ] {
         assert_eq!(of(path), number.to_string(), "{path}");
     }

@@ -160,6 +160,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key("identity.providers[].scopes", "list of texts", "`[openid, profile, email, groups]`", "what is asked for; `openid` must be there"),
             key("identity.providers[].user_claim", "claim", "`sub`", "what `user:alice` in the policy means"),
             key("identity.providers[].groups_claim", "claim", "`groups`", "what `group:hr` in the policy means; absent is unknown, not none"),
+            key("identity.providers[].posture_claim", "claim", "none", "the state of the device that somebody signs in with, as the provider reports it ([how](posture.md#a-claim-of-the-identity-provider))"),
+            key("identity.providers[].posture_trust", "`self`, `agent`, `mdm`", "`agent`", "how far that claim is believed"),
             key("identity.providers[].federated", "true/false", "`false`", "its people are `external` wherever they are"),
             key("identity.providers[].tiers", "names", "required", "how each tier of the policy is proven there; `{}`: by any login"),
             key("identity.providers[].tiers.*", "mapping", "", "one tier; all that is given must hold"),
@@ -428,6 +430,8 @@ pub(super) const SECTIONS: &[Section] = &[
                 .because("the slowest mobile line is ten times faster; who sends a byte a minute holds a connection of the application"),
             key("limits.logins_per_minute", "number", "`300`", "sign-ins begun and answers of providers from one address, /64 in IPv6; 429")
                 .because("an office behind one address signs in within minutes in the morning; guessing needs far more"),
+            key("limits.reports_per_minute", "number", "`10`", "reports of one device about its own state, and fifty times as many from one address; 429")
+                .because("a timer sends one an hour; an office behind one address has some hundred devices"),
             key("limits.idle_timeout", "duration", "`75s`", "a connection without a request is closed")
                 .because("browsers and proxies keep theirs for 60 s; closing later than they do loses no request"),
             key("limits.drain", "duration", "`30s`", "at shutdown requests in flight get this long")

@@ -1,17 +1,18 @@
-//! `torhaus headscale groups|acl|check`: what of our configuration belongs into Headscale's policy, and whether that
-//! policy leads around the gate. Prints; changes nothing.
+//! `torhaus headscale groups|acl|check|import`: what of our configuration belongs into Headscale's policy, whether that
+//! policy leads around the gate, and what of it can stand in ours. Prints; changes nothing.
 use super::out::Out;
 use super::{Answer, Failure, load};
 use crate::clock;
 use crate::lookup::directory::{Failure as DirectoryFailure, Standing};
 use crate::lookup::headscale::api::{HeadscaleApi, User};
 use crate::lookup::headscale::export::{self, Upstreams};
+use crate::lookup::headscale::import::Import;
 use crate::lookup::headscale::policy::{Policy, Target};
 use crate::lookup::people::directory_of;
 use clap::Subcommand;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use torhaus_authz::{Groups, Name};
 use torhaus_config::Config;
@@ -24,6 +25,17 @@ pub enum Verb {
     Acl(AclArgs),
     /// Read Headscale's policy, and show every rule by which somebody but the gate reaches an application.
     Check(AclArgs),
+    /// Print the policy's hosts as named networks of torhaus.yaml, and its groups and tags as rows may name them.
+    Import(ImportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ImportArgs {
+    #[arg(long, value_name = "FILE", default_value = "torhaus.yaml")]
+    config: PathBuf,
+    /// A policy in a file, huJSON. Without it, the one in force.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -49,6 +61,7 @@ pub fn headscale(verb: &Verb, out: &mut Out) -> Result<Answer, Failure> {
         Verb::Groups(args) => groups(args, out),
         Verb::Acl(args) => acl(args, out),
         Verb::Check(args) => check(args, out),
+        Verb::Import(args) => import(args, out),
     }
 }
 
@@ -67,9 +80,10 @@ fn groups(args: &GroupsArgs, out: &mut Out) -> Result<Answer, Failure> {
 
 /// The users of the mesh that the directory knows and that are in use, with their groups.
 async fn users(config: &Config) -> Result<Vec<(User, Groups)>, Failure> {
-    let missing = |key: &str| Failure::Usage(format!("`{key}` is not configured, so there is nobody to ask"));
-    let headscale = config.headscale.as_ref().ok_or_else(|| missing("lookups.headscale"))?;
-    let directory = config.directory.as_ref().ok_or_else(|| missing("lookups.ldap"))?;
+    let missing = |keys: &str| Failure::Usage(format!("{keys} is not configured, so there is nobody to ask"));
+    let headscale = config.headscale.as_ref().ok_or_else(|| missing("`lookups.headscale`"))?;
+    let directory = config.directory.as_ref();
+    let directory = directory.ok_or_else(|| missing("neither `lookups.ldap` nor `lookups.authentik`"))?;
     let failed = |what: &str, why: String| Failure::Failed(format!("{what}: {why}"));
     let api = HeadscaleApi::new(headscale.clone()).map_err(|why| failed("headscale", why))?;
     let source = directory_of(directory).map_err(|why| failed("directory", why))?;
@@ -135,6 +149,35 @@ fn check(args: &AclArgs, out: &mut Out) -> Result<Answer, Failure> {
         out.line(format!("nobody but `{}` reaches the {} applications over the mesh", args.gate, targets.len()))?;
     }
     Ok(ways.is_empty().into())
+}
+
+fn import(args: &ImportArgs, out: &mut Out) -> Result<Answer, Failure> {
+    let config = load(&args.config)?;
+    let missing = || Failure::Usage("`lookups.headscale` is not configured, so there is nobody to ask".to_owned());
+    let headscale = config.headscale.as_ref().ok_or_else(missing)?;
+    let failed = |why: String| Failure::Failed(format!("headscale: {why}"));
+    let api = HeadscaleApi::new(headscale.clone()).map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    let (file, text) = match &args.policy {
+        Some(file) => {
+            let text = std::fs::read_to_string(file);
+            let text = text.map_err(|error| Failure::Failed(format!("`{}`: {error}", file.display())))?;
+            (file.as_path(), text)
+        }
+        None => {
+            let policy = runtime.block_on(api.policy()).map_err(|failure| failed(failure.to_string()))?;
+            (Path::new("Headscale's policy"), policy)
+        }
+    };
+    let import = Import::read(file, &text).map_err(|mistakes| {
+        let mistakes: String = mistakes.iter().map(ToString::to_string).collect();
+        Failure::Failed(format!("the policy cannot be read\n{}", mistakes.trim_end()))
+    })?;
+    // Who its names mean, Headscale alone knows.
+    let users = runtime.block_on(api.users()).map_err(|failure| failed(failure.to_string()))?;
+    out.line(import.yaml(&users, |user| api.policy_name_of(user)))?;
+    Ok(Answer::Yes)
 }
 
 fn is_gate(gate: &str) -> Result<(), Failure> {

@@ -1,36 +1,48 @@
-//! How often one address may begin a sign-in or come back from a provider. Knows addresses for a minute, and so many at
-//! most; never a person: locking accounts is the provider's business.
+//! How often somebody may try something within a minute: begin a sign-in or come back from a provider (an address), send
+//! a report (a device, an address). Knows them for a minute, and so many at most; never a person: locking accounts is
+//! the provider's business.
 use crate::edge::shares::sharer;
 use moka::sync::Cache;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use torhaus_authz::Timestamp;
 
-/// Over this time an address may use up its attempts at once; then they come back evenly.
+/// Over this time they may use up their attempts at once; then they come back evenly.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses remembered, at most: some hundred bytes each. Whoever has more addresses than that is not held back by
-/// counting addresses.
-const MOST_ADDRESSES: u64 = 50_000;
+/// Remembered at most: some hundred bytes each. Whoever has more addresses than that is not held back by counting
+/// addresses.
+const MOST: u64 = 50_000;
 
-/// For each address the moment at which it has all its attempts again (the generic cell rate algorithm), in
+/// For each of them the moment at which they have all their attempts again (the generic cell rate algorithm), in
 /// milliseconds.
-pub struct Attempts(Cache<IpAddr, Arc<AtomicU64>>);
+pub struct Attempts<T: Hash + Eq = Address>(Cache<T, Arc<AtomicU64>>);
 
-impl Default for Attempts {
-    fn default() -> Self {
-        Self(Cache::builder().max_capacity(MOST_ADDRESSES).time_to_idle(WINDOW).build())
+/// As connections are counted: an IPv6 /64 is one customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address(IpAddr);
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        Self(sharer(address))
     }
 }
 
-impl Attempts {
-    /// Whether this address may try once more; counts the attempt if so.
-    pub fn one_more(&self, address: IpAddr, per_minute: u32, now: Timestamp) -> bool {
+impl<T: Hash + Eq + Send + Sync + 'static> Default for Attempts<T> {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(MOST).time_to_idle(WINDOW).build())
+    }
+}
+
+impl<T: Hash + Eq + Send + Sync + 'static> Attempts<T> {
+    /// Whether they may try once more; counts the attempt if so.
+    pub fn one_more(&self, who: impl Into<T>, per_minute: u32, now: Timestamp) -> bool {
         let window = u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX);
         let costs = window / u64::from(per_minute.max(1));
         let now = u64::try_from(now.millis()).unwrap_or(0);
-        let whole_again = self.0.get_with(sharer(address), Arc::default);
+        let whole_again = self.0.get_with(who.into(), Arc::default);
         let taken = whole_again.fetch_update(Ordering::AcqRel, Ordering::Acquire, |at| {
             let at = at.max(now) + costs;
             (at - now <= window).then_some(at)
@@ -45,9 +57,9 @@ mod tests {
 
     #[test]
     fn an_address_has_its_attempts_and_gets_them_back() {
-        let attempts = Attempts::default();
+        let attempts = Attempts::<Address>::default();
         let at = |seconds: i64| Timestamp::from_seconds(1_800_000_000 + seconds);
-        let try_ = |address: &str, seconds| attempts.one_more(address.parse().unwrap(), 6, at(seconds));
+        let try_ = |address: &str, seconds| attempts.one_more(address.parse::<IpAddr>().unwrap(), 6, at(seconds));
         assert!((0..6).all(|_| try_("192.0.2.1", 0)));
         assert!(!try_("192.0.2.1", 0) && !try_("::ffff:192.0.2.1", 9));
         assert!(try_("192.0.2.2", 0), "its neighbour is somebody else");

@@ -22,7 +22,7 @@ use crate::response::Response;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Entry, Fact, Identity, Kind, Proof, ProofNote, Reason, Timestamp, User, Who};
+use torhaus_authz::{Entry, Fact, Identity, Kind, Proof, ProofNote, Reason, Timestamp, User, Who, Why};
 
 /// What stands where the identity provider's name would: in records, in headers, in `session list --provider`.
 pub const PROVIDER: &str = "break-glass";
@@ -179,6 +179,7 @@ fn session_of(grant: &Grant, request: &Request<'_>, now: Timestamp) -> Session {
         display_name: Some(format!("{} (break glass)", grant.user)),
         email: None,
         groups: Fact::Known(Arc::new(grant.groups.iter().map(String::as_str).collect())),
+        device: Fact::Unknown(Why::NotConfigured),
         proofs: [proof].into(),
         provider_session: None,
         tokens: Tokens::default(),

@@ -1,4 +1,5 @@
 //! A step-up adds to a session; it never takes a proof away, and never keeps an older one beside a newer.
+use crate::login::device_claim;
 use crate::login::oidc::SignedIn;
 use crate::login::session::{Session, Tokens};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ pub fn merged(session: &Session, signed_in: SignedIn) -> Session {
         display_name: signed_in.display_name,
         email: signed_in.email,
         groups: signed_in.groups,
+        device: device_claim::newer(&session.device, signed_in.device),
         proofs: newest(&session.proofs, signed_in.proofs).into(),
         provider_session: signed_in.provider_session.or_else(|| session.provider_session.clone()),
         tokens: newer(&session.tokens, signed_in.tokens),

@@ -6,6 +6,7 @@ pub mod callback;
 pub mod challenge;
 pub mod claims;
 pub mod cookie;
+pub mod device_claim;
 pub mod error;
 pub mod handover;
 pub mod http_client;

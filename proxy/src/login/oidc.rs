@@ -5,6 +5,7 @@
 //! finish(started, callback) -> SignedIn: a person, their groups, and what the token proves
 //! ```
 use super::callback::CallbackParams;
+use super::device_claim::{self, DeviceClaim};
 use super::error::{LoginError, Refusal, UserInfoError};
 use super::id_token::{IdToken, Nonce};
 use super::jws::Claims;
@@ -74,6 +75,8 @@ pub struct SignedIn {
     pub display_name: Option<String>,
     pub email: Option<String>,
     pub groups: Fact<Arc<Groups>>,
+    /// The device that they signed in with, by the ID token alone.
+    pub device: DeviceClaim,
     /// What this login proves; a session keeps the newest of these and its own.
     pub proofs: Vec<Proof>,
     /// The wish was for a tier, and this is why it is not proven: try once with `force`, then refuse.
@@ -237,6 +240,7 @@ impl OidcProvider {
             display_name: profile.display_name,
             email: profile.email,
             groups: profile.groups,
+            device: device_claim::read(&self.config, &checked.claims, now),
             proofs: proofs::proofs(tiers, &evidence, &self.config.name),
             not_proven,
             provider_session: checked.sid,

@@ -122,6 +122,11 @@ impl OidcProvider {
         id_token::check(verified, &expected, now)
     }
 
+    /// Whether what its tokens say of a device counts.
+    pub fn reports_devices(&self) -> bool {
+        self.config.posture.is_some()
+    }
+
     /// Whether the provider answered when it was last asked for its document or its keys; none: it was not asked yet.
     pub fn answers(&self) -> Option<bool> {
         match (self.metadata.answers(), self.keys.answers()) {

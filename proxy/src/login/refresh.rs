@@ -1,5 +1,6 @@
 //! Asking the provider again without the person: is the session still alive there, and with which groups? A refresh
 //! never proves a tier: nobody was asked for a factor.
+use super::device_claim::{self, DeviceClaim};
 use super::error::{LoginError, UserInfoError};
 use super::id_token::{IdTokenError, Nonce};
 use super::keys::KeyError;
@@ -13,7 +14,7 @@ use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Timestamp, Why};
+use torhaus_authz::{Fact, Timestamp, Why};
 
 /// How long the outcome of a refresh is kept for others who come with the same refresh token: with rotation it works
 /// once, and a second use would look like theft to the provider (RFC 9700 s4.14.2).
@@ -25,6 +26,8 @@ const MAX_SHARED: u64 = 100_000;
 pub struct Refreshed {
     /// Name, groups and so on; none if the provider answered without saying: keep what is known.
     pub profile: Option<Profile>,
+    /// By the ID token alone.
+    pub device: DeviceClaim,
     pub tokens: Tokens,
 }
 
@@ -101,6 +104,10 @@ impl OidcProvider {
                 Some(checked.map_err(LoginError::from)?.claims)
             }
         };
+        let device = match &claims {
+            Some(claims) => device_claim::read(&self.config, claims, now),
+            None => Fact::Unknown(Why::NotGiven),
+        };
         let complete = |claims: &_| self.names.has_user(claims) && self.names.has_groups(claims);
         if let Some(endpoint) = &metadata.userinfo_endpoint
             && !claims.as_ref().is_some_and(complete)
@@ -121,6 +128,7 @@ impl OidcProvider {
         };
         Ok(Refreshed {
             profile,
+            device,
             tokens: Tokens {
                 id_token: answer.id_token.or_else(|| tokens.id_token.clone()),
                 // RFC 6749 s6: without a new one, the old one stays.

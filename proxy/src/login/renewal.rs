@@ -2,6 +2,7 @@
 //! signed out there is out here, and a change of groups arrives without a new login.
 use crate::gate::Gate;
 use crate::login::break_glass;
+use crate::login::device_claim;
 use crate::login::refresh::{RefreshError, Refreshed};
 use crate::login::revoke;
 use crate::login::session::{Session, SessionId, Which};
@@ -92,7 +93,8 @@ async fn keep(gate: &Gate, asked: &Session, refreshed: Refreshed) {
 }
 
 fn renewed(session: Session, refreshed: Refreshed) -> Session {
-    let session = Session { tokens: refreshed.tokens, ..session };
+    let device = device_claim::newer(&session.device, refreshed.device);
+    let session = Session { tokens: refreshed.tokens, device, ..session };
     match refreshed.profile {
         None => session,
         Some(profile) => Session {

@@ -3,6 +3,7 @@
 //!
 //! The browser holds only a handle: 256 random bits in a `__Host-torhaus` cookie. The store keeps its SHA-256, so a
 //! stolen store opens nothing. Groups and tokens stay on the server, so the cookie never grows.
+use super::device_claim::DeviceClaim;
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use rand::TryRng as _;
@@ -24,6 +25,8 @@ pub struct Session {
     pub display_name: Option<String>,
     pub email: Option<String>,
     pub groups: Fact<Arc<Groups>>,
+    /// The device that the person signed in with, as the provider has it.
+    pub device: DeviceClaim,
     pub proofs: Arc<[Proof]>,
     /// The provider's own session (`sid` of the ID token), for back-channel logout.
     pub provider_session: Option<String>,

@@ -274,6 +274,7 @@ async fn establish(
         display_name: signed_in.display_name,
         email: signed_in.email,
         groups: signed_in.groups,
+        device: signed_in.device,
         proofs: signed_in.proofs.into(),
         provider_session: signed_in.provider_session,
         tokens: signed_in.tokens,

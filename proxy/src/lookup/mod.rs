@@ -22,6 +22,7 @@ pub mod seen;
 mod people_tests;
 
 use crate::identify::Caller;
+use crate::login::device_claim::{self, DeviceClaim};
 use crate::request::Request;
 use crate::snapshot::Snapshot;
 use devices::{Evidence, Sources};
@@ -242,6 +243,14 @@ pub fn about<'a>(snapshot: &Snapshot, request: &Request<'a>, caller: &Caller, no
     };
     let country = lookups.places.country(address, now);
     let device = lookups.sources.find(&evidence, now);
+    let posture = lookups.sources.posture(&device, &evidence, now);
+    let posture = match claim_of(snapshot, caller) {
+        None => posture,
+        Some(claim) => {
+            let young = |at: Timestamp| now.since(at) <= lookups.sources.max_age;
+            device_claim::joined(posture, &device, &evidence, claim, young)
+        }
+    };
     Facts {
         method: request.method.as_str(),
         path: request.path,
@@ -252,7 +261,7 @@ pub fn about<'a>(snapshot: &Snapshot, request: &Request<'a>, caller: &Caller, no
         proofs: caller.proofs.clone(),
         certificate: caller.certificate.clone(),
         country,
-        posture: lookups.sources.posture(&device, &evidence, now),
+        posture,
         device,
         seen: match &lookups.seen {
             Some(seen) => seen.of(&caller.identity, address, country, &lookups.places, now),
@@ -260,4 +269,11 @@ pub fn about<'a>(snapshot: &Snapshot, request: &Request<'a>, caller: &Caller, no
         },
         ..Facts::unknown(now, "")
     }
+}
+
+/// What the caller's session knows of a device, while its provider is still believed in this.
+fn claim_of<'a>(snapshot: &Snapshot, caller: &'a Caller) -> Option<&'a DeviceClaim> {
+    let session = &caller.session.as_ref()?.session;
+    let provider = snapshot.providers.named(&session.user.provider)?;
+    provider.reports_devices().then_some(&session.device)
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use torhaus_authz::{Fact, Groups, Name, Timestamp, User, Why};
-use torhaus_config::{Config, DirectorySource};
+use torhaus_config::DirectorySource;
 
 /// People kept; one with fifty groups is about 4 KiB.
 const KEPT: u64 = 100_000;
@@ -109,18 +109,19 @@ impl People {
     ///
     /// # Errors
     /// The CA file cannot be used.
-    pub fn of(config: &Config, before: Option<&Arc<Self>>) -> Result<Option<Arc<Self>>, String> {
-        let Some(directory) = &config.directory else { return Ok(None) };
-        let ca = directory.ca_file().map(std::fs::read).transpose().map_err(|error| error.to_string())?;
+    pub fn of(
+        directory: Option<&Arc<torhaus_config::Directory>>,
+        before: Option<&Arc<Self>>,
+    ) -> Result<Option<Arc<Self>>, String> {
+        let Some(directory) = directory else { return Ok(None) };
+        let of_key = |why: String| format!("lookups.{}: {why}", directory.name());
+        let ca = directory.ca_file().map(std::fs::read).transpose();
+        let ca = ca.map_err(|error| of_key(format!("`ca_file`: {error}")))?;
         if let Some(before) = before.filter(|before| before.config == *directory && before.ca == ca) {
             return Ok(Some(before.clone()));
         }
-        let name = match &directory.source {
-            DirectorySource::Ldap(_) => "ldap",
-            DirectorySource::Authentik(_) => "authentik",
-        };
-        let source = directory_of(directory)?;
-        let (config, health) = (directory.clone(), Health::new(name));
+        let source = directory_of(directory).map_err(of_key)?;
+        let (config, health) = (directory.clone(), Health::new(directory.name()));
         Ok(Some(Arc::new(Self { config, health, source, ca, kept: Cache::new(KEPT) })))
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use torhaus_authz::{Fact, Name, Timestamp, User, Why};
-use torhaus_config::{DirectorySource, GroupName, GroupsBy, Ldap, LdapSchema, Secret};
+use torhaus_config::{Authentik, DirectorySource, GroupName, GroupsBy, Ldap, LdapSchema, Secret};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_392_000);
 const STALE: Duration = Duration::from_secs(300);
@@ -84,6 +84,24 @@ fn people(source: &Arc<Fake>, first: bool) -> Arc<People> {
         })),
     };
     People::asking(Arc::new(config), source.clone())
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_named_by_its_own_key() {
+    let ldap = Arc::clone(&people(&Fake::with(&[]), true).config);
+    let authentik = DirectorySource::Authentik(Arc::new(Authentik {
+        url: "https://authentik.example.test".parse().unwrap(),
+        ca_file: Some("/nowhere/ca.pem".into()),
+        token: Secret::new("secret".to_owned()),
+    }));
+    let provider = "corp".into();
+    let torhaus_config::Directory { first, poll, max_stale, timeout, .. } = *ldap;
+    let authentik =
+        Arc::new(torhaus_config::Directory { provider, first, poll, max_stale, timeout, source: authentik });
+    for (directory, key) in [(ldap, "lookups.ldap: `ca_file`: "), (authentik, "lookups.authentik: `ca_file`: ")] {
+        let Err(why) = People::of(Some(&directory), None) else { panic!("{key} is there") };
+        assert!(why.starts_with(key), "{why}");
+    }
 }
 
 fn names(names: &[&str]) -> Vec<Name> {

@@ -9,7 +9,7 @@
 mod disk;
 mod firewall;
 pub mod linux;
-mod report;
+pub mod report;
 pub mod send;
 mod software;
 pub mod take;

@@ -6,8 +6,8 @@ use torhaus_authz::{Edr, Name, Os, OsFamily, OsVersion, Posture, Report, SourceT
 /// Where reports are sent, on every host that takes certificates of devices.
 pub const PATH: &str = "/.torhaus/posture";
 
-/// How its facts are attributed.
-const SOURCE: &str = "agent";
+/// How the facts of a device's own report are attributed.
+pub const AGENT: &str = "agent";
 /// A clock that is further ahead than this is wrong, and its reports would never grow old.
 const MOST_AHEAD: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -56,11 +56,11 @@ impl DeviceReport {
         }
     }
 
-    /// What it says, as the gate goes by it.
+    /// What it says, as the gate goes by it; `source` is who says so.
     ///
     /// # Errors
     /// Its form, time or version is not known; for the log of the device.
-    pub fn posture(&self, now: Timestamp) -> Result<Posture, String> {
+    pub fn posture(&self, source: &Name, trust: SourceTrust, now: Timestamp) -> Result<Posture, String> {
         if self.version != 1 {
             return Err(format!("version {} of reports is not known here: write `\"version\": 1`", self.version));
         }
@@ -76,19 +76,19 @@ impl DeviceReport {
             None => None,
             Some(os) => Some(Os { family: os.family, version: os.version.as_ref().map(version).transpose()? }),
         };
-        let source = Name::from(SOURCE);
-        fn report<T>(value: Option<T>, source: &Name, at: Timestamp) -> Option<Report<T>> {
-            Some(Report { value: value?, source: source.clone(), trust: SourceTrust::Agent, at })
+        fn report<T>(value: Option<T>, of: &Report<()>) -> Option<Report<T>> {
+            Some(Report { value: value?, source: of.source.clone(), trust: of.trust, at: of.at })
         }
+        let of = Report { value: (), source: source.clone(), trust, at };
         Ok(Posture {
-            disk_encrypted: report(self.disk_encrypted, &source, at),
-            firewall: report(self.firewall, &source, at),
-            secure_boot: report(self.secure_boot, &source, at),
+            disk_encrypted: report(self.disk_encrypted, &of),
+            firewall: report(self.firewall, &of),
+            secure_boot: report(self.secure_boot, &of),
             // A device is no judge of itself.
             compliant: None,
-            edr: report(self.edr, &source, at),
-            patched: report(self.patch_age_days.map(|days| at.minus(DAY.saturating_mul(days))), &source, at),
-            os: report(os, &source, at),
+            edr: report(self.edr, &of),
+            patched: report(self.patch_age_days.map(|days| at.minus(DAY.saturating_mul(days))), &of),
+            os: report(os, &of),
         })
     }
 }
@@ -105,7 +105,7 @@ mod tests {
             "compliant": true, "patch_age_days": 3, "os": { "family": "linux", "version": "12" }, "hostname": "x" }"#;
         let report: DeviceReport = serde_json::from_str(text).unwrap();
         let now = Timestamp::parse("2026-11-28T08:00:30Z").unwrap();
-        let posture = report.posture(now).unwrap();
+        let posture = report.posture(&AGENT.into(), SourceTrust::Agent, now).unwrap();
         let firewall = posture.firewall.unwrap();
         assert_eq!((firewall.value, &*firewall.source, firewall.trust), (false, "agent", SourceTrust::Agent));
         assert_eq!(firewall.at, Timestamp::parse("2026-11-28T08:00:00Z").unwrap());
@@ -115,12 +115,13 @@ mod tests {
 
     #[test]
     fn a_report_that_cannot_be_believed_says_why() {
+        let posture = |report: &DeviceReport| report.posture(&AGENT.into(), SourceTrust::Agent, NOW);
         let says = |change: fn(&mut DeviceReport)| {
             let mut report = DeviceReport::at(NOW);
             change(&mut report);
-            report.posture(NOW).unwrap_err()
+            posture(&report).unwrap_err()
         };
-        assert!(DeviceReport::at(NOW).posture(NOW).is_ok());
+        assert!(posture(&DeviceReport::at(NOW)).is_ok());
         assert!(says(|report| report.version = 2).contains("version 2"));
         assert!(says(|report| report.observed_at = "yesterday".into()).contains("not a time"));
         assert!(says(|report| report.observed_at = NOW.plus(DAY).to_string()).contains("clock is wrong"));

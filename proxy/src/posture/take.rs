@@ -1,15 +1,28 @@
 //! The gate's address for reports. Whoever sends one shows the certificate of its device, and speaks for that alone.
-use super::report::DeviceReport;
+use super::report::{AGENT, DeviceReport};
 use crate::gate::Gate;
 use crate::identify;
+use crate::login::attempts::{self, Attempts};
 use crate::lookup::{self, records};
+use crate::metrics::ReportResult;
 use crate::refusal;
 use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
-use http::header::{CONTENT_TYPE, ORIGIN};
-use http::{Method, StatusCode};
-use torhaus_authz::{Fact, Posture, Reason, Timestamp, serial};
+use http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER};
+use http::{HeaderValue, Method, StatusCode};
+use torhaus_authz::{Fact, Name, Posture, Reason, SourceTrust, Timestamp, serial};
+
+/// One address may send as many reports as this many devices: an office, where hundreds send one each hour.
+const DEVICES_OF_AN_ADDRESS: u32 = 50;
+
+/// Who sent reports lately.
+#[derive(Default)]
+pub struct ReportAttempts {
+    /// Whoever it is that asks, before anything is looked at.
+    of_addresses: Attempts,
+    of_devices: Attempts<Name>,
+}
 
 /// # Errors
 /// 1. devices may not report; 2. it is no POST of a program; 3. the certificate is none of a device of ours; 4. the
@@ -20,6 +33,22 @@ pub async fn take(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     }
     if *request.method != Method::POST {
         return Err(Reason::MethodNotAllowed);
+    }
+    let answer = judge(gate, snapshot, request, now).await;
+    gate.metrics.report(match &answer {
+        Ok(response) if response.status == StatusCode::NO_CONTENT => ReportResult::Taken,
+        Ok(response) if response.status == StatusCode::TOO_MANY_REQUESTS => ReportResult::RateLimited,
+        Err(Reason::StoreUnavailable) => ReportResult::Unavailable,
+        _ => ReportResult::Refused,
+    });
+    answer
+}
+
+async fn judge(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Result<Response, Reason> {
+    let of_device = snapshot.config.limits.reports_per_minute;
+    let of_address = of_device.saturating_mul(DEVICES_OF_AN_ADDRESS);
+    if !gate.reports.of_addresses.one_more(request.connection.client.ip(), of_address, now) {
+        return Ok(too_many("this address sent too many reports within a minute"));
     }
     // A page elsewhere can make a browser send things with the device's certificate, but none of this type unasked.
     let json = request.header(CONTENT_TYPE).is_some_and(|kind| kind.split(';').next().is_some_and(is_json));
@@ -38,6 +67,9 @@ pub async fn take(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     let Some(seen) = records::seen(&facts, caller.device_names(), domains) else {
         return Ok(refused(Reason::NotAllowed, "the certificate names no single device of the lists"));
     };
+    if !gate.reports.of_devices.one_more(seen.id.clone(), of_device, now) {
+        return Ok(too_many("this device sent too many reports within a minute"));
+    }
     let report: DeviceReport = match serde_json::from_slice(request.body) {
         Ok(report) => report,
         Err(error) => return Ok(refused(Reason::BadRequest, &format!("the report is not of this form: {error}"))),
@@ -46,7 +78,7 @@ pub async fn take(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         tracing::warn!(device = &*seen.id, "a report was refused: {of_another}");
         return Ok(refused(Reason::NotAllowed, &of_another));
     }
-    let posture = match report.posture(now) {
+    let posture = match report.posture(&AGENT.into(), SourceTrust::Agent, now) {
         Ok(posture) => posture,
         Err(why) => return Ok(refused(Reason::BadRequest, &why)),
     };
@@ -82,4 +114,8 @@ fn is_json(kind: &str) -> bool {
 
 fn refused(reason: Reason, detail: &str) -> Response {
     refusal::bare(reason, Some(detail))
+}
+
+fn too_many(detail: &str) -> Response {
+    refused(Reason::RateLimited, detail).with(RETRY_AFTER, HeaderValue::from(attempts::WINDOW.as_secs()))
 }

@@ -1,9 +1,10 @@
 //! What every session store promises, as one function that each implementation runs.
+use crate::login::device_claim::{ClaimedDevice, DeviceClaim};
 use crate::login::session::{ProviderLogout, Purpose, Session, SessionStore, TicketHash, Tokens, Which};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use torhaus_authz::{Fact, Proof, Timestamp, User, Why};
+use torhaus_authz::{Fact, Posture, Proof, Report, SourceTrust, Timestamp, User, Why};
 use zeroize::Zeroizing;
 
 pub const NOON: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -21,6 +22,7 @@ pub fn session(id: &str, user: &str) -> Session {
         display_name: Some(format!("Name of {user}")),
         email: None,
         groups: Fact::Known(Arc::new(["hr", "all-employees"].into_iter().collect())),
+        device: claimed(),
         proofs: [Proof { tier: "mfa".into(), proven_at: NOON, provider: "corp".into() }].into(),
         provider_session: Some(format!("sid-{id}")),
         tokens: Tokens {
@@ -33,6 +35,12 @@ pub fn session(id: &str, user: &str) -> Session {
         opened_from: "192.0.2.7".into(),
         user_agent: "Firefox".into(),
     }
+}
+
+fn claimed() -> DeviceClaim {
+    let firewall = Report { value: true, source: "claim of corp".into(), trust: SourceTrust::Agent, at: NOON };
+    let posture = Posture { firewall: Some(firewall), ..Posture::default() };
+    Fact::Known(Arc::new(ClaimedDevice { serial: Some("ser-17".into()), posture }))
 }
 
 /// Runs every promise on an empty store.
@@ -63,13 +71,19 @@ fn handle(n: u32) -> TicketHash {
 }
 
 async fn a_session_comes_back_as_it_was(store: &dyn SessionStore) {
-    for groups in [session("", "").groups, Fact::Known(Arc::default()), Fact::Unknown(Why::SourceDown)] {
+    let (groups, unknown) = (session("", "").groups, Fact::Unknown(Why::SourceDown));
+    for (groups, device) in [
+        (groups, claimed()),
+        (Fact::Known(Arc::default()), Fact::Unknown(Why::Malformed)),
+        (unknown, Fact::Unknown(Why::NotConfigured)),
+    ] {
         let mut kept = session("s-1", "alice");
-        kept.groups = groups;
+        (kept.groups, kept.device) = (groups, device);
         store.create(&kept, handle(1), "wiki").await.unwrap();
         let found = store.find(handle(1), "wiki").await.unwrap().unwrap();
         assert_eq!(found.user, kept.user);
         assert_eq!(found.groups, kept.groups, "unknown is not none");
+        assert_eq!(found.device, kept.device);
         assert_eq!(found.proofs, kept.proofs);
         assert_eq!((found.created, found.expires, found.last_seen), (kept.created, kept.expires, kept.last_seen));
         assert_eq!((&found.display_name, &found.email), (&kept.display_name, &kept.email));

@@ -1,4 +1,5 @@
 //! A session as columns: what is JSON, what is sealed. No SQL here.
+use crate::login::device_claim::DeviceClaim;
 use crate::login::session::{Session, SessionId, Tokens, Unavailable};
 use crate::store::Seal;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ struct StoredTokens {
     id_token: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
+    /// What the ID token said of the device; none: nothing was to be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceClaim>,
 }
 
 impl Drop for StoredTokens {
@@ -58,6 +62,7 @@ pub fn encode(session: &Session, seal: &dyn Seal) -> Result<Encoded, Unavailable
     let tokens = StoredTokens {
         id_token: session.tokens.id_token.as_ref().map(|t| t.to_string()),
         refresh_token: session.tokens.refresh_token.as_ref().map(|t| t.to_string()),
+        device: Some(session.device.clone()).filter(|device| *device != Fact::Unknown(Why::NotConfigured)),
     };
     let unwritable = |_| Unavailable(format!("session {} cannot be written as JSON", session.id));
     let plain = Zeroizing::new(serde_json::to_vec(&tokens).map_err(unwritable)?);
@@ -90,13 +95,14 @@ pub fn decode_proofs(id: &str, text: &str) -> Result<Arc<[Proof]>, Unavailable> 
 
 /// # Errors
 /// As [`decode_groups`], or the tokens do not open.
-pub fn decode_tokens(id: &SessionId, sealed: &[u8], seal: &dyn Seal) -> Result<Tokens, Unavailable> {
+pub fn decode_tokens(id: &SessionId, sealed: &[u8], seal: &dyn Seal) -> Result<(Tokens, DeviceClaim), Unavailable> {
     let plain = seal.open(&tokens_purpose(id), sealed)?;
     let mut stored: StoredTokens = serde_json::from_slice(&plain).map_err(|_| damaged(id, "tokens"))?;
-    Ok(Tokens {
+    let tokens = Tokens {
         id_token: stored.id_token.take().map(Zeroizing::new),
         refresh_token: stored.refresh_token.take().map(Zeroizing::new),
-    })
+    };
+    Ok((tokens, stored.device.take().unwrap_or(Fact::Unknown(Why::NotConfigured))))
 }
 
 /// Bound to the session, so that tokens copied into another row do not open there.

@@ -16,6 +16,7 @@ impl SqlStore {
     fn session(&self, row: &Row) -> Result<Session, Unavailable> {
         let time = |column: &str| row.integer(column).map(Timestamp::from_millis);
         let id: SessionId = row.text("id")?.into();
+        let (tokens, device) = row::decode_tokens(&id, &row.bytes("tokens")?, self.seal())?;
         Ok(Session {
             user: Arc::new(User {
                 name: row.text("user_name")?.into(),
@@ -29,7 +30,8 @@ impl SqlStore {
             groups: row::decode_groups(&id, &row.text("groups")?)?,
             proofs: row::decode_proofs(&id, &row.text("proofs")?)?,
             provider_session: row.optional_text("provider_session")?,
-            tokens: row::decode_tokens(&id, &row.bytes("tokens")?, self.seal())?,
+            tokens,
+            device,
             created: time("created")?,
             expires: time("expires")?,
             last_seen: time("last_seen")?,

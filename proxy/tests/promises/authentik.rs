@@ -201,4 +201,41 @@ async fn the_mesh_gets_the_directorys_groups_and_rules_by_which_only_the_gate_re
     mesh.does(says("{ \"action\": \"accept\", \"src\": [\"group:it\"], \"dst\": [\"10.9.9.0/24:8006\"] }"));
     let (code, out, _) = world.torhaus(&["headscale", "check"]).await;
     assert_eq!((code, out.trim()), (1, "acls[1]: `group:it` reaches 10.9.9.5:8006 without the gate"));
+
+    // What of it can stand in ours: of the policy in force, and of a file.
+    let policy = "{ // mesh\n \"hosts\": { \"db\": \"10.0.0.5\", \"lan\": \"10.0.0.0/24\", },\n \"groups\": { \"group:ops\": \
+                  [\"alice@example.test\", \"eve@\", \"gone@\"], }, /* tags */\n \"tagOwners\": { \"tag:kiosk\": [] }, }";
+    let Does::Say(mut answer) = says("") else { unreachable!() };
+    answer["policy"] = policy.into();
+    mesh.does(Does::Say(answer));
+    world.write("acl.hujson", policy);
+    let file = world.path("acl.hujson");
+    let file = file.to_str().unwrap();
+    let (code, out, errors) = world.torhaus(&["headscale", "import"]).await;
+    assert_eq!(code, 0, "{errors}");
+    for line in [
+        r#"      "lan": { networks: ["10.0.0.0/24"] }"#,
+        r#"# "group:ops": allow: ["user:alice", "user:eve"]"#,
+        r#"#   not one user of the mesh: "gone@""#,
+        r#"# "tag:kiosk""#,
+    ] {
+        assert!(out.lines().any(|own| own == line), "{line}: {out}");
+    }
+    assert_eq!(world.torhaus(&["headscale", "import", "--policy", file]).await, (0, out.clone(), String::new()));
+    // The gate takes the block as it is printed.
+    let config = world.read("torhaus.yaml");
+    let (before, after) = config.split_once("lookups: { ").unwrap();
+    let (own, after) = after.split_once(" }\nroutes:").unwrap();
+    let (block, _) = out.split_once("\n\n").unwrap();
+    let own = own.replace(", headscale:", "\n  headscale:");
+    world.write("torhaus.yaml", &format!("{before}{block}\n  {own}\nroutes:{after}"));
+    let policy_file = world.read("policy.yaml");
+    let row = "  - { resource: near-db, allow: [authenticated], zones: { internal: standard }, deny: [{ name: db, networks: [db] }] }\n";
+    world.write("policy.yaml", &policy_file.replace("exceptions:\n", &format!("{row}exceptions:\n")));
+    let (code, out, errors) = world.torhaus(&["check"]).await;
+    assert_eq!(code, 0, "{out}{errors}");
+    world.write("acl.hujson", &policy.replace("10.0.0.5", "db.example.test"));
+    let (code, out, errors) = world.torhaus(&["headscale", "import", "--policy", file]).await;
+    let said = "acl.hujson:2: hosts.db: `db.example.test` is neither an address nor a network";
+    assert!(code == 1 && out.is_empty() && errors.contains(said) && errors.contains("hint: "), "{errors}");
 }

@@ -255,6 +255,61 @@ async fn a_report_speaks_for_its_sender_alone() {
 }
 
 #[tokio::test]
+async fn a_device_or_an_address_that_sends_report_after_report_is_told_to_wait_and_no_other_is() {
+    let mut setup = Setup::new().await;
+    posture(&mut setup, "agent: true, inventory_file: devices.yaml");
+    setup.config = setup.config.replace("limits: { ", "limits: { reports_per_minute: 2, ");
+    replace(&setup.folder.path().join("devices.yaml"), "version: 1\ndevices: [{ id: laptop-17 }, { id: laptop-18 }]\n");
+    let world = setup.start().await;
+    let [one, other] = ["laptop-17", "laptop-18"].map(|name| world.pki.device(name));
+    // The same device: its certificate was renewed.
+    let renewed = world.pki.device("laptop-17");
+    let firewall = |on: bool| report(json!({ "firewall": on }));
+    for device in [&one, &renewed] {
+        assert_eq!(send(&world, Some(device), &firewall(true)).await.status, 204);
+    }
+    for device in [&one, &renewed] {
+        let answer = send(&world, Some(device), &firewall(false)).await;
+        assert_eq!(answer.outcome(), (429, "rate_limited".to_owned()));
+        assert_eq!(answer.header("retry-after"), "60");
+        assert!(answer.body.contains("this device sent too many"), "{answer:?}");
+    }
+    assert_eq!(send(&world, Some(&other), &firewall(true)).await.status, 204, "another device is not held up");
+    let reported = |name: &str, devices: Vec<Value>| {
+        devices.into_iter().find(|device| device["id"] == name).unwrap()["report"]["firewall"]["value"].clone()
+    };
+    assert_eq!(reported("laptop-17", listed(&world).await), true, "what was not taken changed nothing");
+    // An address may send as many as fifty devices, with a certificate or without.
+    let mut refused = 0;
+    let answer = loop {
+        let answer = send(&world, None, &firewall(true)).await;
+        if answer.status == 429 {
+            break answer;
+        }
+        assert_eq!(answer.outcome(), (403, "certificate_missing".to_owned()));
+        refused += 1;
+        assert!(refused < 1_000, "nobody is told to wait");
+    };
+    assert!(refused >= 95, "{refused}");
+    assert!(answer.body.contains("this address sent too many"), "{answer:?}");
+    let call = Call { method: "POST", body: firewall(true).to_string(), ..Call::get("apps.test", POSTURE) };
+    let call = call.with("content-type", "application/json");
+    until("by another door it is the same address", async || {
+        world.call(Door::Outside, Some(&other), &call).await.unwrap().body.contains("this address sent too many")
+    })
+    .await;
+    assert_eq!(world.call(Door::Inside, None, &Call::get("status.test", "/")).await.unwrap().status, 200);
+    let (_, metrics) = crate::harness::raw::ask(&crate::signals::socket(&world), "/metrics").await;
+    for (result, count) in [("taken", 3), ("refused", refused)] {
+        let line = format!("torhaus_posture_reports_total{{result=\"{result}\"}} {count}");
+        assert!(metrics.lines().any(|own| own == line), "{line}: {metrics}");
+    }
+    let limited =
+        metrics.lines().find_map(|line| line.strip_prefix("torhaus_posture_reports_total{result=\"rate_limited\"} "));
+    assert!(limited.is_some_and(|count| count.parse::<u64>().unwrap() >= 4), "{metrics}");
+}
+
+#[tokio::test]
 async fn this_machine_reports_what_it_can_read_and_the_gate_goes_by_it() {
     let mut setup = Setup::new().await;
     // A name that this machine can look up.

@@ -57,11 +57,12 @@ impl Keys {
         json!({ "keys": [self.public] })
     }
 
-    /// OpenID Connect Core s2. `access_token` is the one beside it.
+    /// OpenID Connect Core s2. `access_token` is the one beside it, `further` claims that no scope tells.
     pub fn id_token(
         &self,
         grant: &Grant,
         access_token: &str,
+        further: Value,
         now: OffsetDateTime,
     ) -> Result<String, jsonwebtoken::errors::Error> {
         let half = digest(&SHA256, access_token.as_bytes());
@@ -81,6 +82,7 @@ impl Keys {
             claims.insert("nonce".into(), json!(nonce));
         }
         add(&mut claims, about(grant.person, &grant.scopes));
+        add(&mut claims, further);
         self.encode("JWT", &claims)
     }
 

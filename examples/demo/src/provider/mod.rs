@@ -33,7 +33,7 @@ use client::Client;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub struct Provider {
     issuer: String,
@@ -47,6 +47,8 @@ pub struct Provider {
     interactions: shelf::Shelf<interaction::Interaction>,
     grants: grant::Grants,
     guesses: guesses::Guesses,
+    /// What ID tokens say beside what the scopes tell.
+    further: Mutex<Value>,
     /// The last step whose code each user used.
     used_codes: Mutex<HashMap<&'static str, u64>>,
 }
@@ -66,6 +68,7 @@ impl Provider {
             grants: grant::Grants::new(),
             guesses: guesses::Guesses::default(),
             used_codes: Mutex::default(),
+            further: Mutex::new(json!({})),
             issuer,
             authority,
         }))
@@ -81,6 +84,11 @@ impl Provider {
     /// The claims are not JSON.
     pub fn sign(&self, typ: &str, claims: &Value) -> Result<String, Box<dyn Error + Send + Sync>> {
         Ok(self.keys.encode(typ, claims)?)
+    }
+
+    /// From now on every ID token says this as well, as a scope mapping of an administrator makes it.
+    pub fn says(&self, claims: Value) {
+        *self.further.lock().unwrap_or_else(PoisonError::into_inner) = claims;
     }
 
     /// The `sid` of each session that a person has here.

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use time::OffsetDateTime;
 use url::form_urlencoded;
 
@@ -83,7 +83,8 @@ fn refresh(provider: &Provider, client: &Client, fields: &Fields, now: OffsetDat
 
 fn tokens(provider: &Provider, grant: &Grant, now: OffsetDateTime) -> Response {
     let signed = provider.keys.access_token(grant, now).and_then(|access| {
-        let id = provider.keys.id_token(grant, &access, now)?;
+        let further = provider.further.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let id = provider.keys.id_token(grant, &access, further, now)?;
         Ok((access, id))
     });
     let Ok((access, id)) = signed else {

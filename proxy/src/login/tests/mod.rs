@@ -62,6 +62,7 @@ pub(crate) fn config(fake: &Fake) -> Provider {
         scopes: vec!["openid".to_owned(), "groups".to_owned()],
         user_claim: "preferred_username".to_owned(),
         groups_claim: "groups".to_owned(),
+        posture: None,
         tiers: tiers.into_iter().map(|(name, proof)| (name.into(), proof)).collect::<BTreeMap<_, _>>(),
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Deserializer};
 use std::net::IpAddr;
 use std::sync::Arc;
-use torhaus_authz::Timestamp;
+use torhaus_authz::{Name, Timestamp};
 use torhaus_config::Headscale;
 use url::Url;
 
@@ -80,6 +80,11 @@ impl HeadscaleApi {
     /// As the provider's `user_claim` has it.
     pub fn name_of<'a>(&self, user: &'a User) -> &'a str {
         super::name_of(user, &self.config)
+    }
+
+    /// The same as `user:` of the policy has it; none where Headscale does not say.
+    pub fn policy_name_of(&self, user: &User) -> Option<Name> {
+        super::policy_name(self.name_of(user), &self.config)
     }
 
     fn at(&self, what: &str) -> Result<Url, Failure> {

@@ -6,12 +6,14 @@
 //! api.rs     what the control server says, of either generation
 //! export.rs  what of our configuration belongs into its policy
 //! policy.rs  who that policy lets around the gate
+//! import.rs  what of it can stand in ours
 //! ```
 //!
 //! WireGuard proves which node a packet of the mesh comes from. That holds on a listener of the mesh alone: elsewhere the
 //! same addresses are a carrier's (RFC 6598), and anybody's.
 pub mod api;
 pub mod export;
+pub mod import;
 pub mod policy;
 
 use super::devices::{Devices, Evidence, SUBNET_ROUTER};
@@ -116,16 +118,21 @@ fn name_of<'a>(user: &'a User, config: &torhaus_config::Headscale) -> &'a str {
     }
 }
 
+/// As `user:` of the policy has it; none where Headscale does not say.
+fn policy_name(name: &str, config: &torhaus_config::Headscale) -> Option<Name> {
+    (!name.is_empty()).then(|| match config.first {
+        true => name.into(),
+        false => format!("{}/{name}", config.provider).into(),
+    })
+}
+
 /// Tagged nodes are nobody's; behind a subnet router may sit anybody.
 fn device(node: &Node, config: &torhaus_config::Headscale) -> Device {
     let owner = match &node.user {
         Some(user) if node.tags.is_empty() && !node.routes => Some(name_of(user, config)),
         _ => None,
     };
-    let owner = owner.filter(|name| !name.is_empty()).map(|name| match config.first {
-        true => Name::from(name),
-        false => format!("{}/{name}", config.provider).into(),
-    });
+    let owner = owner.and_then(|name| policy_name(name, config));
     let mut tags: Vec<Name> = node.tags.iter().map(|tag| tag.as_str().into()).collect();
     tags.extend(node.routes.then(|| SUBNET_ROUTER.into()));
     tags.sort_unstable();

@@ -1,6 +1,6 @@
 //! Headscale's policy, as far as it says who reaches what over TCP: to find ways around the gate. Rules only ever add, so
 //! one that lets somebody else in is a way, whatever the others say. What cannot be understood counts as one, too.
-use super::api::Node;
+use super::api::{Node, User};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,10 +136,15 @@ impl Policy {
 
 fn is_of(node: &Node, user: &str) -> bool {
     let Some(own) = node.user.as_ref().filter(|_| node.tags.is_empty()) else { return false };
-    own.email == user || own.name == user || user.strip_suffix('@') == Some(own.name.as_str())
+    alias_is_of(user, own)
 }
 
-fn network(text: &str) -> Option<IpNet> {
+/// Whether this is how the policy names the user: by e-mail address, by name, or `name@`.
+pub(super) fn alias_is_of(alias: &str, user: &User) -> bool {
+    user.email == alias || user.name == alias || alias.strip_suffix('@') == Some(user.name.as_str())
+}
+
+pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
@@ -180,27 +185,28 @@ fn has_port(ports: &str, port: u16) -> bool {
     })
 }
 
-/// JSON with comments and trailing commas, without them. A text in quotes stays as it is.
-fn json_of(text: &str) -> String {
+/// JSON with comments and trailing commas, without them: a space stands for each of their characters, so that all others
+/// keep their place. A text in quotes stays as it is.
+pub(super) fn json_of(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let taken = match c {
             '"' => quoted(rest),
-            '/' if rest.starts_with("//") => {
-                rest = rest.split_once('\n').map_or("", |(_, after)| after);
-                out.push('\n');
-                continue;
-            }
-            '/' if rest.starts_with("/*") => {
-                rest = rest.split_once("*/").map_or("", |(_, after)| after);
-                out.push(' ');
+            '/' if rest.starts_with("//") || rest.starts_with("/*") => {
+                let ends = match rest.starts_with("//") {
+                    true => rest.find('\n'),
+                    false => rest.get(2..).and_then(|inside| inside.find("*/")).map(|end| end + 4),
+                };
+                let (comment, after) = rest.split_at(ends.unwrap_or(rest.len()));
+                out.extend(comment.chars().map(|c| if c == '\n' { c } else { ' ' }));
+                rest = after;
                 continue;
             }
             ']' | '}' => {
                 let kept = out.trim_end().len();
                 if out.get(..kept).is_some_and(|kept| kept.ends_with(',')) {
-                    out.truncate(kept - 1);
+                    out.replace_range(kept - 1..kept, " ");
                 }
                 c.len_utf8()
             }
@@ -229,7 +235,6 @@ fn quoted(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::api::User;
     use super::*;
 
     fn node(name: &str, address: &str, user: &str, tags: &[&str]) -> Node {
@@ -313,7 +318,9 @@ mod tests {
         let text = "{ // a \"b\"\n \"u\": \"https://x//y, ]\\\" /* z */\", /* c ] */ \"l\": [1, 2 , ], }";
         let json: serde_json::Value = serde_json::from_str(&json_of(text)).unwrap();
         assert_eq!(json, serde_json::json!({ "u": "https://x//y, ]\" /* z */", "l": [1, 2] }));
-        assert_eq!(json_of("{ // never ends"), "{ \n");
+        assert_eq!(json_of("{ // never ends"), "{              ");
+        assert_eq!(json_of("[/* a\n b */1,\n // c\n]"), "[    \n     1 \n     \n]", "each keeps its place");
+        assert_eq!(json_of("[1 /*/ 2 */, 3]"), "[1         , 3]");
         assert_eq!(json_of("\"never ends"), "\"never ends");
         assert!(Policy::parse("{ acls }").is_err());
     }
