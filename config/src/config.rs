@@ -1,5 +1,6 @@
 //! The checked tree: what runs. Every name in it refers to something that exists, every file was readable,
 //! every URL parsed. Made only by [`crate::load`].
+use crate::branding::Branding;
 use crate::secret::Secret;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -858,12 +859,4 @@ pub struct Limits {
     pub logins_per_minute: u32,
     pub idle_timeout: Duration,
     pub drain: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct Branding {
-    /// Shown on every page.
-    pub organisation: String,
-    /// Where people get help: an address or a URL.
-    pub contact: Option<String>,
 }

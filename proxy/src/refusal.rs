@@ -120,10 +120,8 @@ pub fn keep_form(snapshot: &Snapshot, request: &Request<'_>, sign_in: &str) -> R
 
 /// What the operator gives every page.
 pub fn look(snapshot: &Snapshot) -> Look {
-    let branding = &snapshot.config.branding;
     Look {
-        organisation: branding.organisation.clone(),
-        contact: branding.contact.clone(),
+        brand: snapshot.brand.clone(),
         portal: crate::login::handover::portal_origin(snapshot).to_owned(),
         devices: snapshot.config.acme.is_some() || snapshot.lookups.know_devices(),
     }

@@ -14,6 +14,7 @@ use crate::lookup::people::People;
 use crate::path;
 use crate::path::InvalidPath;
 use crate::policies::Pinned;
+use crate::portal::pages::Brand;
 use crate::reload::config_hash;
 use crate::request::{self, Malformed, Request, Target};
 use crate::route::Routes;
@@ -46,6 +47,8 @@ pub struct Snapshot {
     /// What the directory says, where one is configured.
     pub people: Option<Arc<People>>,
     pub upstreams: Arc<Upstreams>,
+    /// What our own pages look like.
+    pub brand: Arc<Brand>,
     /// Our own certificates of files by their first name, and when each ends.
     certificate_ends: Vec<(String, Timestamp)>,
     /// Our own certificates by ACME.
@@ -100,6 +103,7 @@ impl Snapshot {
             ),
             people: People::of(&config, before.and_then(|b| b.people.as_ref())).map_err(SnapshotError::Directory)?,
             upstreams: Arc::new(upstreams.with(&added.routes, before.map(|b| &*b.upstreams))),
+            brand: Arc::new(Brand::of(&config.branding)),
             certificate_ends: certificate_ends(&config),
             obtained: before.map(|b| b.obtained.clone()).unwrap_or_default(),
             added,

@@ -1,6 +1,7 @@
 //! File tree -> checked tree. Reports everything that is wrong, one area per file; a part that could not be read was
 //! reported by the decoder and is passed over here.
 mod acme;
+mod branding;
 mod ca;
 mod candidate;
 mod certificate;
@@ -173,7 +174,7 @@ pub(crate) fn check(
     let kubernetes = kubernetes::check(tree, &mut cx);
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
-    let branding = settings::branding(tree.branding.as_ref());
+    let branding = branding::check(tree.branding.as_ref(), &mut cx);
     let admin = settings::admin(tree.admin.as_ref(), &listeners, &mut cx);
     let ca = ca::check(tree, portal.as_ref(), &listeners, &mut cx);
     let acme = acme::check(tree, &mut cx);
@@ -206,7 +207,7 @@ pub(crate) fn check(
         kubernetes: kubernetes?,
         sessions: sessions?,
         limits: limits?,
-        branding,
+        branding: branding?,
         admin: admin?,
         policy: policy?,
         policy_file: resolve(cx.base, tree.policy_file.as_ref().and_then(At::text).unwrap_or(default::POLICY_FILE)),

@@ -440,7 +440,25 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key("branding", "mapping", "", "what people see on the gate's pages"),
             key("branding.organisation", "text", "`Torhaus`", "the name on every page"),
-            key("branding.contact", "text", "", "where people get help: an address or a URL"),
+            key("branding.contact", "text", "", "where people get help: an address, a URL or words"),
+            key("branding.imprint", "https URL", "", "a link at the foot of every page"),
+            key("branding.logo_file", "file", "the gatehouse", "an SVG or a PNG of at most 64 KiB, in the place of ours; served from memory, read again when it changes. It stands on light and dark pages")
+                .because("it is on every page, a refusal on a phone included"),
+            key("branding.accent", "mapping", "a blue", "the colour of links and buttons"),
+            key("branding.accent.light", "colour", "required", "on light pages: `\"#1d5f82\"`; in quotes, as `#` begins a comment")
+                .because("a contrast below 4.5 to the page cannot be read by everybody (WCAG 2.2, 1.4.3), and is refused"),
+            key("branding.accent.dark", "colour", "required", "on dark pages: `\"#8cc8ea\"`"),
+            key("branding.texts", "mapping", "", "what is said in one language, in the place of the above"),
+            key("branding.texts.en", "mapping", "", "in English"),
+            key("branding.texts.en.product", "text", "`branding.organisation`", "what people call this gate: `Example Access`"),
+            key("branding.texts.en.help", "text", "", "a sentence or two at the foot of every page, at most 400 characters"),
+            key("branding.texts.en.contact", "text", "`branding.contact`", "where people get help"),
+            key("branding.texts.en.imprint", "https URL", "`branding.imprint`", "the imprint"),
+            key("branding.texts.de", "mapping", "", "in German"),
+            key("branding.texts.de.product", "text", "`branding.organisation`", "as in English"),
+            key("branding.texts.de.help", "text", "", "as in English"),
+            key("branding.texts.de.contact", "text", "`branding.contact`", "as in English"),
+            key("branding.texts.de.imprint", "https URL", "`branding.imprint`", "as in English"),
             key("admin", "mapping", "", "metrics and health beside the unix socket `admin.sock`"),
             key("admin.address", "address:port", "required", "on the loopback interface only: `127.0.0.1:9090`")
                 .because("nobody is asked who they are there"),

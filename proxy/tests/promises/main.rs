@@ -11,6 +11,7 @@
 mod acme;
 mod authentik;
 mod backup;
+mod branding;
 mod break_glass;
 mod certificates;
 mod dependencies;
