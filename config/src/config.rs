@@ -578,6 +578,9 @@ pub struct Route {
     pub sign_in: bool,
     pub takes: Takes,
     /// Upgrade tokens beside `websocket`, lower case.
+    /// The header in which the application gets the person's access token of the identity provider; none by default.
+    /// As `Bearer TOKEN` in `Authorization`, else the bare token.
+    pub access_token: Option<String>,
     pub upgrades: Vec<String>,
     /// `%2F` in a path is part of a name for this application (package names, object keys).
     pub allow_encoded_slash: bool,

@@ -230,6 +230,11 @@ impl Snapshot {
         self.config.forward_auth.iter().find(|asking| asking.addresses.iter().any(|net| net.contains(&peer)))
     }
 
+    /// Some application gets the access tokens of people.
+    pub fn hands_on_access_tokens(&self) -> bool {
+        self.all_routes().any(|route| route.access_token.is_some())
+    }
+
     pub fn is_portal(&self, host: &str) -> bool {
         self.config.portal.host == host
     }
@@ -257,5 +262,7 @@ fn reserved(config: &Config, added: &Added) -> Reserved {
 
 fn header_names(route: &Route) -> impl Iterator<Item = &str> {
     let headers = &route.headers;
-    [&headers.user, &headers.email, &headers.groups, &headers.name].into_iter().filter_map(|name| name.as_deref())
+    let told = [&headers.user, &headers.email, &headers.groups, &headers.name, &route.access_token];
+    // `Authorization` is the client's own wherever nothing of ours takes its place.
+    told.into_iter().filter_map(|name| name.as_deref()).filter(|name| !name.eq_ignore_ascii_case("authorization"))
 }

@@ -342,6 +342,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].send.*.file", "file", "required", "the value, in one line"),
             key("routes[].send.*.prefix", "text", "", "what stands before it: `\"Bearer \"`"),
             key("routes[].send.*.basic_user", "text", "", "the file holds the password of this user (Basic, RFC 7617)"),
+            key("routes[].access_token", "`off`, `Authorization`, header", "`off`", "the header in which this application gets the person's access token of the identity provider: `Bearer TOKEN` in `Authorization`, where it replaces what the client sent, else the bare token. For sessions only; renewed before it ends. Whom it is for and what it may do is the provider's business: it is the token of the client that torhaus is there, with `identity.providers[].scopes`")
+                .because("whoever has it can act as the person wherever the provider's token counts"),
             key("routes[].sign_in", "true/false", "`true`", "send browsers to sign in; `false`: 401, for applications whose callers are programs"),
             key("routes[].client_auth", "mapping", "`{ mode: none }`", "client certificates; the same for all routes of a host")
                 .because("TLS asks for the certificate before the path is known"),

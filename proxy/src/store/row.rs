@@ -1,5 +1,5 @@
 //! A session as columns: what is JSON, what is sealed. No SQL here.
-use crate::login::session::{Session, SessionId, Tokens, Unavailable};
+use crate::login::session::{AccessToken, Session, SessionId, Tokens, Unavailable};
 use crate::store::Seal;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -27,12 +27,17 @@ struct StoredTokens {
     id_token: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    access_token_expires: Option<Timestamp>,
 }
 
 impl Drop for StoredTokens {
     fn drop(&mut self) {
         self.id_token.zeroize();
         self.refresh_token.zeroize();
+        self.access_token.zeroize();
     }
 }
 
@@ -58,6 +63,8 @@ pub fn encode(session: &Session, seal: &dyn Seal) -> Result<Encoded, Unavailable
     let tokens = StoredTokens {
         id_token: session.tokens.id_token.as_ref().map(|t| t.to_string()),
         refresh_token: session.tokens.refresh_token.as_ref().map(|t| t.to_string()),
+        access_token: session.tokens.access_token.as_ref().map(|t| t.secret.to_string()),
+        access_token_expires: session.tokens.access_token.as_ref().map(|t| t.expires),
     };
     let unwritable = |_| Unavailable(format!("session {} cannot be written as JSON", session.id));
     let plain = Zeroizing::new(serde_json::to_vec(&tokens).map_err(unwritable)?);
@@ -96,6 +103,12 @@ pub fn decode_tokens(id: &SessionId, sealed: &[u8], seal: &dyn Seal) -> Result<T
     Ok(Tokens {
         id_token: stored.id_token.take().map(Zeroizing::new),
         refresh_token: stored.refresh_token.take().map(Zeroizing::new),
+        access_token: stored
+            .access_token
+            .take()
+            .map(Zeroizing::new)
+            .zip(stored.access_token_expires)
+            .map(|(secret, expires)| AccessToken { secret, expires }),
     })
 }
 

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says where; helpers stand outside #[test] functions"
 )]
 #![expect(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
+mod access_token;
 mod acme;
 mod authentik;
 mod backup;

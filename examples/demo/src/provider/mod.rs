@@ -33,6 +33,7 @@ use client::Client;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::error::Error;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub struct Provider {
@@ -49,6 +50,8 @@ pub struct Provider {
     guesses: guesses::Guesses,
     /// The last step whose code each user used.
     used_codes: Mutex<HashMap<&'static str, u64>>,
+    /// What `expires_in` of access tokens says, in seconds.
+    token_life: AtomicI64,
 }
 
 impl Provider {
@@ -66,6 +69,7 @@ impl Provider {
             grants: grant::Grants::new(),
             guesses: guesses::Guesses::default(),
             used_codes: Mutex::default(),
+            token_life: AtomicI64::new(keys::TOKEN_LIFE.whole_seconds()),
             issuer,
             authority,
         }))
@@ -81,6 +85,24 @@ impl Provider {
     /// The claims are not JSON.
     pub fn sign(&self, typ: &str, claims: &Value) -> Result<String, Box<dyn Error + Send + Sync>> {
         Ok(self.keys.encode(typ, claims)?)
+    }
+
+    /// From now on clients are told that access tokens live so many seconds.
+    pub fn set_token_life(&self, seconds: i64) {
+        self.token_life.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Whether it is an access token of ours that has not ended.
+    pub fn knows_access_token(&self, token: &str) -> bool {
+        self.keys.read(token, keys::Kind::AccessToken).is_some()
+    }
+
+    /// Ends what a person has here and tells nobody: the next refresh is refused.
+    pub fn end_sessions(&self, user: &str) {
+        for sid in self.session_ids(user) {
+            self.sessions.end(&sid);
+            self.grants.end_session(&sid);
+        }
     }
 
     /// The `sid` of each session that a person has here.
