@@ -254,6 +254,8 @@ pub enum AskingStyle {
     XOriginal,
     /// Traefik, Caddy: `X-Forwarded-Proto`, `-Host`, `-Uri`, `-Method`; pass any other answer on to the client.
     XForwarded,
+    /// Envoy: gRPC (`envoy.service.auth.v3`); sets and removes headers, and passes any answer on.
+    Grpc,
 }
 
 /// A chain and its key, chosen by SNI from the DNS names in the leaf.
@@ -576,11 +578,11 @@ pub struct Route {
     pub listed: bool,
     /// A browser that has to sign in is sent to the portal; off for callers that are none: 401.
     pub sign_in: bool,
-    pub takes: Takes,
-    /// Upgrade tokens beside `websocket`, lower case.
     /// The header in which the application gets the person's access token of the identity provider; none by default.
     /// As `Bearer TOKEN` in `Authorization`, else the bare token.
     pub access_token: Option<String>,
+    pub takes: Takes,
+    /// Upgrade tokens beside `websocket`, lower case.
     pub upgrades: Vec<String>,
     /// `%2F` in a path is part of a name for this application (package names, object keys).
     pub allow_encoded_slash: bool,

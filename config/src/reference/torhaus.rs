@@ -64,13 +64,13 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         title: "`forward_auth`: other proxies that ask this gate",
-        text: "nginx, Apache, Traefik or Caddy serve an application and ask `/.torhaus/verify` of any host of this gate \
+        text: "nginx, Apache, Traefik, Caddy or Envoy serve an application and ask `/.torhaus/verify` of any host of this gate \
                whether a request may pass ([how](../examples/forward-auth/README.md)). Such requests come by the listener `forward-auth` \
                in zones of the policy, from the address that the proxy names.",
         keys: &[
             key("forward_auth", "mapping", "", "nobody may ask without it"),
             key("forward_auth.peers", "list", "required", "who may ask"),
-            key("forward_auth.peers[].proxy", "`nginx`, `apache`, `traefik`, `caddy`", "required", "decides which headers describe the request: `X-Original-URL`, or `X-Forwarded-Uri` and its kin"),
+            key("forward_auth.peers[].proxy", "`nginx`, `apache`, `traefik`, `caddy`, `envoy`", "required", "decides what describes the request: `X-Original-URL`, `X-Forwarded-Uri` and its kin, or a message of gRPC (`ext_authz`, at the portal's host)"),
             key("forward_auth.peers[].addresses", "list of networks", "required", "where it connects from; whatever it says about a request is believed"),
         ],
     },
