@@ -29,10 +29,10 @@ async fn pages_carry_the_operators_logo_colours_and_words_on_every_host_and_take
     };
 
     // A refusal at an application's host, and a page of the portal.
-    let refused = page("hr.test", "/", "de").await;
+    let refused = page("pve.test", "/", "de").await;
     let portal = page("auth.test", "/signed-out", "de").await;
     assert_eq!((refused.status, portal.status), (403, 200), "{}", refused.body);
-    for (host, page) in [("hr.test", &refused), ("auth.test", &portal)] {
+    for (host, page) in [("pve.test", &refused), ("auth.test", &portal)] {
         for shown in [
             "· Beispiel-Zugang</title>",
             "Der Empfang hilft.",

@@ -22,6 +22,7 @@ mod examples;
 mod explain;
 mod harness;
 mod headers;
+mod health;
 mod login;
 mod logout;
 mod lookups;
