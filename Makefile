@@ -37,8 +37,10 @@ bench-build:
 	cargo bench --locked -p torhaus-certs --bench ca --no-run
 
 bench-quick: bench-build
+	loadtest/peers.sh quick
 	$(TARGET)/release/torhaus-loadtest bench quick --torhaus-arg=--access-log=off
 
 bench: bench-build
+	loadtest/peers.sh full
 	$(TARGET)/release/torhaus-loadtest bench full --torhaus-arg=--access-log=off
 	cargo bench --locked -p torhaus-certs --bench ca

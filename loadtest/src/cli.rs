@@ -26,6 +26,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// The smallest authoriser there is, for peers that ask one (nginx `auth_request`): a map lookup.
     Authoriser(AuthoriserArgs),
+    /// An application that reads what is uploaded.
+    Sink(SinkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +56,11 @@ pub struct RunArgs {
     /// File with a bearer token.
     #[arg(long, value_name = "FILE")]
     bearer_file: Option<PathBuf>,
-    /// `closed` finds capacity, `open` needs --rate and finds latency, `full` and `resumed` count handshakes.
+    /// Send a body of so many bytes with each request, by POST.
+    #[arg(long, default_value_t = 0)]
+    upload_bytes: u64,
+    /// `closed` finds capacity, `open` needs --rate and finds latency, `full` and `resumed` count handshakes, `idle`
+    /// opens connections and leaves them alone.
     #[arg(long, value_enum, default_value_t = Mode::Closed)]
     mode: Mode,
     /// Arrivals per second of the open loop.
@@ -99,6 +105,7 @@ enum Mode {
     Open,
     Full,
     Resumed,
+    Idle,
 }
 
 #[derive(Debug, Args)]
@@ -143,7 +150,17 @@ pub enum Part {
     Torhaus,
     BareEdge,
     Nginx,
+    Haproxy,
+    Caddy,
+    Apache,
     Decisions,
+    Soak,
+}
+
+#[derive(Debug, Args)]
+pub struct SinkArgs {
+    #[arg(long)]
+    pub listen: Loopback,
 }
 
 #[derive(Debug, Args)]
@@ -168,6 +185,7 @@ impl RunArgs {
         }
         let shape = match (self.mode, self.rate) {
             (Mode::Full | Mode::Resumed, _) => Shape::Handshakes { callers: self.connections },
+            (Mode::Idle, _) => Shape::Idle { connections: self.connections },
             (Mode::Closed, _) => Shape::Closed { connections: self.connections, streams },
             (Mode::Open, Some(per_second)) => Shape::Open { connections: self.connections, streams, per_second },
             (Mode::Open, None) => return Err(Error::new("--mode open needs --rate")),
@@ -183,8 +201,10 @@ impl RunArgs {
             bearer: self.bearer_file.as_ref().map(read).transpose()?,
         };
         let expected = Expected { status: self.expect_status, body_bytes: self.expect_bytes };
+        let mut target = Target::new(self.connect, &self.host, &self.path, version, &credentials, expected)?;
+        target.upload = self.upload_bytes;
         Ok(Plan {
-            target: Target::new(self.connect, &self.host, &self.path, version, &credentials, expected)?,
+            target,
             tls: tls::client(tls::certificates(&self.ca)?, identity, version, self.key_exchange, tickets)?,
             shape,
             warm_up: self.warm_up,

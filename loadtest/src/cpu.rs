@@ -1,4 +1,4 @@
-//! CPU time of processes, from /proc. Linux only.
+//! CPU time and memory of processes, from /proc. Linux only.
 //!
 //! The rate says how much was done in a second; the CPU time says what one operation cost, and stays true when the
 //! load generator, not the proxy, was the slower half.
@@ -34,6 +34,11 @@ impl Group {
     pub fn used(&self) -> Result<Duration> {
         self.pids.iter().map(|pid| process(*pid)).sum()
     }
+
+    /// Bytes of memory that all of them have resident. What they share counts for each.
+    pub fn resident(&self) -> Result<u64> {
+        self.pids.iter().map(|pid| resident(*pid)).sum()
+    }
 }
 
 /// Time that any process spent on any core so far, without interrupts: what is not ours of it disturbed the run.
@@ -50,6 +55,13 @@ pub fn machine() -> Result<Duration> {
 fn process(pid: u32) -> Result<Duration> {
     let ticks = ticks(pid)?;
     Ok(threads(pid).map_or(ticks, |fine| fine.max(ticks)))
+}
+
+fn resident(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).doing(format!("process {pid}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let kib: Option<u64> = line.and_then(|kib| kib.parse().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| Error::new(format!("/proc/{pid}/status does not say VmRSS")))
 }
 
 fn threads(pid: u32) -> Option<Duration> {

@@ -8,12 +8,14 @@
 
 mod authoriser;
 mod bench;
+mod body;
 mod cli;
 mod connection;
 mod cpu;
 mod error;
 mod load;
 mod outcome;
+mod sink;
 mod stats;
 mod tally;
 mod target;
@@ -52,6 +54,7 @@ fn start(command: Command) -> Result<ExitCode> {
         Command::Run(args) => runtime.block_on(run(&args)),
         Command::Bench(args) => runtime.block_on(bench::run(&args)),
         Command::Authoriser(args) => runtime.block_on(authoriser::serve(&args)),
+        Command::Sink(args) => runtime.block_on(sink::serve(&args)),
     }
 }
 

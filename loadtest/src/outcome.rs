@@ -19,6 +19,15 @@ pub struct Busy {
     pub own: Duration,
     /// What everybody else on the machine used: a disturbance.
     pub foreign: Duration,
+    /// In the order of `processes`.
+    pub resident: Vec<Resident>,
+}
+
+/// Bytes of memory of a process and its children: before the first connection, and at the end with all of them open.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Resident {
+    pub before: u64,
+    pub after: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,6 +44,7 @@ pub struct Outcome {
     pub cpu_us_per_operation: BTreeMap<String, f64>,
     /// By process: share of one core, 1.0 = busy all the time.
     pub core_share: BTreeMap<String, f64>,
+    pub resident: BTreeMap<String, Resident>,
     pub generator_core_share: f64,
     pub foreign_core_share: f64,
     pub faults: BTreeMap<String, FaultCount>,
@@ -59,6 +69,7 @@ impl Outcome {
                 .map(|(name, used)| (name.clone(), per_operation(*used)))
                 .collect(),
             core_share: busy.processes.iter().map(|(name, used)| (name.clone(), share(*used))).collect(),
+            resident: busy.processes.iter().map(|(name, _)| name.clone()).zip(busy.resident).collect(),
             generator_core_share: share(busy.own),
             foreign_core_share: share(busy.foreign),
             faults: tally.faults().clone(),
@@ -88,6 +99,9 @@ impl fmt::Display for Outcome {
         for (name, cost) in &self.cpu_us_per_operation {
             let share = self.core_share.get(name).copied().unwrap_or_default() * 100.0;
             line(f, &format!("cpu of {name}"), format!("{cost:.1} us per operation, {share:.0} % of a core"))?;
+        }
+        for (name, Resident { before, after }) in &self.resident {
+            line(f, &format!("memory of {name}"), format!("{} KiB, then {} KiB", before / 1024, after / 1024))?;
         }
         line(f, "cpu of this generator", format!("{:.0} % of a core", self.generator_core_share * 100.0))?;
         line(f, "cpu of strangers", format!("{:.0} % of a core", self.foreign_core_share * 100.0))?;

@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HOST};
-use http::{HeaderMap, HeaderValue, Request, Uri};
-use http_body_util::Empty;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
+use crate::body::Zeros;
 use crate::error::{Doing, Error, Result};
 
 /// An address of this machine. The only constructor refuses everything else: a load generator that
@@ -76,6 +75,8 @@ pub struct Target {
     pub host: String,
     pub version: Version,
     pub expected: Expected,
+    /// Bytes of the request's body; 0: a GET without one.
+    pub upload: u64,
     uri: Uri,
     headers: HeaderMap,
 }
@@ -106,11 +107,14 @@ impl Target {
             headers.insert(AUTHORIZATION, secret(&format!("Bearer {bearer}"), "bearer token")?);
         }
         let uri = uri.parse().doing(format!("`{uri}` is not a request target"))?;
-        Ok(Self { address, host: host.to_owned(), version, expected, uri, headers })
+        Ok(Self { address, host: host.to_owned(), version, expected, upload: 0, uri, headers })
     }
 
-    pub fn request(&self) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
+    pub fn request(&self) -> Request<Zeros> {
+        let mut request = Request::new(Zeros::new(self.upload));
+        if self.upload > 0 {
+            *request.method_mut() = Method::POST;
+        }
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         request

@@ -299,6 +299,7 @@ fn connection(
         tls,
         cutter: Cutter::default(),
         progress: Progress::default(),
+        backlog: Arc::default(),
         origin: OnceLock::new(),
     })
 }

@@ -49,19 +49,7 @@ need npm npm
 need python3 python3
 python3 -c "import ensurepip" 2> /dev/null || missing+=(python3-venv)
 
-if [ ${#missing[@]} -gt 0 ]; then
-  echo "installing ${missing[*]}"
-  # Debian starts the services that it installs, unless somebody answers 101 here.
-  policy=/usr/sbin/policy-rc.d
-  if [ ! -e $policy ]; then
-    printf '#!/bin/sh\nexit 101\n' > $policy
-    chmod 755 $policy
-    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-  fi
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get -q update
-  apt-get -q -y --no-install-recommends install "${missing[@]}"
-fi
+"$here/../../scripts/debian-packages" "${missing[@]}"
 
 # Let's Encrypt's server for tests. Debian's is older than profiles and RFC 9773.
 pebble=v2.10.1

@@ -5,6 +5,4 @@ if compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null && command -v psql 
 # The package would make a cluster and start it.
 mkdir -p /etc/postgresql-common
 [ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
-export DEBIAN_FRONTEND=noninteractive
-apt-get -q update
-apt-get -q -y --no-install-recommends install postgresql postgresql-client util-linux
+exec "$(dirname "$0")/../../scripts/debian-packages" postgresql postgresql-client util-linux

@@ -143,31 +143,40 @@ impl Provider {
         Ok(response)
     }
 
+    /// A JWT for an API caller, of the same person (RFC 9068 section 2).
+    pub fn access_token(&self) -> Result<String> {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        self.sign("at+jwt", &self.claims(now, [("client_id", json!(Self::CLIENT)), ("jti", json!("bench"))]))
+    }
+
+    fn claims(&self, now: i64, more: [(&str, Value); 2]) -> Value {
+        let common = [
+            ("iss", json!(self.issuer())),
+            ("aud", json!(Self::CLIENT)),
+            ("iat", json!(now)),
+            ("exp", json!(now + TOKEN_SECONDS)),
+        ];
+        let mut claims = person();
+        if let Some(claims) = claims.as_object_mut() {
+            claims.extend(common.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)));
+        }
+        claims
+    }
+
     async fn token(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
         let form = request.into_body().collect().await.doing("form")?.to_bytes();
         let code = form_urlencoded::parse(&form).find(|(name, _)| name == "code").map(|(_, code)| code.into_owned());
         let nonce = self.codes().remove(&code.unwrap_or_default()).ok_or_else(|| Error::new("unknown code"))?;
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let mut claims = person();
-        if let Some(claims) = claims.as_object_mut() {
-            let more = [
-                ("iss", json!(self.issuer())),
-                ("aud", json!(Self::CLIENT)),
-                ("iat", json!(now)),
-                ("auth_time", json!(now)),
-                ("exp", json!(now + TOKEN_SECONDS)),
-                ("nonce", json!(nonce)),
-            ];
-            claims.extend(more.map(|(name, value)| (name.to_owned(), value)));
-        }
+        let claims = self.claims(now, [("auth_time", json!(now)), ("nonce", json!(nonce))]);
         Ok(body(&json!({
             "access_token": "unused", "token_type": "Bearer", "expires_in": TOKEN_SECONDS,
-            "id_token": self.sign(&claims)?,
+            "id_token": self.sign("JWT", &claims)?,
         })))
     }
 
-    fn sign(&self, claims: &Value) -> Result<String> {
-        let header = json!({ "alg": "ES256", "typ": "JWT", "kid": KEY_ID });
+    fn sign(&self, kind: &str, claims: &Value) -> Result<String> {
+        let header = json!({ "alg": "ES256", "typ": kind, "kid": KEY_ID });
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", encode(&header), encode(claims));
         let signature = self.0.key.sign(&SystemRandom::new(), signed.as_bytes()).doing("signature")?;
@@ -208,7 +217,7 @@ mod tests {
         assert_eq!(provider.codes().remove(&sent["code"]).as_deref(), Some("n"));
         assert!(provider.codes().remove(&sent["code"]).is_none());
 
-        let token = provider.sign(&person()).unwrap();
+        let token = provider.sign("JWT", &person()).unwrap();
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, provider.0.key.public_key().as_ref());
         key.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();

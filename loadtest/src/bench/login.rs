@@ -1,6 +1,6 @@
 //! A scripted login: follows redirects with a cookie jar, as a browser would, until the application answers.
 //!
-//! Knows no page and no form of Torhaus; it works because the provider asks the person nothing.
+//! Knows no page and no form of anybody; it works because the provider asks the person nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -30,12 +30,12 @@ const MOST_REDIRECTS: usize = 20;
 /// How much of an unexpected page stands in the error.
 const SHOWN: usize = 600;
 
-/// Logs in for `https://{host}/` at `torhaus` and answers with the Cookie header that the host gets from then on.
-pub async fn session(torhaus: Loopback, ca: &Path, host: &str) -> Result<String> {
+/// Logs in for `https://{host}/` at `gate` and answers with the Cookie header that the host gets from then on.
+pub async fn session(gate: Loopback, ca: &Path, host: &str) -> Result<String> {
     let roots = tls::certificates(ca)?;
     let tls = tls::client(roots, None, Version::Http1, KeyExchange::X25519, Tickets::Refused)?;
-    let mut browser = Browser { torhaus, tls, jar: HashMap::new() };
-    let start = format!("https://{host}:{}{}", torhaus.address().port(), nginx::PATH);
+    let mut browser = Browser { gate, tls, jar: HashMap::new() };
+    let start = format!("https://{host}:{}{}", gate.address().port(), nginx::PATH);
     let mut url = Url::parse(&start).doing("address")?;
     for _ in 0..MOST_REDIRECTS {
         let answer = browser.get(&url).await?;
@@ -54,7 +54,7 @@ pub async fn session(torhaus: Loopback, ca: &Path, host: &str) -> Result<String>
 }
 
 struct Browser {
-    torhaus: Loopback,
+    gate: Loopback,
     tls: Arc<ClientConfig>,
     jar: HashMap<String, BTreeMap<String, String>>,
 }
@@ -66,7 +66,7 @@ struct Answer {
 }
 
 impl Browser {
-    /// https is Torhaus whatever the host's name, http is the provider.
+    /// https is the gate whatever the host's name, http is the provider.
     async fn get(&mut self, url: &Url) -> Result<Answer> {
         let host = url.host_str().ok_or_else(|| Error::new(format!("{url} has no host")))?.to_owned();
         let authority = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
@@ -82,7 +82,7 @@ impl Browser {
         }
         let request = request.body(Empty::new()).doing(format!("request for {url}"))?;
         let (status, headers, text) = if url.scheme() == "https" {
-            let tcp = TcpStream::connect(self.torhaus.address()).await.doing(url)?;
+            let tcp = TcpStream::connect(self.gate.address()).await.doing(url)?;
             let name = ServerName::try_from(host.clone()).doing(url)?;
             let connector = TlsConnector::from(Arc::clone(&self.tls));
             exchange(connector.connect(name, tcp).await.doing(url)?, request).await?

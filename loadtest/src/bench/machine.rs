@@ -18,8 +18,12 @@ pub struct Machine {
     pub versions: Vec<String>,
 }
 
-pub fn describe(torhaus: Option<&Path>) -> Machine {
+pub fn describe(torhaus: Option<&Path>, all_peers: bool) -> Machine {
     let mut versions = vec![first_line("rustc", &["--version"]), first_line("nginx", &["-v"])];
+    if all_peers {
+        let peers = [("haproxy", "-v"), ("caddy", "version"), ("apache2", "-v")];
+        versions.extend(peers.map(|(program, ask)| first_line(program, &[ask])));
+    }
     if let Some(torhaus) = torhaus {
         versions.push(first_line(&torhaus.to_string_lossy(), &["--version"]));
     }

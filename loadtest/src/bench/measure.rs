@@ -23,6 +23,12 @@ pub enum Scenario {
     Http2,
     FullHandshakes,
     ResumedHandshakes,
+    /// An answer of 1 MiB.
+    Mebibyte,
+    /// An answer of 1 GiB.
+    Gibibyte,
+    /// A request with a body of 1 GiB.
+    UploadGibibyte,
 }
 
 impl Scenario {
@@ -32,6 +38,22 @@ impl Scenario {
             Self::Http2 => &["--protocol", "h2", "--connections", "4", "--streams", "16"],
             Self::FullHandshakes => &["--mode", "full", "--connections", "16"],
             Self::ResumedHandshakes => &["--mode", "resumed", "--connections", "16"],
+            Self::Mebibyte => &["--connections", "8"],
+            Self::Gibibyte => &["--connections", "1"],
+            Self::UploadGibibyte => &["--connections", "1", "--upload-bytes", "1073741824"],
+        }
+    }
+
+    /// What is asked for, and how long the answer is.
+    fn answer(self) -> (&'static str, u64) {
+        match self {
+            Self::Mebibyte => nginx::MEBIBYTE,
+            Self::Gibibyte => nginx::GIBIBYTE,
+            // The sink says in 16 characters how much came.
+            Self::UploadGibibyte => (nginx::SINK, 16),
+            Self::Http1 | Self::Http2 | Self::FullHandshakes | Self::ResumedHandshakes => {
+                (nginx::PATH, nginx::BODY_BYTES)
+            }
         }
     }
 }
@@ -43,6 +65,9 @@ impl fmt::Display for Scenario {
             Self::Http2 => "h2, 4 connections x 16 streams",
             Self::FullHandshakes => "full handshakes + one request",
             Self::ResumedHandshakes => "resumed handshakes + one request",
+            Self::Mebibyte => "answers of 1 MiB",
+            Self::Gibibyte => "answers of 1 GiB",
+            Self::UploadGibibyte => "uploads of 1 GiB",
         })
     }
 }
@@ -62,7 +87,7 @@ impl Measured {
             Scenario::FullHandshakes => self.outcome.resumed_handshakes,
             // The first connection of each caller has no ticket yet.
             Scenario::ResumedHandshakes => u64::from(self.outcome.resumed_handshakes < self.outcome.full_handshakes),
-            Scenario::Http1 | Scenario::Http2 => 0,
+            _ => 0,
         };
         self.outcome.fault_count() + wrong
     }
@@ -120,14 +145,27 @@ async fn one(
     subjects: &Subjects,
     subject: &Subject,
     scenario: Scenario,
+    times: (Duration, Duration),
+    core: u32,
+) -> Result<Outcome> {
+    let args: Vec<String> = scenario.args().iter().map(|arg| (*arg).to_owned()).collect();
+    load(subjects, subject, &args, scenario.answer(), times, core).await
+}
+
+/// One run of the generator with these arguments, at this path, for an answer of so many bytes.
+pub async fn load(
+    subjects: &Subjects,
+    subject: &Subject,
+    args: &[String],
+    (path, bytes): (&str, u64),
     (warm_up, duration): (Duration, Duration),
     core: u32,
 ) -> Result<Outcome> {
     let mut command = Command::from(pinned(core, &subjects.this));
-    command.args(["run", "--json", "--allow-faults", "--path", nginx::PATH]).args(scenario.args());
+    command.args(["run", "--json", "--allow-faults", "--path", path]).args(args);
     command.args(["--connect", &subject.address.address().to_string(), "--host", &subject.host]);
     command.arg("--ca").arg(&subjects.ca);
-    command.args(["--expect-bytes", &nginx::BODY_BYTES.to_string()]);
+    command.args(["--expect-bytes", &bytes.to_string()]);
     command.args(["--warm-up", &format!("{}ms", warm_up.as_millis())]);
     command.args(["--duration", &format!("{}ms", duration.as_millis())]);
     if subject.with_certificate {
@@ -136,13 +174,16 @@ async fn one(
     if let Some(file) = &subject.cookie_file {
         command.arg("--cookie-file").arg(file);
     }
+    if let Some(file) = &subject.bearer_file {
+        command.arg("--bearer-file").arg(file);
+    }
     for (name, pid) in &subject.pids {
         command.args(["--pid", &format!("{name}={pid}")]);
     }
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.doing("load generator")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::new(format!("{}, {scenario}: {}", subject.name, said.trim())));
+        return Err(Error::new(format!("{}, {}: {}", subject.name, args.join(" "), said.trim())));
     }
     serde_json::from_slice(&output.stdout).doing("the load generator's output")
 }

@@ -2,15 +2,22 @@
 //!
 //! Turn by turn (A B A B ...), because a machine drifts: only figures of the same minute may be divided.
 
+mod apache;
+mod caddy;
 mod child;
 mod decisions;
+mod haproxy;
+mod idle;
 mod idp;
+mod latency;
 mod login;
 mod machine;
 mod measure;
 mod nginx;
 mod pki;
+mod reload;
 mod report;
+mod soak;
 mod subjects;
 mod torhaus;
 
@@ -23,8 +30,13 @@ use std::time::Duration;
 
 use crate::cli::{BenchArgs, Length, Part};
 use crate::error::{Doing, Error, Result};
+use idle::Idle;
+use latency::Latency;
 use measure::{Measured, Scenario};
+use reload::Reloads;
 use report::Report;
+use serde::Serialize;
+use soak::Soak;
 use subjects::Subjects;
 
 /// How much of everything one benchmark does.
@@ -46,10 +58,18 @@ impl Extent {
                 scenarios: &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes],
             },
             Length::Full => Self {
-                turns: 7,
+                turns: 5,
                 warm_up: Duration::from_secs(1),
-                duration: Duration::from_secs(5),
-                scenarios: &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes, Scenario::ResumedHandshakes],
+                duration: Duration::from_secs(4),
+                scenarios: &[
+                    Scenario::Http1,
+                    Scenario::Http2,
+                    Scenario::FullHandshakes,
+                    Scenario::ResumedHandshakes,
+                    Scenario::Mebibyte,
+                    Scenario::Gibibyte,
+                    Scenario::UploadGibibyte,
+                ],
             },
         }
     }
@@ -85,16 +105,71 @@ async fn measure_all(args: &BenchArgs) -> Result<ExitCode> {
     };
     let subjects = Subjects::start(args, &programs, scratch.path()).await?;
     let measured = measure::in_turns(&subjects, extent, args.load_core).await?;
+    let more = match args.length {
+        Length::Quick => More::default(),
+        Length::Full => More::measure(args, &programs, &subjects, &measured, extent).await?,
+    };
     drop(subjects);
 
-    let report = Report::new(machine::describe(programs.torhaus.as_deref()), extent, decisions, &measured);
+    let mut faults: u64 = measured.iter().map(Measured::faults).sum();
+    faults += more.faults();
+    let report = Report::new(
+        machine::describe(programs.torhaus.as_deref(), args.length == Length::Full),
+        extent,
+        decisions,
+        &measured,
+        more,
+    );
     report.write(&args.results)?;
     write!(std::io::stdout().lock(), "{}", report.markdown()).doing("output")?;
-    let faults: u64 = measured.iter().map(Measured::faults).sum();
     if faults > 0 {
         return Err(Error::new(format!("{faults} faults; the rows that have some say which")));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What only the long benchmark measures.
+#[derive(Debug, Default, Serialize)]
+pub struct More {
+    latency: Vec<Latency>,
+    idle: Vec<Idle>,
+    reloads: Option<Reloads>,
+    soak: Option<Soak>,
+}
+
+impl More {
+    async fn measure(
+        args: &BenchArgs,
+        programs: &Programs,
+        subjects: &Subjects,
+        measured: &[Measured],
+        extent: Extent,
+    ) -> Result<Self> {
+        let core = args.load_core;
+        let latency = latency::in_turns(subjects, measured, extent.turns.min(3), core).await?;
+        let reloads = match &programs.torhaus {
+            Some(program) => reload::under_load(subjects, program, core).await?,
+            None => None,
+        };
+        let soak = if args.without.contains(&Part::Soak) { None } else { soak::ten_minutes(subjects, core).await? };
+        // Last: ten thousand connections leave their mark on an allocator.
+        let idle = idle::each(subjects, core).await?;
+        Ok(Self { latency, idle, reloads, soak })
+    }
+
+    fn faults(&self) -> u64 {
+        let latency = self.latency.iter().map(|row| row.faults);
+        let idle = self.idle.iter().map(|row| row.faults);
+        let once = [self.reloads.as_ref().map(|found| found.faults), self.soak.as_ref().map(|found| found.faults)];
+        latency.chain(idle).chain(once.into_iter().flatten()).sum()
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        latency::write(&self.latency, out)?;
+        idle::write(&self.idle, out)?;
+        reload::write(self.reloads.as_ref(), out)?;
+        soak::write(self.soak.as_ref(), out)
+    }
 }
 
 /// What was built before. A missing one is an error, never a silently shorter report.

@@ -16,6 +16,13 @@ pub const BODY_BYTES: u64 = 1024;
 
 pub const PATH: &str = "/bench";
 
+/// Answers of other sizes: path and bytes.
+pub const MEBIBYTE: (&str, u64) = ("/mebibyte", 1 << 20);
+pub const GIBIBYTE: (&str, u64) = ("/gibibyte", 1 << 30);
+
+/// Takes a body of any size.
+pub const SINK: &str = "/sink";
+
 /// Where a benchmark's nginx runs and keeps its files.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
@@ -25,16 +32,28 @@ pub struct Place<'a> {
 }
 
 /// A static file over plain HTTP: fast enough not to be what is measured.
-pub async fn application(place: Place<'_>) -> Result<Child> {
+pub async fn application(place: Place<'_>, sink: Loopback) -> Result<Child> {
     let root = place.folder.join("www");
     std::fs::create_dir_all(&root).doing("folder of the application")?;
     let body = vec![b'x'; usize::try_from(BODY_BYTES).doing("body")?];
     std::fs::write(root.join(PATH.trim_start_matches('/')), body).doing("answer of the application")?;
+    for (name, bytes) in [MEBIBYTE, GIBIBYTE] {
+        let file = std::fs::File::create(root.join(name.trim_start_matches('/'))).doing("answer of the application")?;
+        file.set_len(bytes).doing("answer of the application")?; // holes: they take no room on the disk
+    }
     let server = format!(
-        "open_file_cache max=10;
-  server {{ listen {} backlog=4096; root {}; default_type text/plain; }}",
-        place.listen.address(),
-        root.display()
+        "open_file_cache max=10; sendfile on;
+  {sink}
+  server {{
+    listen {listen} backlog=4096; root {root}; default_type text/plain;
+    location = {SINK} {{
+      client_max_body_size 0; proxy_request_buffering off;
+      proxy_pass http://sink; proxy_http_version 1.1; proxy_set_header Connection '';
+    }}
+  }}",
+        sink = upstream("sink", sink),
+        listen = place.listen.address(),
+        root = root.display()
     );
     start("application", place, &server).await
 }
@@ -46,6 +65,7 @@ pub async fn mutual_tls(place: Place<'_>, pki: &Pki, application: Loopback) -> R
   server {{
     {tls}
     ssl_verify_client on;
+    client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;
     location / {{
       proxy_pass http://application; proxy_http_version 1.1; proxy_set_header Connection '';
       proxy_set_header Host $host; proxy_set_header X-Client-DN $ssl_client_s_dn;
@@ -108,9 +128,10 @@ async fn start(name: &'static str, place: Place<'_>, server: &str) -> Result<Chi
     let folder = place.folder.display();
     let config = format!(
         "daemon off; pid {folder}/{name}.pid; error_log stderr; worker_processes 1;
-events {{ worker_connections 8192; }}
+worker_rlimit_nofile 60000;
+events {{ worker_connections 30000; }}
 http {{
-  access_log off; keepalive_requests 1000000000; keepalive_time 1d;
+  access_log off; keepalive_timeout 1h; keepalive_requests 1000000000; keepalive_time 1d;
   client_body_temp_path {folder}/{name}-1; proxy_temp_path {folder}/{name}-2; fastcgi_temp_path {folder}/{name}-3;
   uwsgi_temp_path {folder}/{name}-4; scgi_temp_path {folder}/{name}-5;
   {server}

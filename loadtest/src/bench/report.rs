@@ -5,11 +5,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Extent;
 use super::decisions::Decision;
 use super::machine::Machine;
 use super::measure::{Measured, Scenario};
-use super::subjects::{BARE_EDGE, NGINX, NGINX_AUTH, TORHAUS_CERTIFICATE, TORHAUS_SESSION};
+use super::subjects::{
+    APACHE_OIDC, BARE_EDGE, CADDY_AUTH, HAPROXY, NGINX, NGINX_AUTH, TORHAUS_BEARER, TORHAUS_CERTIFICATE, TORHAUS_LARGE,
+    TORHAUS_SESSION,
+};
+use super::{Extent, More};
 use crate::error::{Doing, Result};
 use crate::stats::{Summary, ratio};
 
@@ -28,6 +31,11 @@ const RATIOS: &[(Scenario, &str, &str, Option<f64>)] = &[
     (Scenario::Http1, TORHAUS_CERTIFICATE, BARE_EDGE, Some(0.95)),
     (Scenario::Http1, TORHAUS_SESSION, BARE_EDGE, Some(0.95)),
     (Scenario::Http1, TORHAUS_SESSION, NGINX_AUTH, Some(1.5)),
+    (Scenario::Http1, TORHAUS_SESSION, CADDY_AUTH, Some(1.5)),
+    (Scenario::Http1, TORHAUS_SESSION, APACHE_OIDC, Some(1.5)),
+    (Scenario::Http1, TORHAUS_LARGE, TORHAUS_SESSION, Some(0.95)),
+    (Scenario::Http1, TORHAUS_BEARER, TORHAUS_SESSION, None),
+    (Scenario::Http1, BARE_EDGE, HAPROXY, None),
     (Scenario::Http1, TORHAUS_CERTIFICATE, NGINX, None),
     (Scenario::Http1, TORHAUS_SESSION, NGINX, None),
     (Scenario::Http1, NGINX_AUTH, NGINX, None),
@@ -35,6 +43,10 @@ const RATIOS: &[(Scenario, &str, &str, Option<f64>)] = &[
     (Scenario::Http2, TORHAUS_CERTIFICATE, BARE_EDGE, Some(0.95)),
     (Scenario::Http2, TORHAUS_SESSION, BARE_EDGE, Some(0.95)),
     (Scenario::Http2, TORHAUS_SESSION, NGINX_AUTH, Some(1.5)),
+    (Scenario::Http2, TORHAUS_SESSION, CADDY_AUTH, Some(1.5)),
+    (Scenario::Http2, TORHAUS_SESSION, APACHE_OIDC, Some(1.5)),
+    (Scenario::Http2, TORHAUS_BEARER, TORHAUS_SESSION, None),
+    (Scenario::Http2, BARE_EDGE, HAPROXY, None),
     (Scenario::Http2, TORHAUS_CERTIFICATE, NGINX, None),
     (Scenario::Http2, TORHAUS_SESSION, NGINX, None),
     (Scenario::Http2, NGINX_AUTH, NGINX, None),
@@ -43,6 +55,11 @@ const RATIOS: &[(Scenario, &str, &str, Option<f64>)] = &[
     (Scenario::FullHandshakes, TORHAUS_CERTIFICATE, BARE_EDGE, None),
     (Scenario::ResumedHandshakes, BARE_EDGE, NGINX, Some(1.5)),
     (Scenario::ResumedHandshakes, TORHAUS_CERTIFICATE, NGINX, Some(1.5)),
+    (Scenario::FullHandshakes, TORHAUS_CERTIFICATE, HAPROXY, None),
+    (Scenario::Mebibyte, TORHAUS_CERTIFICATE, NGINX, None),
+    (Scenario::Gibibyte, TORHAUS_CERTIFICATE, NGINX, Some(0.8)),
+    (Scenario::Gibibyte, BARE_EDGE, NGINX, None),
+    (Scenario::UploadGibibyte, TORHAUS_CERTIFICATE, NGINX, Some(0.8)),
 ];
 
 #[derive(Debug, Serialize)]
@@ -52,6 +69,7 @@ pub struct Report<'a> {
     seconds_per_measurement: f64,
     ratios: Vec<Ratio>,
     decisions: Vec<Decision>,
+    more: More,
     rows: Vec<Row>,
     measured: &'a [Measured],
 }
@@ -85,13 +103,20 @@ struct Row {
 }
 
 impl<'a> Report<'a> {
-    pub fn new(machine: Machine, extent: Extent, decisions: Vec<Decision>, measured: &'a [Measured]) -> Self {
+    pub fn new(
+        machine: Machine,
+        extent: Extent,
+        decisions: Vec<Decision>,
+        measured: &'a [Measured],
+        more: More,
+    ) -> Self {
         Self {
             machine,
             turns: extent.turns,
             seconds_per_measurement: extent.duration.as_secs_f64(),
             ratios: RATIOS.iter().filter_map(|ratio| Ratio::new(*ratio, measured)).collect(),
             decisions,
+            more,
             rows: rows(measured),
             measured,
         }
@@ -125,6 +150,7 @@ impl<'a> Report<'a> {
         )?;
         self.write_ratios(out)?;
         self.write_decisions(out)?;
+        self.more.write(out)?;
         self.write_rows(out)
     }
 
@@ -300,6 +326,7 @@ mod tests {
             processes: vec![(PROXY.to_owned(), cpu)],
             own: Duration::ZERO,
             foreign: Duration::ZERO,
+            resident: Vec::new(),
         };
         Measured { scenario: Scenario::Http1, subject, turn, outcome: Outcome::new(&tally, busy) }
     }

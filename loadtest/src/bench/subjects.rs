@@ -8,8 +8,8 @@ use super::child::{Child, free_port, pinned};
 use super::measure::Scenario;
 use super::nginx::{self, Place};
 use super::pki::{self, DOMAIN, KeyPair, Pki};
-use super::{Programs, torhaus};
-use crate::cli::{BenchArgs, Part};
+use super::{Programs, apache, caddy, haproxy, torhaus};
+use crate::cli::{BenchArgs, Length, Part};
 use crate::error::{Doing, Result};
 use crate::outcome::PROXY;
 use crate::target::Loopback;
@@ -17,9 +17,19 @@ use crate::target::Loopback;
 /// Names of the rows. The report's ratios are made of them.
 pub const NGINX: &str = "nginx mTLS";
 pub const NGINX_AUTH: &str = "nginx auth_request, session";
+pub const HAPROXY: &str = "haproxy mTLS";
+pub const CADDY_AUTH: &str = "Caddy forward_auth, session";
+pub const APACHE_OIDC: &str = "Apache mod_auth_openidc";
 pub const BARE_EDGE: &str = "bare edge";
 pub const TORHAUS_CERTIFICATE: &str = "torhaus, certificate";
 pub const TORHAUS_SESSION: &str = "torhaus, session";
+pub const TORHAUS_BEARER: &str = "torhaus, bearer token";
+/// The session row once more, in a table of [`torhaus::LARGE_ROWS`].
+pub const TORHAUS_LARGE: &str = "torhaus, session, 10,000 rows";
+
+/// Those that identify and decide at each request.
+pub const SAME_JOB: &[&str] =
+    &[NGINX_AUTH, CADDY_AUTH, APACHE_OIDC, TORHAUS_CERTIFICATE, TORHAUS_SESSION, TORHAUS_BEARER];
 
 /// The application's process in an outcome; every other one belongs to the subject.
 pub const APPLICATION: &str = "application";
@@ -28,8 +38,15 @@ pub const APPLICATION: &str = "application";
 const PEER_SESSION: &str = "__Host-session=0123456789abcdef0123456789abcdef0123456789a";
 
 const KEEP_ALIVE: &[Scenario] = &[Scenario::Http1, Scenario::Http2];
-const EVERYTHING: &[Scenario] =
-    &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes, Scenario::ResumedHandshakes];
+const EVERYTHING: &[Scenario] = &[
+    Scenario::Http1,
+    Scenario::Http2,
+    Scenario::FullHandshakes,
+    Scenario::ResumedHandshakes,
+    Scenario::Mebibyte,
+    Scenario::Gibibyte,
+    Scenario::UploadGibibyte,
+];
 
 /// One row: an address and what to show there.
 #[derive(Debug)]
@@ -39,6 +56,7 @@ pub struct Subject {
     pub host: String,
     pub with_certificate: bool,
     pub cookie_file: Option<PathBuf>,
+    pub bearer_file: Option<PathBuf>,
     pub scenarios: &'static [Scenario],
     pub pids: Vec<(&'static str, u32)>,
 }
@@ -50,6 +68,8 @@ pub struct Subjects {
     pub ca: PathBuf,
     pub client: KeyPair,
     pub rows: Vec<Subject>,
+    /// The configuration of the process with the large table.
+    pub large_config: Option<PathBuf>,
     _children: Vec<Child>,
 }
 
@@ -58,30 +78,55 @@ impl Subjects {
         let pki = pki::write(folder, OffsetDateTime::now_utc())?;
         let application = free_port()?;
         let place = Place { folder, core: args.load_core, listen: application };
+        let sink = free_port()?;
+        let mut command = pinned(args.load_core, &programs.this);
+        command.args(["sink", "--listen", &sink.address().to_string()]);
+        let sink_process = Child::start("sink", command, folder, sink).await?;
         let mut starting = Starting {
             proxy_core: args.proxy_core,
             folder,
             pki: &pki,
             application,
-            children: vec![nginx::application(place).await?],
+            children: vec![nginx::application(place, sink).await?, sink_process],
             rows: Vec::new(),
+            large_config: None,
         };
         if !args.without.contains(&Part::Nginx) {
             starting.nginx().await?;
             starting.nginx_auth(&programs.this).await?;
+        }
+        let all = args.length == Length::Full;
+        if all && !args.without.contains(&Part::Haproxy) {
+            starting.haproxy().await?;
+        }
+        if all && !args.without.contains(&Part::Caddy) {
+            starting.caddy(&programs.this).await?;
+        }
+        if all && !args.without.contains(&Part::Apache) {
+            starting.apache().await?;
         }
         if let Some(program) = &programs.bare_edge {
             starting.bare_edge(program).await?;
         }
         if let Some(program) = &programs.torhaus {
             starting.torhaus(program, &args.torhaus_arg).await?;
+            if all {
+                starting.torhaus_large(program, &args.torhaus_arg).await?;
+            }
         }
-        let Starting { children, mut rows, .. } = starting;
+        let Starting { children, mut rows, large_config, .. } = starting;
         let application = children.first().map(Child::pid);
         for row in &mut rows {
             row.pids.extend(application.map(|pid| (APPLICATION, pid)));
         }
-        Ok(Self { this: programs.this.clone(), ca: pki.ca, client: pki.client, rows, _children: children })
+        Ok(Self {
+            this: programs.this.clone(),
+            ca: pki.ca,
+            client: pki.client,
+            rows,
+            large_config,
+            _children: children,
+        })
     }
 }
 
@@ -92,6 +137,7 @@ struct Starting<'a> {
     application: Loopback,
     children: Vec<Child>,
     rows: Vec<Subject>,
+    large_config: Option<PathBuf>,
 }
 
 impl Starting<'_> {
@@ -109,19 +155,57 @@ impl Starting<'_> {
     }
 
     async fn nginx_auth(&mut self, this: &Path) -> Result<()> {
-        let session_file = self.folder.join("peer-session");
-        std::fs::write(&session_file, PEER_SESSION).doing("session file")?;
-        let asked = free_port()?;
-        let mut command = pinned(self.proxy_core, this);
-        command.args(["authoriser", "--listen", &asked.address().to_string()]).arg("--session-file").arg(&session_file);
-        let authoriser = Child::start("authoriser", command, self.folder, asked).await?;
+        let asked = self.authoriser(this).await?;
         let place = self.place()?;
         let listen = place.listen;
-        let child = nginx::auth_request(place, self.pki, self.application, asked).await?;
-        let mut row = Subject::with_session(NGINX_AUTH, listen, &child, session_file);
-        row.pids.push(("authoriser", authoriser.pid()));
+        let child = nginx::auth_request(place, self.pki, self.application, asked.address).await?;
+        self.asks_an_authoriser(NGINX_AUTH, listen, child, asked);
+        Ok(())
+    }
+
+    async fn caddy(&mut self, this: &Path) -> Result<()> {
+        let asked = self.authoriser(this).await?;
+        let place = self.place()?;
+        let listen = place.listen;
+        let child = caddy::forward_auth(place, self.pki, self.application, asked.address).await?;
+        self.asks_an_authoriser(CADDY_AUTH, listen, child, asked);
+        Ok(())
+    }
+
+    /// One for each peer, so that its time counts with the right one.
+    async fn authoriser(&self, this: &Path) -> Result<Authoriser> {
+        let session_file = self.folder.join("peer-session");
+        std::fs::write(&session_file, PEER_SESSION).doing("session file")?;
+        let address = free_port()?;
+        let mut command = pinned(self.proxy_core, this);
+        command.args(["authoriser", "--listen", &address.address().to_string()]);
+        command.arg("--session-file").arg(&session_file);
+        let child = Child::start("authoriser", command, self.folder, address).await?;
+        Ok(Authoriser { child, address, session_file })
+    }
+
+    fn asks_an_authoriser(&mut self, name: &'static str, listen: Loopback, child: Child, asked: Authoriser) {
+        let mut row = Subject::with_session(name, listen, &child, asked.session_file);
+        row.pids.push(("authoriser", asked.child.pid()));
         self.rows.push(row);
-        self.children.extend([authoriser, child]);
+        self.children.extend([asked.child, child]);
+    }
+
+    async fn haproxy(&mut self) -> Result<()> {
+        let place = self.place()?;
+        let listen = place.listen;
+        let child = haproxy::mutual_tls(place, self.pki, self.application).await?;
+        self.rows.push(Subject::with_certificate(HAPROXY, listen, &child));
+        self.children.push(child);
+        Ok(())
+    }
+
+    async fn apache(&mut self) -> Result<()> {
+        let place = self.place()?;
+        let listen = place.listen;
+        let apache::Started { child, cookie_file } = apache::openidc(place, self.pki, self.application).await?;
+        self.rows.push(Subject::with_session(APACHE_OIDC, listen, &child, cookie_file));
+        self.children.push(child);
         Ok(())
     }
 
@@ -139,16 +223,42 @@ impl Starting<'_> {
     }
 
     async fn torhaus(&mut self, program: &Path, more_args: &[String]) -> Result<()> {
-        let started =
-            torhaus::start(program, more_args, self.folder, self.proxy_core, self.pki, self.application).await?;
-        let torhaus::Started { child, listen, cookie_file } = started;
+        let table = ("torhaus", torhaus::SMALL_ROWS);
+        let started = torhaus::start(program, more_args, self.place()?, self.pki, self.application, table).await?;
+        let torhaus::Started { child, listen, cookie_file, token_file, .. } = started;
         let service = Subject::with_certificate(TORHAUS_CERTIFICATE, listen, &child);
         self.rows.push(Subject { host: torhaus::SERVICE_HOST.to_owned(), ..service });
         let person = Subject::with_session(TORHAUS_SESSION, listen, &child, cookie_file);
         self.rows.push(Subject { host: torhaus::PERSON_HOST.to_owned(), ..person });
+        let caller = Subject::with_certificate(TORHAUS_BEARER, listen, &child);
+        self.rows.push(Subject {
+            host: torhaus::CALLER_HOST.to_owned(),
+            with_certificate: false,
+            bearer_file: Some(token_file),
+            scenarios: KEEP_ALIVE,
+            ..caller
+        });
         self.children.push(child);
         Ok(())
     }
+
+    async fn torhaus_large(&mut self, program: &Path, more_args: &[String]) -> Result<()> {
+        let table = ("torhaus-large", torhaus::LARGE_ROWS);
+        let started = torhaus::start(program, more_args, self.place()?, self.pki, self.application, table).await?;
+        let torhaus::Started { child, listen, cookie_file, config, .. } = started;
+        let person = Subject::with_session(TORHAUS_LARGE, listen, &child, cookie_file);
+        let scenarios = &[Scenario::Http1];
+        self.rows.push(Subject { host: torhaus::PERSON_HOST.to_owned(), scenarios, ..person });
+        self.large_config = Some(config);
+        self.children.push(child);
+        Ok(())
+    }
+}
+
+struct Authoriser {
+    child: Child,
+    address: Loopback,
+    session_file: PathBuf,
 }
 
 impl Subject {
@@ -160,6 +270,7 @@ impl Subject {
             host: format!("peer.{DOMAIN}"),
             with_certificate: true,
             cookie_file: None,
+            bearer_file: None,
             scenarios: EVERYTHING,
             pids: vec![(PROXY, child.pid())],
         }

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::child::{Child, free_port, pinned};
+use super::child::{Child, pinned};
 use super::idp::Provider;
 use super::login;
+use super::nginx::Place;
 use super::pki::{DOMAIN, Pki, SERVICE, private_file};
 use crate::error::{Doing, Result};
 use crate::target::Loopback;
@@ -15,8 +16,12 @@ pub const SERVICE_HOST: &str = "service.bench.test";
 /// A person with a session cookie calls this one; it asks for no certificate.
 pub const PERSON_HOST: &str = "person.bench.test";
 
-/// Routes, each with its row, beside the two that are used: a small company's table.
-const OTHER_ROWS: usize = 50;
+/// An API caller with a bearer token calls this one.
+pub const CALLER_HOST: &str = "caller.bench.test";
+
+/// Routes, each with its row, beside those that are used: a small company's table, and the largest that is promised.
+pub const SMALL_ROWS: usize = 50;
+pub const LARGE_ROWS: usize = 10_000;
 
 #[derive(Debug)]
 pub struct Started {
@@ -24,36 +29,41 @@ pub struct Started {
     pub listen: Loopback,
     /// What the browser of the logged-in person sends to [`PERSON_HOST`].
     pub cookie_file: PathBuf,
+    pub token_file: PathBuf,
+    pub config: PathBuf,
 }
 
+/// `name`: of the process, its folder and its log. `rows`: how many routes and rows nobody uses.
 pub async fn start(
     program: &Path,
     more_args: &[String],
-    folder: &Path,
-    core: u32,
+    place: Place<'_>,
     pki: &Pki,
     application: Loopback,
+    (name, rows): (&'static str, usize),
 ) -> Result<Started> {
-    let listen = free_port()?;
+    let Place { folder, core, listen } = place;
     let provider = Provider::start().await?;
-    let home = folder.join("torhaus");
+    let home = folder.join(name);
     std::fs::create_dir_all(&home).doing("folder of torhaus")?;
     let write = |name: &str, content: &str| {
         let file = home.join(name);
         std::fs::write(&file, content).doing(format!("file `{}`", file.display()))
     };
     private_file(&home, "client-secret", provider.client_secret())?;
-    write("policy.yaml", &policy())?;
-    write("torhaus.yaml", &configuration(listen, &provider, pki, application))?;
+    write("policy.yaml", &policy(rows))?;
+    let config = home.join("torhaus.yaml");
+    write("torhaus.yaml", &configuration(listen, &provider, pki, application, rows))?;
     let mut command = pinned(core, program);
-    command.args(["run", "--config"]).arg(home.join("torhaus.yaml")).args(more_args);
-    let child = Child::start("torhaus", command, folder, listen).await?;
+    command.args(["run", "--config"]).arg(&config).args(more_args);
+    let child = Child::start(name, command, folder, listen).await?;
     let cookie = login::session(listen, &pki.ca, PERSON_HOST).await?;
     let cookie_file = private_file(&home, "cookie", &cookie)?;
-    Ok(Started { child, listen, cookie_file })
+    let token_file = private_file(&home, "token", &provider.access_token()?)?;
+    Ok(Started { child, listen, cookie_file, token_file, config })
 }
 
-fn configuration(listen: Loopback, provider: &Provider, pki: &Pki, application: Loopback) -> String {
+fn configuration(listen: Loopback, provider: &Provider, pki: &Pki, application: Loopback, rows: usize) -> String {
     let mut text = format!(
         r#"version: 1
 state_dir: ./state
@@ -76,6 +86,9 @@ identity:
       user_claim: preferred_username
       groups_claim: groups
       tiers: {{ standard: {{}} }}
+  bearer: [{{ issuer: "{issuer}", danger_allow_http: true, audience: {client}, tiers: {{ standard: {{}} }} }}]
+# One address makes all of the load.
+limits: {{ max_connections: 20000, max_connections_per_address: 20000, max_body: 2GiB, idle_timeout: 1h }}
 routes:
   - name: service
     host: {SERVICE_HOST}
@@ -86,6 +99,10 @@ routes:
     host: {PERSON_HOST}
     upstream: http://{application}
     resource: person
+  - name: caller
+    host: {CALLER_HOST}
+    upstream: http://{application}
+    resource: caller
 "#,
         listen = listen.address(),
         port = listen.address().port(),
@@ -96,7 +113,7 @@ routes:
         client = Provider::CLIENT,
         application = application.address(),
     );
-    for n in 0..OTHER_ROWS {
+    for n in 0..rows {
         text += &format!(
             "  - {{ name: other-{n}, host: other-{n}.{DOMAIN}, upstream: http://{}, resource: other-{n} }}\n",
             application.address()
@@ -105,7 +122,7 @@ routes:
     text
 }
 
-fn policy() -> String {
+fn policy(rows: usize) -> String {
     let mut text = format!(
         r#"version: 1
 zones:
@@ -115,9 +132,10 @@ tiers:
 table:
   - {{ resource: service, allow: ["service:{SERVICE}"], zones: {{ internal: standard, external: deny }} }}
   - {{ resource: person, allow: ["group:load"], zones: {{ internal: standard, external: deny }} }}
+  - {{ resource: caller, allow: ["group:load"], zones: {{ internal: standard, external: deny }} }}
 "#
     );
-    for n in 0..OTHER_ROWS {
+    for n in 0..rows {
         text += &format!(
             "  - {{ resource: other-{n}, allow: [\"group:team-{n}\"], zones: {{ internal: standard, external: deny }} }}\n"
         );

@@ -2,6 +2,7 @@
 
 mod closed;
 mod handshakes;
+mod idle;
 mod open;
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::connection::{Fault, FaultKind};
 use crate::cpu::{self, Group};
 use crate::error::{Error, Result};
-use crate::outcome::{Busy, Outcome};
+use crate::outcome::{Busy, Outcome, Resident};
 use crate::tally::Tally;
 use crate::target::Target;
 
@@ -32,6 +33,8 @@ pub enum Shape {
     Open { connections: usize, streams: usize, per_second: u32 },
     /// Each of `callers` opens a connection, sends one request on it, closes it, and begins again.
     Handshakes { callers: usize },
+    /// Connections that are open and ask nothing; measuring begins when all of them are there.
+    Idle { connections: usize },
 }
 
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
     let processes =
         plan.processes.iter().map(|(name, pid)| Ok((name.clone(), Group::of(*pid)?))).collect::<Result<Vec<_>>>()?;
     let own = Group::of(std::process::id())?;
+    let resident = || processes.iter().map(|(_, group)| group.resident()).collect::<Result<Vec<_>>>();
+    let before = resident()?;
     let run = Arc::new(Run::new(plan.target, plan.tls)?);
     let mut callers = JoinSet::new();
     match plan.shape {
@@ -58,14 +63,16 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
             open::start(&run, connections, streams, per_second, &mut callers).await?;
         }
         Shape::Handshakes { callers: count } => handshakes::start(&run, count, &mut callers),
+        Shape::Idle { connections } => idle::start(&run, connections, &mut callers).await,
     }
 
     tokio::time::sleep(plan.warm_up).await;
     let begin = Usage::now(&processes, &own)?;
     run.enter(Phase::Measuring);
     tokio::time::sleep(plan.duration).await;
-    run.enter(Phase::Over);
     let end = Usage::now(&processes, &own)?;
+    let after = resident()?;
+    run.enter(Phase::Over);
 
     let still_running =
         tokio::time::timeout(GRACE, async { while callers.join_next().await.is_some() {} }).await.is_err();
@@ -76,8 +83,9 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
         });
         callers.abort_all();
     }
+    let resident = before.into_iter().zip(after).map(|(before, after)| Resident { before, after }).collect();
     let names = processes.into_iter().map(|(name, _)| name);
-    Ok(Outcome::new(&run.tally(), end.since(&begin, names)))
+    Ok(Outcome::new(&run.tally(), Busy { resident, ..end.since(&begin, names) }))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,6 +167,7 @@ impl Usage {
             foreign: between(between(self.machine, begin.machine), ours),
             processes,
             own,
+            resident: Vec::new(),
         }
     }
 }

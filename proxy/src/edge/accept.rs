@@ -277,6 +277,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
             tls: None,
             cutter: Cutter::default(),
             progress: Progress::default(),
+            backlog: Arc::default(),
             origin: OnceLock::new(),
         };
         let tls = match listener.kind {

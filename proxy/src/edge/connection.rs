@@ -1,4 +1,5 @@
 //! What the gate may know about a connection: who called which listener, and what TLS proved.
+use crate::edge::backlog::Backlog;
 use crate::edge::pace::Progress;
 use crate::edge::stream::Cutter;
 use crate::edge::tls::Group;
@@ -28,6 +29,8 @@ pub struct ConnectionInfo {
     pub cutter: Cutter,
     /// Which part of a request is under way.
     pub progress: Progress,
+    /// Of an upgraded connection.
+    pub backlog: Arc<Backlog>,
     /// What applications are told about where this comes from.
     pub origin: OnceLock<Origin>,
 }
@@ -73,6 +76,7 @@ pub(crate) mod tests {
             tls: None,
             cutter: Cutter::default(),
             progress: Progress::default(),
+            backlog: Arc::default(),
             origin: OnceLock::new(),
         })
     }

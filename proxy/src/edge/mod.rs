@@ -7,6 +7,7 @@
 //! Knows listeners, certificates and client authorities. Knows no policy, no session, no route but the host names
 //! that share a client authentication.
 pub mod accept;
+pub mod backlog;
 pub mod client_hello;
 pub mod connection;
 pub mod control_frames;

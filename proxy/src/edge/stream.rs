@@ -214,6 +214,10 @@ impl AsyncRead for GateStream {
         if let Err(why) = this.watch.before(&this.info.progress) {
             return this.end(why, cx);
         }
+        if this.info.backlog.poll_room(cx).is_pending() {
+            this.check_cut(&this.info.cutter.0.reader, cx)?;
+            return Poll::Pending;
+        }
         let filled = buf.filled().len();
         let polled = this.poll_io(cx, buf);
         match &polled {

@@ -306,10 +306,11 @@ impl ProxyHttp for Engine {
         let unresolved = || Error::explain(ErrorType::ConnectError, "the upstream's name does not resolve");
         let upstream = snapshot.upstreams.for_request(forward).ok_or_else(unresolved)?;
         let chosen = upstream.choose(forward.affinity, &ctx.tried, clock::now()).ok_or_else(unresolved)?;
-        let manner = match ctx.upgrade {
-            Some(_) => Manner::Upgrade,
-            None if is_stream(session) => Manner::Stream,
-            None => Manner::Plain,
+        let manner = match (&ctx.upgrade, &ctx.connection) {
+            (Some(_), Some(connection)) => Manner::Upgrade(&connection.backlog),
+            (Some(_), None) => return Error::e_explain(ErrorType::InternalError, "an upgrade on no connection"),
+            (None, _) if is_stream(session) => Manner::Stream,
+            (None, _) => Manner::Plain,
         };
         if !ctx.tried.is_empty() {
             // The next server gets the same body from its beginning.

@@ -6,6 +6,7 @@
 use super::backend::{Backend, Chosen};
 use super::patience::Patience;
 use super::roots::SystemRoots;
+use crate::edge::backlog::Backlog;
 use crate::edge::trust::{TrustError, read_pem};
 use crate::forward::Forward;
 use pingora_core::protocols::ALPN;
@@ -46,9 +47,9 @@ type ByRoute = HashMap<Name, (Arc<Route>, Arc<Upstream>)>;
 
 pub struct Upstream {
     template: HttpPeer,
-    /// For upgrades: connections of their own, kept apart from the others.
-    patience: Arc<Patience>,
+    /// Connections for upgrades are kept apart from the others.
     upgrade_key: u64,
+    connect_timeout: Duration,
     /// Primary servers first.
     pub backends: Box<[Arc<Backend>]>,
     primary: usize,
@@ -120,13 +121,13 @@ impl Upstreams {
 }
 
 /// What a request needs of its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+#[derive(Clone, Copy, Debug)]
+pub enum Manner<'a> {
     Plain,
     /// Parts of the answer may be hours apart: server-sent events, gRPC.
     Stream,
-    /// Another protocol takes over.
-    Upgrade,
+    /// Another protocol takes over; what the caller says in it counts there until it is sent.
+    Upgrade(&'a Arc<Backlog>),
 }
 
 impl Upstream {
@@ -158,8 +159,8 @@ impl Upstream {
         };
         Ok(Some(Self {
             template: peer,
-            patience: Arc::new(Patience { connect_timeout: upstream.connect_timeout }),
             upgrade_key,
+            connect_timeout: upstream.connect_timeout,
             backends: upstream.primary.iter().chain(&upstream.standby).map(backend).collect(),
             primary: upstream.primary.len(),
             balance: upstream.balance,
@@ -192,17 +193,18 @@ impl Upstream {
     }
 
     /// The engine's peer for a server; none if its name does not resolve.
-    pub async fn peer(&self, backend: &Backend, manner: Manner) -> Option<Box<HttpPeer>> {
+    pub async fn peer(&self, backend: &Backend, manner: Manner<'_>) -> Option<Box<HttpPeer>> {
         let mut peer = Box::new(self.template.clone());
         peer._address = backend.address().await?;
         peer.sni.clone_from(&backend.server_name);
-        if manner != Manner::Plain {
+        if !matches!(manner, Manner::Plain) {
             // It may be silent for hours; it ends with its session.
             peer.options.read_timeout = None;
             peer.options.write_timeout = None;
         }
-        if manner == Manner::Upgrade {
-            peer.options.custom_l4 = Some(Arc::clone(&self.patience) as _);
+        if let Manner::Upgrade(backlog) = manner {
+            let patience = Patience { connect_timeout: self.connect_timeout, backlog: Arc::clone(backlog) };
+            peer.options.custom_l4 = Some(Arc::new(patience));
             peer.options.idle_timeout = Some(Duration::ZERO);
             peer.group_key = self.upgrade_key;
         }

@@ -223,6 +223,7 @@ fn connection() -> Arc<ConnectionInfo> {
         tls: None,
         cutter: Cutter::default(),
         progress: Progress::default(),
+        backlog: Arc::default(),
         origin: OnceLock::new(),
     })
 }

@@ -2,7 +2,7 @@
 use crate::harness::browser::{Socket, echoes};
 use crate::harness::pki::{BACKUP, Identity, now};
 use crate::harness::{Browser, Call, Connection, Door, World};
-use futures::StreamExt as _;
+use futures::{SinkExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::time::{Duration, Instant};
@@ -80,6 +80,33 @@ async fn revoking_a_session_ends_what_is_open_under_it() {
     let ends = world.recorded_with(&[("kind", "session_end")]);
     assert!(ends.iter().all(|line| line["detail"].as_str().unwrap().contains("2 open requests")), "{ends:?}");
     assert_eq!(world.recorded_with(&[("kind", "revocation")]).len(), 2);
+}
+
+/// More than the systems on both sides keep for the two connections.
+const MUCH: usize = 96;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_sides_of_a_socket_may_speak_at_once_however_much_they_say() {
+    let world = World::start().await;
+    let Open { socket, stream } = open(&world, "alice").await;
+    drop(stream);
+    // The application takes nothing while it answers, and each of its answers is as long as what it took.
+    let (mut speak, mut hear) = socket.split();
+    let message = "m".repeat(1024 * 1024);
+    let spoken = tokio::spawn(async move {
+        for _ in 0..MUCH {
+            speak.send(message.clone().into()).await.unwrap();
+        }
+        speak
+    });
+    let mut heard = 0;
+    while heard < MUCH {
+        let next = tokio::time::timeout(Duration::from_secs(60), hear.next()).await;
+        let message = next.unwrap_or_else(|_| panic!("both stand still after {heard} messages")).unwrap().unwrap();
+        assert_eq!(message.len(), 1024 * 1024);
+        heard += 1;
+    }
+    drop(spoken.await.unwrap());
 }
 
 #[tokio::test]
