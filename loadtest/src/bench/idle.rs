@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::measure::load;
-use super::subjects::{APPLICATION, BARE_EDGE, NGINX, Subjects, TORHAUS_CERTIFICATE, TORHAUS_SESSION};
+use super::subjects::{APPLICATION, BARE_EDGE, NGINX, Subjects, TORHAUS_CERTIFICATE};
 use super::{nginx, say};
 use crate::error::Result;
 
@@ -26,10 +26,10 @@ pub struct Idle {
     pub faults: u64,
 }
 
-/// Once each: what an allocator keeps from the first time would hide the second.
+/// Once for each process: what an allocator keeps from the first time would hide the second.
 pub async fn each(subjects: &Subjects, core: u32) -> Result<Vec<Idle>> {
     let mut found = Vec::new();
-    for name in [NGINX, BARE_EDGE, TORHAUS_CERTIFICATE, TORHAUS_SESSION] {
+    for name in [NGINX, BARE_EDGE, TORHAUS_CERTIFICATE] {
         let Some(row) = subjects.rows.iter().find(|row| row.name == name) else {
             continue;
         };
