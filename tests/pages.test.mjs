@@ -1,7 +1,7 @@
 // Every page at desktop and phone size, light and dark: it fits, in both languages, axe finds nothing against WCAG 2.2 AA
 // in it, and pictures of it are in tests/.work/screenshots for somebody to look at.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startApplication } from './peers/application.mjs';
@@ -143,6 +143,43 @@ for (const [locale, language] of [['en-GB', 'en'], ['de-DE', 'de']]) {
     assert.equal(seen, 20);
   });
 }
+
+const LOGO = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 32"><path fill="#c0504d" d="M2 30V10l14-8 14 8v20z"/>
+  <path fill="#768494" d="M36 30V2h8v20h16v8z"/></svg>`;
+
+test('pages with the operators\' own logo, colours and words fit on a phone and keep to WCAG 2.2 AA', async () => {
+  const ports = await gatePorts();
+  const logo = join(emptyFolder('branding'), 'logo.svg');
+  writeFileSync(logo, LOGO);
+  const branded = await startGate({ name: 'branded', ports, idp, organisation: 'Stadtwerke Musterstadt', partner: true,
+    upstream: { all: application.url }, branding: { logo_file: logo, accent: { light: '#9b2423', dark: '#ffb0a8' },
+      imprint: 'https://stadtwerke.test/impressum',
+      texts: { de: { product: 'Stadtwerke-Zugang', help: 'Schlüssel verloren? Der Empfang leiht Ihnen einen anderen.' } } } });
+  try {
+    const context = await browser.newContext({ locale: 'de-DE' });
+    const page = await context.newPage();
+    const blocked = [];
+    page.on('console', (message) => { if (/Content Security Policy/.test(message.text())) blocked.push(message.text()); });
+    const faults = [];
+    for (const [url, name, status] of [
+      [branded.outside('ledger'), 'branded-refusal', 403], [branded.at('auth', '/login'), 'branded-sign-in', 200],
+      [branded.at('auth', '/signed-out'), 'branded-signed-out', 200]]) {
+      const answer = await page.goto(url);
+      assert.equal(answer.status(), status, name);
+      // Shown, and from the very host that the page is on.
+      const shown = await page.$eval('img.logo', (image) => [image.complete, image.naturalWidth > 0, new URL(image.src).origin]);
+      assert.deepEqual(shown, [true, true, new URL(url).origin], name);
+      assert.equal(await page.$eval(':root', (root) => globalThis.getComputedStyle(root).getPropertyValue('--accent')), '#9b2423');
+      assert.deepEqual(blocked, [], name);
+      faults.push(...await look(page, `${name}.de`));
+    }
+    assert.match(await page.textContent('footer'), /Der Empfang leiht Ihnen einen anderen\..*Impressum/s);
+    await context.close();
+    assert.deepEqual(faults, []);
+  } finally {
+    await branded.stop();
+  }
+});
 
 /** Ten ports in a row, below those that outgoing connections take. */
 async function tenPorts() {

@@ -1,15 +1,19 @@
 // A WebSocket application that others wrote: noVNC's page and websockify (Debian), behind Torhaus, in Chromium.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { signInOn, startBrowser } from './peers/browser.mjs';
 import { client, gatePorts, startGate } from './peers/gate.mjs';
 import { startHasty } from './peers/hasty.mjs';
 import { startIdp } from './peers/idp.mjs';
+import { startMachine } from './peers/machine.mjs';
 import { startScreen } from './peers/screen.mjs';
 import { freePorts, listens, ready, start, until } from './peers/work.mjs';
 
-let idp, screen, websockify, hasty, gate, browser;
+let idp, screen, websockify, hasty, machine, gate, browser;
 const STREAMS_END_WITHIN = 2000;
+/** As long as somebody installs a machine and says nothing. */
+const CONSOLE_STAYS = 60_000;
 
 before(async () => {
   const ports = await gatePorts();
@@ -19,7 +23,9 @@ before(async () => {
   websockify = start('websockify', 'websockify', ['--web', '/usr/share/novnc', `127.0.0.1:${port}`, `127.0.0.1:${screen.port}`]);
   await ready(websockify, () => listens(port));
   hasty = await startHasty();
-  gate = await startGate({ name: 'websocket', ports, idp, upstream: { all: `http://127.0.0.1:${port}`, notes: hasty.url } });
+  machine = await startMachine();
+  gate = await startGate({ name: 'websocket', ports, idp, upstream: { all: `http://127.0.0.1:${port}`, notes: hasty.url, machine: machine.url },
+    rows: [{ resource: 'machine', allow: ['group:staff'], zones: { internal: 'standard', external: 'deny' } }] });
   browser = await startBrowser({ name: 'websocket' });
 });
 after(async () => {
@@ -27,6 +33,7 @@ after(async () => {
   await gate?.stop();
   await websockify?.stop();
   await hasty?.stop();
+  await machine?.stop();
   await screen?.stop();
   await idp?.stop();
 });
@@ -52,6 +59,40 @@ test('noVNC connects, shows the screen and sends keys', async () => {
   await page.click('#screen canvas');
   await page.keyboard.press('t');
   await until('the key arrived', () => screen.keys.some((event) => event.key === 't'.charCodeAt(0)));
+  await context.close();
+});
+
+test('the console of a virtual machine stays open for a minute, and shows what its keys do', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  page.setDefaultTimeout(30_000);
+  const frames = { text: 0, binary: 0 };
+  page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => { frames[typeof payload === 'string' ? 'text' : 'binary'] += 1; }));
+  await page.goto(gate.at('machine', '/vnc_lite.html'));
+  await signInOn(page, 'alice');
+  await page.waitForFunction(() => /Connected to QEMU/.test(document.getElementById('status').textContent));
+  const shown = () => page.evaluate(() => {
+    const canvas = document.querySelector('#screen canvas');
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let sum = 0;
+    for (let at = 0; at < data.length; at += 4) sum = (sum * 31 + data[at] + data[at + 1] + data[at + 2]) % 4_294_967_291;
+    return sum;
+  });
+  // The firmware has drawn what it draws, and waits for a disk that is not there.
+  let before;
+  await until('the screen of the firmware stands still', async () => {
+    const now = await shown();
+    const still = now === before && now !== 0;
+    before = now;
+    return still;
+  }, { within: 60_000, every: 3000 });
+  await pause(CONSOLE_STAYS);
+  assert.match(await page.textContent('#status'), /Connected to QEMU/);
+  const heard = frames.binary;
+  // The machine starts again at this combination, and draws its screen anew.
+  await page.evaluate(() => document.getElementById('sendCtrlAltDelButton').click());
+  await until('the machine answered by this very socket', () => frames.binary > heard, { within: 30_000 });
+  assert.equal(frames.text, 0, 'RFB is binary');
   await context.close();
 });
 

@@ -1,5 +1,6 @@
 //! The checked tree: what runs. Every name in it refers to something that exists, every file was readable,
 //! every URL parsed. Made only by [`crate::load`].
+use crate::branding::Branding;
 use crate::secret::Secret;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -255,6 +256,8 @@ pub enum AskingStyle {
     XOriginal,
     /// Traefik, Caddy: `X-Forwarded-Proto`, `-Host`, `-Uri`, `-Method`; pass any other answer on to the client.
     XForwarded,
+    /// Envoy: gRPC (`envoy.service.auth.v3`); sets and removes headers, and passes any answer on.
+    Grpc,
 }
 
 /// A chain and its key, chosen by SNI from the DNS names in the leaf.
@@ -595,6 +598,9 @@ pub struct Route {
     pub listed: bool,
     /// A browser that has to sign in is sent to the portal; off for callers that are none: 401.
     pub sign_in: bool,
+    /// The header in which the application gets the person's access token of the identity provider; none by default.
+    /// As `Bearer TOKEN` in `Authorization`, else the bare token.
+    pub access_token: Option<String>,
     pub takes: Takes,
     /// Upgrade tokens beside `websocket`, lower case.
     pub upgrades: Vec<String>,
@@ -895,12 +901,4 @@ pub struct Limits {
     pub reports_per_minute: u32,
     pub idle_timeout: Duration,
     pub drain: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct Branding {
-    /// Shown on every page.
-    pub organisation: String,
-    /// Where people get help: an address or a URL.
-    pub contact: Option<String>,
 }

@@ -10,6 +10,7 @@
 //! that they are there), opens no socket, changes nothing.
 mod added;
 mod at;
+mod branding;
 mod check;
 mod config;
 mod decode;
@@ -33,6 +34,7 @@ mod units;
 mod yaml;
 
 pub use added::{AddedRoute, added_route, host_pattern};
+pub use branding::{Accent, Branding, Colour, Logo, LogoKind, PAGE_DARK, PAGE_LIGHT, Texts, Words};
 pub use config::*;
 pub use inventory::{InvalidInventory, Inventory, InventoryDevice, inventory};
 pub use load::{load, load_with_policy, run_policy_tests, state_dir};

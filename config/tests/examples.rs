@@ -31,6 +31,7 @@ fn with_material(example: &Path) -> TempDir {
             ("api_key_file", "secret"),
             ("token_file", "secret"),
             ("file", "secret"),
+            ("logo_file", "logo.svg"),
         ] {
             let with_colon = format!("{key}: ");
             let starts = |at: &usize| !line[..*at].ends_with(|c: char| c == '_' || c.is_alphanumeric());

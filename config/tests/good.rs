@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 use torhaus_authz::Timestamp;
-use torhaus_config::{Config, DirectorySource, Signers, UpstreamVerify, load};
+use torhaus_config::{Config, DirectorySource, LogoKind, Signers, UpstreamVerify, Words, load};
 
 /// 23 November 2026: the certificates of `material/` are valid then.
 const NOW: Timestamp = Timestamp::from_seconds(1_795_392_000);
@@ -49,5 +49,12 @@ fn the_example_of_the_design_loads() {
     );
     assert_eq!((acme.probe.http_port, acme.probe.tls_port, acme.limits.new_orders), (80, 443, 60));
     assert_eq!(config.policy.rows().len(), 7);
+    let branding = &config.branding;
+    let logo = branding.logo.as_ref().unwrap();
+    assert_eq!((logo.kind, logo.bytes.len()), (LogoKind::Svg, std::fs::read("tests/material/logo.svg").unwrap().len()));
+    assert_eq!(branding.accent.unwrap().dark.to_string(), "#ffb0a8");
+    assert_eq!(branding.texts.german.product.as_deref(), Some("Beispiel-Zugang"));
+    assert_eq!(branding.texts.english, Words::default());
     assert!(config.files.iter().any(|file| file.ends_with("partner.crl")));
+    assert!(config.files.iter().any(|file| file.ends_with("logo.svg")), "a new picture is a reload");
 }

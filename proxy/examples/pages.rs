@@ -2,13 +2,15 @@
 //!
 //!     cargo run -p torhaus --example pages -- /tmp/pages
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use torhaus::portal::pages::{
-    Access, Application, Applications, ConfirmDevice, Detail, Encoding, Grouping, Kept, Language, Link, Look, Offer,
-    OpenSession, Page, ProvenTier, ProviderChoice, Refusal, SessionEnded, Sessions, SignIn, SignOut, SignedOut, Viewer,
-    Waiting,
+    Access, Application, Applications, Brand, ConfirmDevice, Detail, Encoding, Grouping, Kept, Language, Link, Look,
+    Offer, OpenSession, Page, ProvenTier, ProviderChoice, Refusal, SessionEnded, Sessions, SignIn, SignOut, SignedOut,
+    Viewer, Waiting,
 };
 use torhaus_authz::{Reason, Timestamp};
+use torhaus_config::{Accent, Branding, Colour, Texts, Words};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_393_081);
 
@@ -18,18 +20,49 @@ fn main() -> std::io::Result<()> {
     };
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
-    let look = Look {
-        organisation: "Stadtwerke Musterstadt".into(),
-        contact: Some("it-hilfe@stadtwerke.example".into()),
-        portal: "https://auth.example.test:8443".into(),
-        devices: true,
-    };
-    for (language, code) in [(Language::English, "en"), (Language::German, "de")] {
-        for (name, page) in pages(&look, language) {
-            std::fs::write(folder.join(format!("{name}.{code}.html")), page.body)?;
+    for (folder, branding) in [(folder.to_owned(), plain()), (folder.join("branded"), branded())] {
+        std::fs::create_dir_all(&folder)?;
+        let look = Look {
+            brand: Arc::new(Brand::of(&branding)),
+            portal: "https://auth.example.test:8443".into(),
+            devices: true,
+        };
+        for (language, code) in [(Language::English, "en"), (Language::German, "de")] {
+            for (name, page) in pages(&look, language) {
+                std::fs::write(folder.join(format!("{name}.{code}.html")), page.body)?;
+            }
         }
     }
     std::fs::write(folder.join("refusal.json"), refusal(Reason::ZoneDenied).problem(Language::English).body)
+}
+
+fn plain() -> Branding {
+    Branding {
+        organisation: "Stadtwerke Musterstadt".into(),
+        contact: Some("it-hilfe@stadtwerke.example".into()),
+        imprint: None,
+        logo: None,
+        accent: None,
+        texts: Texts::default(),
+    }
+}
+
+/// Without a logo: a file has nobody to fetch it from. `tests/pages.test.mjs` shows one.
+fn branded() -> Branding {
+    let words = |product: &str, help: &str| Words {
+        product: Some(product.into()),
+        help: Some(help.into()),
+        ..Words::default()
+    };
+    Branding {
+        imprint: Some("https://stadtwerke.example/impressum".into()),
+        accent: Some(Accent { light: Colour::of(0x9b_24_23), dark: Colour::of(0xff_b0_a8) }),
+        texts: Texts {
+            english: words("Stadtwerke Access", "Lost your key? The front desk lends you another one."),
+            german: words("Stadtwerke-Zugang", "Schlüssel verloren? Der Empfang leiht Ihnen einen anderen."),
+        },
+        ..plain()
+    }
 }
 
 fn pages(look: &Look, language: Language) -> Vec<(String, Page)> {

@@ -25,9 +25,10 @@ pub struct Forward {
     origin: Headers,
     identity: Option<Headers>,
     certificate: Option<(HeaderName, HeaderValue)>,
+    access_token: Option<(HeaderName, HeaderValue)>,
     /// The same for all requests of a session, a certificate, or else an address; tells nothing about it.
     pub affinity: u64,
-    /// The client's `Authorization` was meant for us.
+    /// The client's `Authorization` was meant for us, or ours takes its place.
     strip_authorization: bool,
 }
 
@@ -53,9 +54,17 @@ impl Forward {
             certificate: (route.headers.client_certificate && believed)
                 .then(|| client_certificate(request.connection))
                 .flatten(),
+            access_token: None,
             affinity: affinity(request, caller),
             strip_authorization: caller.bearer.is_some(),
         }
+    }
+
+    /// With the person's access token, for an application that asks for it.
+    #[must_use]
+    pub fn with_access_token(self, header: Option<(HeaderName, HeaderValue)>) -> Self {
+        let replaces = header.as_ref().is_some_and(|(name, _)| *name == AUTHORIZATION);
+        Self { strip_authorization: self.strip_authorization || replaces, access_token: header, ..self }
     }
 
     pub fn permit(&self) -> &Permit {
@@ -65,13 +74,13 @@ impl Forward {
     /// What to set on the request that leaves.
     pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         let told = self.origin.iter().chain(self.identity.iter().flat_map(|headers| headers.iter()));
-        told.chain(&self.certificate).map(|(name, value)| (name, value))
+        told.chain(&self.certificate).chain(&self.access_token).map(|(name, value)| (name, value))
     }
 
     /// Who the caller is, without where it comes from.
     pub fn told(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         let told = self.identity.iter().flat_map(|headers| headers.iter()).chain(&self.certificate);
-        told.map(|(name, value)| (name, value))
+        told.chain(&self.access_token).map(|(name, value)| (name, value))
     }
 
     /// Headers of the client that were meant for us.

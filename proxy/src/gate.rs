@@ -18,6 +18,7 @@ use crate::cors;
 use crate::forward::Forward;
 use crate::identify::session::Sessions;
 use crate::identify::{Caller, NotIdentified, identify};
+use crate::login::access_token::{self, AccessTokens};
 use crate::login::attempts::Attempts;
 use crate::login::seal::SealKey;
 use crate::login::sign_in::UsedLogins;
@@ -33,6 +34,7 @@ use crate::snapshot::Snapshot;
 use crate::streams::{Account, Allowed, Registration, Streams};
 use crate::told::Told;
 use arc_swap::ArcSwap;
+use http::header::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use torhaus_authz::{Decision, Facts, Reason, Timestamp, Verdict, VerdictKind};
@@ -49,6 +51,7 @@ pub struct Gate {
     pub used_logins: UsedLogins,
     pub attempts: Attempts,
     pub reports: ReportAttempts,
+    pub access_tokens: AccessTokens,
     pub metrics: Arc<Metrics>,
     pub route_metrics: RouteHandles,
     pub access: AccessLog,
@@ -104,7 +107,11 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         gate.sessions.used_with(live, &device_names(&facts, &caller));
     }
 
-    match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {
+    let token = match &decision.verdict {
+        Verdict::Allow(_) => access_token::of(gate, snapshot, &caller, route, now).await,
+        _ => Ok(None),
+    };
+    match act(gate, snapshot, request, &caller, route, &facts, decision, recorded, token) {
         Action::Respond(response) => note.respond(cors::readable(route, request, response)),
         action => Outcome { action, note },
     }
@@ -120,6 +127,7 @@ fn act(
     facts: &Facts<'_>,
     decision: Decision,
     recorded: Recorded,
+    token: Result<Option<(HeaderName, HeaderValue)>, Reason>,
 ) -> Action {
     let refused = Refused {
         reason: decision.reason,
@@ -135,12 +143,12 @@ fn act(
             let open = gate.streams.enter(Account::of(caller, route, decision.until), Allowed::by(facts, request));
             // From here on a revocation or a reload finds it. What came between the first look and now, while the
             // record was written, did not: look again.
-            if let Some(reason) = gate.overtaken(snapshot, caller, &open, now) {
+            if let Some(reason) = gate.overtaken(snapshot, caller, &open, now).or(token.as_ref().err().copied()) {
                 return Action::Respond(refusal::respond(snapshot, request, &Refused { reason, ..refused }, now));
             }
             let identity = gate.told.about(caller, route, decision.tier.as_ref(), now);
             let forward = Forward::new(permit, recorded, open, request, caller, route, identity);
-            Action::Forward(Box::new(forward))
+            Action::Forward(Box::new(forward.with_access_token(token.ok().flatten())))
         }
         Verdict::Login { tier } => challenge::login(gate, snapshot, request, &refused, &tier, now),
         Verdict::StepUp { tier, max_age } => challenge::step_up(gate, snapshot, request, &refused, &tier, max_age, now),

@@ -16,6 +16,7 @@ pub mod cors;
 pub mod edge;
 pub mod engine;
 pub mod enroll;
+pub mod ext_authz;
 pub mod forward;
 pub mod gate;
 pub mod headers;

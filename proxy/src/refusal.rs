@@ -5,8 +5,8 @@ use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
 use torhaus_authz::{Identity, Name, Reason, Timestamp};
 
 /// What is known about a refusal.
@@ -120,10 +120,8 @@ pub fn keep_form(snapshot: &Snapshot, request: &Request<'_>, sign_in: &str) -> R
 
 /// What the operator gives every page.
 pub fn look(snapshot: &Snapshot) -> Look {
-    let branding = &snapshot.config.branding;
     Look {
-        organisation: branding.organisation.clone(),
-        contact: branding.contact.clone(),
+        brand: snapshot.brand.clone(),
         portal: crate::login::handover::portal_origin(snapshot).to_owned(),
         devices: snapshot.config.acme.is_some() || snapshot.lookups.know_devices(),
     }
@@ -136,5 +134,5 @@ pub fn page(page: Page) -> Response {
         Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
     };
     let headers = page.headers.iter().filter_map(header).collect();
-    Response { status, headers, body: Bytes::from(page.body), close: false }
+    Response { status, headers, body: Bytes::from(page.body), trailers: HeaderMap::new(), close: false }
 }

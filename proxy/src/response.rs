@@ -1,13 +1,15 @@
 //! An answer of our own, whatever engine sends it.
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
+use http::{HeaderMap, StatusCode};
 
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: StatusCode,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
+    /// Sent after the body, on HTTP/2 alone: gRPC.
+    pub trailers: HeaderMap,
     /// The caller's framing cannot be relied on: end the connection after this.
     pub close: bool,
 }
@@ -15,7 +17,7 @@ pub struct Response {
 impl Response {
     pub fn empty(status: StatusCode) -> Self {
         let headers = vec![(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-        Self { status, headers, body: Bytes::new(), close: false }
+        Self { status, headers, body: Bytes::new(), trailers: HeaderMap::new(), close: false }
     }
 
     /// 303: whatever the method was, the next request is a GET (RFC 9110 section 15.4.4).

@@ -109,6 +109,7 @@ mod tests {
             description: None,
             listed: false,
             sign_in: true,
+            access_token: None,
             takes: Takes::default(),
             upgrades: Vec::new(),
             allow_encoded_slash: false,

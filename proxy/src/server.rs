@@ -13,6 +13,7 @@ use crate::edge::obtained::Obtained;
 use crate::engine;
 use crate::gate::Gate;
 use crate::identify::session::Sessions;
+use crate::login::access_token::AccessTokens;
 use crate::login::attempts::Attempts;
 use crate::login::break_glass;
 use crate::login::renewal;
@@ -322,6 +323,7 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqlStore>, ca:
         used_logins: used_logins(),
         attempts: Attempts::default(),
         reports: ReportAttempts::default(),
+        access_tokens: AccessTokens::default(),
         metrics,
         route_metrics: RouteHandles::default(),
         access,

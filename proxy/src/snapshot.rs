@@ -14,6 +14,7 @@ use crate::lookup::people::People;
 use crate::path;
 use crate::path::InvalidPath;
 use crate::policies::Pinned;
+use crate::portal::pages::Brand;
 use crate::reload::config_hash;
 use crate::request::{self, Malformed, Request, Target};
 use crate::route::Routes;
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub upstreams: Arc<Upstreams>,
     /// Where spans of requests go.
     pub traces: Option<Arc<Tracer>>,
+    /// What our own pages look like.
+    pub brand: Arc<Brand>,
     /// Our own certificates of files by their first name, and when each ends.
     certificate_ends: Vec<(String, Timestamp)>,
     /// Our own certificates by ACME.
@@ -109,6 +112,7 @@ impl Snapshot {
             traces: Tracer::of(config.traces.as_ref(), before.and_then(|b| b.traces.as_ref()))
                 .map_err(SnapshotError::Traces)?,
             upstreams: Arc::new(upstreams.with(&added.routes, before.map(|b| &*b.upstreams))),
+            brand: Arc::new(Brand::of(&config.branding)),
             certificate_ends: certificate_ends(&config),
             obtained: before.map(|b| b.obtained.clone()).unwrap_or_default(),
             added,
@@ -235,6 +239,11 @@ impl Snapshot {
         self.config.forward_auth.iter().find(|asking| asking.addresses.iter().any(|net| net.contains(&peer)))
     }
 
+    /// Some application gets the access tokens of people.
+    pub fn hands_on_access_tokens(&self) -> bool {
+        self.all_routes().any(|route| route.access_token.is_some())
+    }
+
     pub fn is_portal(&self, host: &str) -> bool {
         self.config.portal.host == host
     }
@@ -262,5 +271,7 @@ fn reserved(config: &Config, added: &Added) -> Reserved {
 
 fn header_names(route: &Route) -> impl Iterator<Item = &str> {
     let headers = &route.headers;
-    [&headers.user, &headers.email, &headers.groups, &headers.name].into_iter().filter_map(|name| name.as_deref())
+    let told = [&headers.user, &headers.email, &headers.groups, &headers.name, &route.access_token];
+    // `Authorization` is the client's own wherever nothing of ours takes its place.
+    told.into_iter().filter_map(|name| name.as_deref()).filter(|name| !name.eq_ignore_ascii_case("authorization"))
 }

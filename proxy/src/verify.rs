@@ -23,13 +23,13 @@ use http::{Method, StatusCode, Uri, Version};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use torhaus_authz::{Reason, Timestamp};
-use torhaus_config::{AskingProxy, AskingStyle, FORWARD_AUTH_LISTENER};
+use torhaus_config::{AskingProxy, AskingStyle, FORWARD_AUTH_LISTENER, Route};
 
 const PATH: &str = "/.torhaus/verify";
 /// What a host without a port means (RFC 9110 section 4.2.2).
 const HTTPS: u16 = 443;
 /// Why, for the asking proxy's log.
-const REASON: HeaderName = HeaderName::from_static("x-torhaus-reason");
+pub(crate) const REASON: HeaderName = HeaderName::from_static("x-torhaus-reason");
 
 /// Whether a request is a question about another one.
 pub fn is_question(request: &Request<'_>) -> bool {
@@ -38,43 +38,18 @@ pub fn is_question(request: &Request<'_>) -> bool {
 
 /// Answers a question: the request that it describes takes the same way as any other.
 pub async fn answer(gate: &Gate, snapshot: &Snapshot, question: &Request<'_>, now: Timestamp) -> Outcome {
-    let peer = question.connection.peer.ip().to_canonical();
-    // Whoever comes through a sender of PROXY headers is not that sender, listed or not.
-    let own_words = question.connection.client.ip().to_canonical() == peer;
-    let Some(asking) = snapshot.asking_proxy(peer).filter(|_| own_words) else {
-        return refused(Reason::PeerNotTrusted, "this address is no peer of `forward_auth`");
+    let (style, described) = match understood(snapshot, question) {
+        Ok(understood) => understood,
+        Err((reason, why)) => return refused(reason, why),
     };
-    if !snapshot.belongs(question) {
-        return refused(Reason::WrongHost, Reason::WrongHost.words(torhaus_authz::Language::English).what_to_do);
-    }
-    // The client wrote it, and the asking proxy would pass it on to an application that may fold names.
-    if let Some(name) = snapshot.reserved.disguised(question.headers) {
-        tracing::warn!(%peer, %name, "a question for authorisation carries a reserved header in disguise");
-        return refused(Reason::BadRequest, "a reserved header is spelled in another way");
-    }
-    let described = match Described::read(snapshot, asking, question) {
-        Ok(described) => described,
-        Err(why) => {
-            tracing::warn!(%peer, why, "a question for authorisation is not understood");
-            return refused(Reason::BadRequest, why);
-        }
-    };
-    let request = described.request();
-    if own_pages::serves(snapshot, &request) {
-        return refused(Reason::NoRoute, "the gate's own pages are sent to the gate itself, not asked about");
-    }
-    let Outcome { action, mut note } = gate::pass(gate, snapshot, &request, now).await;
+    let Outcome { action, note } = asked(gate, snapshot, &described, now).await;
     let response = match action {
         Action::Forward(forward) => allowed(&forward, snapshot, &described.headers),
         Action::KeepForm { sign_in, cookie } => Response::redirect(&sign_in).with_cookie(&cookie),
-        Action::Respond(response) if response.status.is_success() => {
-            note.reason = Some(Reason::CrossOrigin);
-            refusal::bare(Reason::CrossOrigin, Some("a preflight is answered by nobody who only authorises"))
-        }
         Action::Respond(response) => response,
     };
-    let response = match asking.style {
-        AskingStyle::XForwarded => response,
+    let response = match style {
+        AskingStyle::XForwarded | AskingStyle::Grpc => response,
         AskingStyle::XOriginal => plainly(response),
     };
     let why = note.reason.map(|reason| HeaderValue::try_from(reason.to_string()));
@@ -84,7 +59,66 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, question: &Request<'_>, no
     })
 }
 
-fn refused(reason: Reason, detail: &str) -> Outcome {
+/// Why a question is not answered, for the asking proxy's log.
+pub(crate) type NotHeard = (Reason, &'static str);
+
+fn understood(snapshot: &Snapshot, question: &Request<'_>) -> Result<(AskingStyle, Described), NotHeard> {
+    let asking = heard(snapshot, question)?;
+    not_disguised(snapshot, question.headers, question)?;
+    let described = Described::read(snapshot, asking, question).map_err(|why| {
+        tracing::warn!(peer = %question.connection.peer.ip(), why, "a question for authorisation is not understood");
+        (Reason::BadRequest, why)
+    })?;
+    Ok((asking.style, described))
+}
+
+/// Who asks, if it may.
+///
+/// # Errors
+/// 1. it is not listed, or does not speak for itself; 2. another host was meant.
+pub(crate) fn heard<'a>(snapshot: &'a Snapshot, question: &Request<'_>) -> Result<&'a AskingProxy, NotHeard> {
+    let peer = question.connection.peer.ip().to_canonical();
+    // Whoever comes through a sender of PROXY headers is not that sender, listed or not.
+    let own_words = question.connection.client.ip().to_canonical() == peer;
+    let Some(asking) = snapshot.asking_proxy(peer).filter(|_| own_words) else {
+        return Err((Reason::PeerNotTrusted, "this address is no peer of `forward_auth`"));
+    };
+    if !snapshot.belongs(question) {
+        return Err((Reason::WrongHost, Reason::WrongHost.words(torhaus_authz::Language::English).what_to_do));
+    }
+    Ok(asking)
+}
+
+/// The client wrote these, and the asking proxy would pass them on to an application that may fold names.
+///
+/// # Errors
+/// A reserved header is there in disguise.
+pub(crate) fn not_disguised(snapshot: &Snapshot, headers: &HeaderMap, question: &Request<'_>) -> Result<(), NotHeard> {
+    let Some(name) = snapshot.reserved.disguised(headers) else { return Ok(()) };
+    let peer = question.connection.peer.ip();
+    tracing::warn!(%peer, %name, "a question for authorisation carries a reserved header in disguise");
+    Err((Reason::BadRequest, "a reserved header is spelled in another way"))
+}
+
+/// What the gate says to the request that is asked about; it answers in person to nothing but a refusal.
+pub(crate) async fn asked(gate: &Gate, snapshot: &Snapshot, described: &Described, now: Timestamp) -> Outcome {
+    let request = described.request();
+    if own_pages::serves(snapshot, &request) {
+        return refused(Reason::NoRoute, "the gate's own pages are sent to the gate itself, not asked about");
+    }
+    let Outcome { action, mut note } = gate::pass(gate, snapshot, &request, now).await;
+    let action = match action {
+        Action::Respond(response) if response.status.is_success() => {
+            note.reason = Some(Reason::CrossOrigin);
+            let why = "a preflight is answered by nobody who only authorises";
+            Action::Respond(refusal::bare(Reason::CrossOrigin, Some(why)))
+        }
+        action => action,
+    };
+    Outcome { action, note }
+}
+
+pub(crate) fn refused(reason: Reason, detail: &str) -> Outcome {
     // 403 whatever it is: the only refusal that every asking proxy understands.
     let mut response = refusal::bare(reason, Some(detail));
     response.status = StatusCode::FORBIDDEN;
@@ -98,13 +132,7 @@ fn allowed(forward: &Forward, snapshot: &Snapshot, headers: &HeaderMap) -> Respo
     response.headers.extend(told);
     // Every name that the application may be told by, also with nothing to tell: a proxy that copies only what is there
     // would let the client's own through.
-    let names = &forward.route.headers;
-    let assertion = names.assertion.then_some("x-torhaus-assertion");
-    let certificate = names.client_certificate.then_some("client-cert");
-    let names = [&names.user, &names.email, &names.groups, &names.name].into_iter().filter_map(|name| name.as_deref());
-    for name in
-        names.chain(assertion).chain(certificate).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-    {
+    for name in told_by(&forward.route) {
         if !response.headers.iter().any(|(known, _)| *known == name) {
             response.headers.push((name, HeaderValue::from_static("")));
         }
@@ -114,6 +142,17 @@ fn allowed(forward: &Forward, snapshot: &Snapshot, headers: &HeaderMap) -> Respo
     let cookie = cookies.into_iter().next().unwrap_or(HeaderValue::from_static(""));
     response.headers.push((COOKIE, cookie));
     response
+}
+
+/// Every name that an application may be told by.
+pub(crate) fn told_by(route: &Route) -> impl Iterator<Item = HeaderName> {
+    let names = &route.headers;
+    let assertion = names.assertion.then_some("x-torhaus-assertion");
+    let certificate = names.client_certificate.then_some("client-cert");
+    let token = route.access_token.as_deref().filter(|name| !name.eq_ignore_ascii_case("authorization"));
+    let names = [&names.user, &names.email, &names.groups, &names.name].into_iter().filter_map(|name| name.as_deref());
+    let all = names.chain(assertion).chain(certificate).chain(token);
+    all.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
 }
 
 /// For those who understand 2xx, 401 and 403 and nothing else: where to sign in stands in `Location` of a 401.
@@ -128,14 +167,24 @@ fn plainly(mut response: Response) -> Response {
 }
 
 /// The request that is asked about, as the asking proxy describes it.
-struct Described {
+pub(crate) struct Described {
     method: Method,
     host: String,
     port: Option<u16>,
     path: String,
     query: Option<String>,
-    headers: HeaderMap,
+    pub headers: HeaderMap,
     connection: Arc<ConnectionInfo>,
+}
+
+/// What an asking proxy says of a request, in whatever way.
+pub(crate) struct Said<'a> {
+    pub method: &'a str,
+    pub proto: &'a str,
+    pub authority: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    pub client: IpAddr,
 }
 
 impl Described {
@@ -156,14 +205,30 @@ impl Described {
                 said("x-forwarded-host", "one `X-Forwarded-Host` is needed")?,
                 said("x-forwarded-uri", "one `X-Forwarded-Uri` is needed")?,
             ),
+            AskingStyle::Grpc => return Err("an `envoy` asks by gRPC"),
         };
+        let why = "`X-Forwarded-For` with the client's address is needed";
+        let client = client(snapshot, question.header("x-forwarded-for").ok_or(why)?)?;
+        Self::of(snapshot, question, question.headers.clone(), &Said { method, proto, authority, target, client })
+    }
+
+    /// `headers`: those of the request that is asked about.
+    ///
+    /// # Errors
+    /// What has two readings, in words.
+    pub fn of(
+        snapshot: &Snapshot,
+        question: &Request<'_>,
+        mut headers: HeaderMap,
+        said: &Said<'_>,
+    ) -> Result<Self, &'static str> {
+        let Said { method, proto, authority, target, client } = *said;
         if proto != "https" {
             return Err("sessions are never sent in the clear: redirect to https before asking");
         }
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| "the method is malformed")?;
         let uri = target.parse::<Uri>().ok().filter(|uri| uri.authority().is_none() && target.starts_with('/'));
         let uri = uri.ok_or("the path is malformed")?;
-        let mut headers = question.headers.clone();
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
             headers.remove(name);
         }
@@ -173,7 +238,6 @@ impl Described {
         if found.path != uri.path() {
             return Err("the path is not canonical, so an application may read another one than the policy");
         }
-        let client = client(snapshot, question)?;
         let connection = connection(snapshot, question, (&found.host, found.port), client);
         let query = uri.query().map(str::to_owned);
         Ok(Self { method, host: found.host, port: found.port, path: found.path, query, headers, connection })
@@ -194,9 +258,8 @@ impl Described {
 }
 
 /// The last address that no proxy of ours wrote about itself: what stands before it, the client wrote.
-fn client(snapshot: &Snapshot, question: &Request<'_>) -> Result<IpAddr, &'static str> {
-    let why = "`X-Forwarded-For` with the client's address is needed";
-    let said = question.header("x-forwarded-for").ok_or(why)?;
+pub(crate) fn client(snapshot: &Snapshot, said: &str) -> Result<IpAddr, &'static str> {
+    let why = "the client's address is needed, as in `X-Forwarded-For: 192.0.2.7`";
     let ours = |address: &IpAddr| snapshot.config.trusted_proxies.iter().any(|net| net.contains(address));
     let mut last = None;
     for part in said.rsplit(',') {

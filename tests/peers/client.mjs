@@ -87,6 +87,11 @@ export class Client {
     return this.#cookies.get(`${new URL(url).hostname} ${name}`)?.value;
   }
 
+  /** Keeps a `Set-Cookie` line that somebody else was to hand on. */
+  keep(url, line) {
+    this.#keep(new URL(url), line);
+  }
+
   close() {
     this.#agent.destroy();
   }

@@ -40,10 +40,11 @@ export const byAcr = {
  * @param listenerTls of both listeners, instead of the certificate of the test PKI
  * @param machine that it runs on, of `machineFor`; else this one
  * @param partner a second provider, so that people have a choice; nobody answers there
+ * @param branding more of it than the organisation's name
  * @param limits other bounds than the defaults
  * @param under a program that Torhaus runs under, with its arguments; it may take its time
  */
-export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', partner = false,
+export async function startGate({ name, ports, idp, upstream, tiers = byAcr, organisation = 'Test Ltd', branding = {}, partner = false,
   routes = [], rows = [], lookups, forwardAuth, ownCa = false, acme, limits = {}, listenerTls, machine, under = [] }) {
   const folder = emptyFolder('gates', name);
   const secret = join(folder, 'secret');
@@ -66,7 +67,7 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
       ...(ports.plain ? [{ name: 'plain', address: `127.0.0.1:${ports.plain}`, redirect_to_https: true }] : []),
     ],
     portal: { url: ports.portal },
-    branding: { organisation, contact: 'help@gate.test' },
+    branding: { organisation, contact: 'help@gate.test', ...branding },
     limits: { drain: '1s', ...limits },
     ...(forwardAuth && { forward_auth: { peers: forwardAuth } }),
     trust_domains: { clients: ownCa ? { own_ca: true, proves: 'standard', spiffe_trust_domains: ['gate.test'] }

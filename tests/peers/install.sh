@@ -14,6 +14,7 @@ need /usr/bin/chromium chromium
 need certutil libnss3-tools
 need /usr/share/novnc/vnc_lite.html novnc
 need /usr/bin/websockify websockify
+need qemu-system-x86_64 qemu-system-x86
 need openssl openssl
 need certbot certbot
 need lego lego

@@ -27,6 +27,7 @@ pub(crate) fn check(at: Option<&At<typed::ForwardAuth>>, cx: &mut Cx<'_>) -> Vec
         let style = match peer.proxy.get() {
             Some(Proxy::Nginx | Proxy::Apache) => AskingStyle::XOriginal,
             Some(Proxy::Traefik | Proxy::Caddy) => AskingStyle::XForwarded,
+            Some(Proxy::Envoy) => AskingStyle::Grpc,
             None => continue,
         };
         found.push(AskingProxy { style, addresses });

@@ -2,7 +2,7 @@
 //! HTTP needs itself cannot be one of them.
 use super::Cx;
 use crate::at::At;
-use crate::config::{GroupsAs, IdentityHeaders};
+use crate::config::{GroupsAs, IdentityHeaders, Takes};
 use crate::file::route as typed;
 use crate::units::Mistake;
 use std::collections::HashMap;
@@ -67,6 +67,35 @@ fn one(at: Option<&At<String>>, default: Option<String>, cx: &mut Cx<'_>) -> Opt
         return Some(None);
     }
     cx.parse(at, name).map(Some)
+}
+
+/// `Authorization`, or a header that carries nothing else. The outer `None` is a mistake.
+pub(crate) fn access_token(
+    route: &typed::Route,
+    told: Option<&IdentityHeaders>,
+    takes: Option<&Takes>,
+    cx: &mut Cx<'_>,
+) -> Option<Option<String>> {
+    let Some(at) = route.access_token.as_ref().filter(|at| at.text() != Some("off")) else { return Some(None) };
+    let name =
+        cx.parse(at, |text| if text.eq_ignore_ascii_case("authorization") { plain_name(text) } else { name(text) })?;
+    let same = |other: &str| other.eq_ignore_ascii_case(&name);
+    let identity = told.into_iter().flat_map(|told| [&told.user, &told.email, &told.groups, &told.name]).flatten();
+    if identity.map(String::as_str).any(same) {
+        cx.error(&at.place, format!("`{name}` says who it is already"), "give the token a header of its own");
+        return None;
+    }
+    if takes.is_some_and(|takes| {
+        takes.sent.iter().any(|sent| same(&sent.name)) || takes.strip.iter().any(|name| same(name))
+    }) {
+        cx.error(
+            &at.place,
+            format!("`{name}` is set or stripped by this route already"),
+            "an application gets either the person's token or a secret of its own there: remove one",
+        );
+        return None;
+    }
+    Some(Some(name))
 }
 
 /// A header name that has one reading.

@@ -1,6 +1,7 @@
 //! File tree -> checked tree. Reports everything that is wrong, one area per file; a part that could not be read was
 //! reported by the decoder and is passed over here.
 mod acme;
+mod branding;
 mod ca;
 mod candidate;
 mod certificate;
@@ -187,7 +188,7 @@ pub(crate) fn check(
     let kubernetes = kubernetes::check(tree, &mut cx);
     let sessions = settings::sessions(tree.sessions.as_ref(), &mut cx);
     let limits = settings::limits(tree.limits.as_ref(), &mut cx);
-    let branding = settings::branding(tree.branding.as_ref());
+    let branding = branding::check(tree.branding.as_ref(), &mut cx);
     let admin = settings::admin(tree.admin.as_ref(), &listeners, &mut cx);
     let traces = telemetry::traces(tree.telemetry.as_ref(), &mut cx);
     let ca = ca::check(tree, portal.as_ref(), &listeners, &mut cx);
@@ -221,7 +222,7 @@ pub(crate) fn check(
         kubernetes: kubernetes?,
         sessions: sessions?,
         limits: limits?,
-        branding,
+        branding: branding?,
         admin: admin?,
         traces: traces?,
         policy: policy?,

@@ -24,6 +24,7 @@ pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains,
         None => Some(None),
     };
     let takes = takes::check(route, cx);
+    let access_token = headers::access_token(route, headers.as_ref(), takes.as_ref(), cx);
     let name = route.name.text()?;
     Some(Route {
         name: name.into(),
@@ -40,6 +41,7 @@ pub(crate) fn check(place: &Place, route: &typed::Route, domains: &TrustDomains,
         description: route.description.as_ref().and_then(At::text).map(str::to_owned),
         listed: flag(route.listed.as_ref(), true)?,
         sign_in: flag(route.sign_in.as_ref(), true)?,
+        access_token: access_token?,
         takes: takes?,
         upgrades: upgrades?,
         allow_encoded_slash: flag(route.allow_encoded_slash.as_ref(), false)?,

@@ -1,8 +1,8 @@
-//! The settings that stand alone: portal, trusted proxies, networks, sessions, limits, branding, admin address.
+//! The settings that stand alone: portal, trusted proxies, networks, sessions, limits, admin address.
 use super::listeners::{Listeners, address};
 use super::{Cx, host, resolve};
 use crate::at::{At, List};
-use crate::config::{Admin, Branding, HostPattern, Limits, Portal, Sessions};
+use crate::config::{Admin, HostPattern, Limits, Portal, Sessions};
 use crate::file;
 use crate::units::{self, Mistake};
 use ipnet::IpNet;
@@ -215,16 +215,6 @@ pub(crate) fn limits(at: Option<&At<file::Limits>>, cx: &mut Cx<'_>) -> Option<L
     limits.logins_per_minute = u32::try_from(logins?).unwrap_or(u32::MAX);
     limits.reports_per_minute = u32::try_from(reports?).unwrap_or(u32::MAX);
     Some(limits)
-}
-
-pub(crate) fn branding(at: Option<&At<file::Branding>>) -> Branding {
-    let typed = at.and_then(At::get);
-    let organisation = typed.and_then(|typed| typed.organisation.as_ref()).and_then(At::text);
-    let contact = typed.and_then(|typed| typed.contact.as_ref()).and_then(At::text);
-    Branding {
-        organisation: organisation.unwrap_or(default::ORGANISATION).to_owned(),
-        contact: contact.map(str::to_owned),
-    }
 }
 
 pub(crate) fn admin(at: Option<&At<file::Admin>>, listeners: &Listeners, cx: &mut Cx<'_>) -> Option<Option<Admin>> {

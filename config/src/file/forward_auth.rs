@@ -23,4 +23,5 @@ pub(crate) enum Proxy {
     Apache,
     Traefik,
     Caddy,
+    Envoy,
 }

@@ -114,6 +114,33 @@ pub(crate) struct Limits {
 pub(crate) struct Branding {
     pub organisation: Option<At<String>>,
     pub contact: Option<At<String>>,
+    pub imprint: Option<At<String>>,
+    pub logo_file: Option<At<String>>,
+    pub accent: Option<At<Accent>>,
+    pub texts: Option<At<BrandingTexts>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Accent {
+    pub light: At<String>,
+    pub dark: At<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BrandingTexts {
+    pub en: Option<At<BrandingWords>>,
+    pub de: Option<At<BrandingWords>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BrandingWords {
+    pub product: Option<At<String>>,
+    pub help: Option<At<String>>,
+    pub contact: Option<At<String>>,
+    pub imprint: Option<At<String>>,
 }
 
 #[derive(Deserialize)]

@@ -25,6 +25,7 @@ pub(crate) struct Route {
     pub send: Keyed<Sent>,
     pub keep_alive: Option<At<String>>,
     pub sign_in: Option<At<bool>>,
+    pub access_token: Option<At<String>>,
     pub resource: At<String>,
     pub client_auth: Option<At<ClientAuth>>,
     pub headers: Option<At<Headers>>,

@@ -64,13 +64,13 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section {
         title: "`forward_auth`: other proxies that ask this gate",
-        text: "nginx, Apache, Traefik or Caddy serve an application and ask `/.torhaus/verify` of any host of this gate \
+        text: "nginx, Apache, Traefik, Caddy or Envoy serve an application and ask `/.torhaus/verify` of any host of this gate \
                whether a request may pass ([how](../examples/forward-auth/README.md)). Such requests come by the listener `forward-auth` \
                in zones of the policy, from the address that the proxy names.",
         keys: &[
             key("forward_auth", "mapping", "", "nobody may ask without it"),
             key("forward_auth.peers", "list", "required", "who may ask"),
-            key("forward_auth.peers[].proxy", "`nginx`, `apache`, `traefik`, `caddy`", "required", "decides which headers describe the request: `X-Original-URL`, or `X-Forwarded-Uri` and its kin"),
+            key("forward_auth.peers[].proxy", "`nginx`, `apache`, `traefik`, `caddy`, `envoy`", "required", "decides what describes the request: `X-Original-URL`, `X-Forwarded-Uri` and its kin, or a message of gRPC (`ext_authz`, at the portal's host)"),
             key("forward_auth.peers[].addresses", "list of networks", "required", "where it connects from; whatever it says about a request is believed"),
         ],
     },
@@ -344,6 +344,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].send.*.file", "file", "required", "the value, in one line"),
             key("routes[].send.*.prefix", "text", "", "what stands before it: `\"Bearer \"`"),
             key("routes[].send.*.basic_user", "text", "", "the file holds the password of this user (Basic, RFC 7617)"),
+            key("routes[].access_token", "`off`, `Authorization`, header", "`off`", "the header in which this application gets the person's access token of the identity provider: `Bearer TOKEN` in `Authorization`, where it replaces what the client sent, else the bare token. For sessions only; renewed before it ends. Whom it is for and what it may do is the provider's business: it is the token of the client that torhaus is there, with `identity.providers[].scopes`")
+                .because("whoever has it can act as the person wherever the provider's token counts"),
             key("routes[].sign_in", "true/false", "`true`", "send browsers to sign in; `false`: 401, for applications whose callers are programs"),
             key("routes[].client_auth", "mapping", "`{ mode: none }`", "client certificates; the same for all routes of a host")
                 .because("TLS asks for the certificate before the path is known"),
@@ -444,7 +446,25 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key("branding", "mapping", "", "what people see on the gate's pages"),
             key("branding.organisation", "text", "`Torhaus`", "the name on every page"),
-            key("branding.contact", "text", "", "where people get help: an address or a URL"),
+            key("branding.contact", "text", "", "where people get help: an address, a URL or words"),
+            key("branding.imprint", "https URL", "", "a link at the foot of every page"),
+            key("branding.logo_file", "file", "the gatehouse", "an SVG or a PNG of at most 64 KiB, in the place of ours; served from memory, read again when it changes. It stands on light and dark pages")
+                .because("it is on every page, a refusal on a phone included"),
+            key("branding.accent", "mapping", "a blue", "the colour of links and buttons"),
+            key("branding.accent.light", "colour", "required", "on light pages: `\"#1d5f82\"`; in quotes, as `#` begins a comment")
+                .because("a contrast below 4.5 to the page cannot be read by everybody (WCAG 2.2, 1.4.3), and is refused"),
+            key("branding.accent.dark", "colour", "required", "on dark pages: `\"#8cc8ea\"`"),
+            key("branding.texts", "mapping", "", "what is said in one language, in the place of the above"),
+            key("branding.texts.en", "mapping", "", "in English"),
+            key("branding.texts.en.product", "text", "`branding.organisation`", "what people call this gate: `Example Access`"),
+            key("branding.texts.en.help", "text", "", "a sentence or two at the foot of every page, at most 400 characters"),
+            key("branding.texts.en.contact", "text", "`branding.contact`", "where people get help"),
+            key("branding.texts.en.imprint", "https URL", "`branding.imprint`", "the imprint"),
+            key("branding.texts.de", "mapping", "", "in German"),
+            key("branding.texts.de.product", "text", "`branding.organisation`", "as in English"),
+            key("branding.texts.de.help", "text", "", "as in English"),
+            key("branding.texts.de.contact", "text", "`branding.contact`", "as in English"),
+            key("branding.texts.de.imprint", "https URL", "`branding.imprint`", "as in English"),
             key("admin", "mapping", "", "metrics and health beside the unix socket `admin.sock`"),
             key("admin.address", "address:port", "required", "on the loopback interface only: `127.0.0.1:9090`")
                 .because("nobody is asked who they are there"),

@@ -29,8 +29,8 @@ use crate::recording;
 use crate::request::Request;
 use crate::response::Response;
 use arc_swap::ArcSwapOption;
-use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HOST, LOCATION};
+use http::{HeaderMap, StatusCode};
 use std::sync::{Arc, OnceLock, Weak};
 use torhaus_authz::{Entry, Kind, Reason, Timestamp};
 use torhaus_certs::LedgerError;
@@ -185,7 +185,7 @@ pub async fn answer(gate: &Gate, request: &Request<'_>, now: Timestamp) -> Optio
     let (parts, body) = answered.into_parts();
     let headers = parts.headers.iter().filter(|(name, _)| **name != CONTENT_LENGTH);
     let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
-    Some(Response { status: parts.status, headers, body: body.into(), close: false })
+    Some(Response { status: parts.status, headers, body: body.into(), trailers: HeaderMap::new(), close: false })
 }
 
 fn asked(request: &Request<'_>) -> Option<http::Request<Vec<u8>>> {

@@ -1,5 +1,7 @@
 //! Sends an answer of our own.
 use crate::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -15,6 +17,9 @@ pub async fn send(session: &mut Session, response: Response) -> Result<bool> {
         session.set_keepalive(None);
     }
     let no_body = session.req_header().method == http::Method::HEAD || response.body.is_empty();
+    if !response.trailers.is_empty() {
+        return with_trailers(session, head, response.body, response.trailers).await;
+    }
     if response.status != http::StatusCode::NO_CONTENT {
         head.insert_header(CONTENT_LENGTH, response.body.len())?;
     }
@@ -22,5 +27,14 @@ pub async fn send(session: &mut Session, response: Response) -> Result<bool> {
     if !no_body {
         session.write_response_body(Some(response.body), true).await?;
     }
+    Ok(true)
+}
+
+async fn with_trailers(session: &mut Session, head: ResponseHeader, body: Bytes, trailers: HeaderMap) -> Result<bool> {
+    session.write_response_header(Box::new(head), false).await?;
+    if !body.is_empty() {
+        session.write_response_body(Some(body), false).await?;
+    }
+    session.as_downstream_mut().write_response_trailers(trailers).await?;
     Ok(true)
 }

@@ -14,6 +14,7 @@ pub mod upstream;
 use crate::audit::access::Access;
 use crate::clock;
 use crate::edge::connection::ConnectionInfo;
+use crate::ext_authz;
 use crate::forward::Forward;
 use crate::gate::{self, Gate};
 use crate::headers::{COOKIE_PREFIX, Changes, disarmed_connection};
@@ -203,6 +204,7 @@ impl ProxyHttp for Engine {
             head.set_uri(uri);
         }
 
+        let asks_by_grpc = ext_authz::is_question(&snapshot, &head.method, &target.host, &target.path);
         let body = if own_pages::wants_body(&snapshot, &head.method, &target.host, &target.path) {
             match read_body(session).await? {
                 Some(body) => body,
@@ -218,7 +220,9 @@ impl ProxyHttp for Engine {
         ctx.host = target.host;
         let view = View { head: session.req_header(), host: &ctx.host, port: target.port, connection: &connection };
         let request = view.request(&body);
-        let outcome = if verify::is_question(&request) {
+        let outcome = if asks_by_grpc && connection.tls.is_some() {
+            ext_authz::answer(&self.gate, &snapshot, &request, clock::now()).await
+        } else if verify::is_question(&request) {
             verify::answer(&self.gate, &snapshot, &request, clock::now()).await
         } else {
             gate::pass(&self.gate, &snapshot, &request, clock::now()).await

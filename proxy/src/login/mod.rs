@@ -1,4 +1,5 @@
 //! Signing in: the provider, the session, the hand-over to a host, stepping up, signing out.
+pub mod access_token;
 pub mod attempts;
 pub mod backchannel;
 pub mod break_glass;

@@ -244,7 +244,11 @@ impl OidcProvider {
             proofs: proofs::proofs(tiers, &evidence, &self.config.name),
             not_proven,
             provider_session: checked.sid,
-            tokens: Tokens { id_token: tokens.id_token, refresh_token: tokens.refresh_token },
+            tokens: Tokens {
+                access_token: Some(tokens.access_token(now)),
+                id_token: tokens.id_token,
+                refresh_token: tokens.refresh_token,
+            },
         })
     }
 

@@ -12,7 +12,10 @@ use crate::request::Request;
 use crate::response::Response;
 use crate::snapshot::Snapshot;
 use crate::{acme, identify, lookup, posture};
-use http::header::{HeaderValue, RETRY_AFTER};
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Method, StatusCode};
 use torhaus_authz::{Identity, Reason, Timestamp};
 
@@ -92,6 +95,26 @@ fn published(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>) -> Option<
     Some(Response::bytes(StatusCode::OK, "application/pkix-crl", list.der))
 }
 
+/// The operators' logo, on every host, from memory.
+fn logo(snapshot: &Snapshot, request: &Request<'_>) -> Option<Response> {
+    if !matches!(*request.method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let logo = snapshot.brand.logo_at(request.path)?;
+    let mut response = Response::bytes(StatusCode::OK, logo.kind.media_type(), Bytes::from_owner(logo.bytes.clone()));
+    // Another picture has another name. On a page it is an `<img>`; opened by itself it still runs nothing.
+    response.headers.retain(|(name, _)| *name != CACHE_CONTROL);
+    for (name, value) in [
+        (CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; sandbox"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        response = response.with(name, HeaderValue::from_static(value));
+    }
+    Some(response)
+}
+
 /// Answers a request for one of our own pages.
 pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Response {
     if signs_in(snapshot, request)
@@ -101,6 +124,9 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now
         let refused = Refused::because(Reason::RateLimited);
         let response = refusal::respond(snapshot, request, &refused, now);
         return response.with(RETRY_AFTER, HeaderValue::from(attempts::WINDOW.as_secs()));
+    }
+    if let Some(logo) = logo(snapshot, request) {
+        return logo;
     }
     let answered = if snapshot.is_portal(request.host) {
         portal(gate, snapshot, request, now).await

@@ -130,6 +130,7 @@ impl OidcProvider {
             profile,
             device,
             tokens: Tokens {
+                access_token: Some(answer.access_token(now)),
                 id_token: answer.id_token.or_else(|| tokens.id_token.clone()),
                 // RFC 6749 s6: without a new one, the old one stays.
                 refresh_token: answer.refresh_token.or_else(|| tokens.refresh_token.clone()),

@@ -1,6 +1,7 @@
 //! Asks the identity providers about live sessions now and then, with their refresh tokens: whoever was disabled or
 //! signed out there is out here, and a change of groups arrives without a new login.
 use crate::gate::Gate;
+use crate::identify::session::Sessions;
 use crate::login::break_glass;
 use crate::login::device_claim;
 use crate::login::refresh::{RefreshError, Refreshed};
@@ -49,7 +50,8 @@ pub async fn end_orphans(gate: &Gate, now: Timestamp) {
     }
 }
 
-fn is_vouched_for(snapshot: &Snapshot, session: &Session) -> bool {
+/// Whether who vouched for the session still does.
+pub(super) fn is_vouched_for(snapshot: &Snapshot, session: &Session) -> bool {
     // For the day on which there is no provider; it ends by itself within hours.
     if *session.user.issuer == *break_glass::ISSUER {
         return true;
@@ -67,7 +69,11 @@ async fn renew(gate: &Arc<Gate>, session: Session, now: Timestamp) {
         return;
     };
     match provider.refresh(&session.id, &session.user.subject, &session.tokens, now).await {
-        Ok(refreshed) => keep(gate, &session, refreshed).await,
+        Ok(refreshed) if snapshot.hands_on_access_tokens() => keep(&gate.sessions, &session, refreshed).await,
+        Ok(Refreshed { profile, tokens }) => {
+            let refreshed = Refreshed { profile, tokens: tokens.without_access_token() };
+            keep(&gate.sessions, &session, refreshed).await;
+        }
         Err(RefreshError::Ended(why)) => {
             tracing::info!(session = %session.id, %why, "the provider does not continue a session");
             end(gate, &session, "the identity provider ended it", now).await;
@@ -78,11 +84,12 @@ async fn renew(gate: &Arc<Gate>, session: Session, now: Timestamp) {
     }
 }
 
-async fn keep(gate: &Gate, asked: &Session, refreshed: Refreshed) {
+/// Keeps what a refresh brought, if the session has not ended meanwhile.
+pub(super) async fn keep(sessions: &Sessions, asked: &Session, refreshed: Refreshed) {
     // Read again: a step-up may have added a proof while the provider was asked.
-    let now = gate.sessions.store.list(&Which::Session(asked.id.clone())).await;
+    let now = sessions.store.list(&Which::Session(asked.id.clone())).await;
     let kept = match now.map(|mut sessions| sessions.pop()) {
-        Ok(Some(session)) => gate.sessions.update(&renewed(session, refreshed)).await.map(drop),
+        Ok(Some(session)) => sessions.update(&renewed(session, refreshed)).await.map(drop),
         // It has ended meanwhile, and stays so.
         Ok(None) => Ok(()),
         Err(error) => Err(error),

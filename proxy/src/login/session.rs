@@ -46,6 +46,23 @@ pub struct Tokens {
     /// `id_token_hint` of the logout request.
     pub id_token: Option<Zeroizing<String>>,
     pub refresh_token: Option<Zeroizing<String>>,
+    /// Kept only where a route hands it on.
+    pub access_token: Option<AccessToken>,
+}
+
+#[derive(Clone)]
+pub struct AccessToken {
+    /// For an application that asks for it, and nobody else.
+    pub secret: Zeroizing<String>,
+    pub expires: Timestamp,
+}
+
+impl Tokens {
+    /// The same, for a gate that hands no access tokens on: a secret that is not there is not stolen.
+    #[must_use]
+    pub fn without_access_token(self) -> Self {
+        Self { access_token: None, ..self }
+    }
 }
 
 impl fmt::Debug for Tokens {
@@ -187,6 +204,8 @@ pub trait SessionStore: Send + Sync {
     /// Sessions whose provider is to be asked about them: nobody has claimed them since `before`, and they are older.
     /// Of several callers, in this process or another, each gets other ones.
     async fn claim_renewals(&self, before: Timestamp, now: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
+    /// The same for one session, however young. False: another caller has claimed it since `before`, or it has ended.
+    async fn claim_renewal(&self, id: &SessionId, before: Timestamp, now: Timestamp) -> Result<bool, Unavailable>;
     /// Keeps a logout at a provider until `until`, under the name of its token; when that token first came.
     async fn keep_logout(
         &self,

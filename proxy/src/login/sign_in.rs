@@ -252,6 +252,10 @@ async fn establish(
     now: Timestamp,
 ) -> Result<(Session, Ticket), Reason> {
     let unavailable = |_| Reason::StoreUnavailable;
+    let signed_in = match snapshot.hands_on_access_tokens() {
+        true => signed_in,
+        false => SignedIn { tokens: signed_in.tokens.clone().without_access_token(), ..signed_in },
+    };
     let handle = Ticket::new().map_err(unavailable)?;
     let same = |live: &LiveSession| {
         let user = &live.session.user;

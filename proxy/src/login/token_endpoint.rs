@@ -2,11 +2,19 @@
 use super::error::error_code;
 use super::http_client::{FetchError, HttpClient};
 use super::metadata::TokenAuth;
+use crate::login::session::AccessToken;
 use http::StatusCode;
 use serde::Deserialize;
+use std::time::Duration;
+use torhaus_authz::Timestamp;
 use torhaus_config::OidcClient;
 use url::Url;
 use zeroize::Zeroizing;
+
+/// A session has ended long before.
+const LONGEST_LIFE: u64 = 365 * 24 * 3600;
+/// What is believed of an access token whose provider does not say: less than any that we know.
+const UNSAID_LIFE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -23,8 +31,17 @@ pub enum TokenError {
 /// Secrets: no `Debug`.
 pub struct TokenResponse {
     pub access_token: Zeroizing<String>,
+    /// How long the access token lives, as far as the provider says (RFC 6749 s5.1: recommended).
+    pub expires_in: Option<Duration>,
     pub id_token: Option<Zeroizing<String>>,
     pub refresh_token: Option<Zeroizing<String>>,
+}
+
+impl TokenResponse {
+    /// The access token, of an answer that came at `now`.
+    pub fn access_token(&self, now: Timestamp) -> AccessToken {
+        AccessToken { secret: self.access_token.clone(), expires: now.plus(self.expires_in.unwrap_or(UNSAID_LIFE)) }
+    }
 }
 
 /// RFC 6749 s5.1.
@@ -32,6 +49,7 @@ pub struct TokenResponse {
 struct Success {
     access_token: String,
     token_type: String,
+    expires_in: Option<serde_json::Value>,
     id_token: Option<String>,
     refresh_token: Option<String>,
 }
@@ -80,9 +98,16 @@ pub async fn ask(
     }
     Ok(TokenResponse {
         access_token: Zeroizing::new(success.access_token),
+        expires_in: success.expires_in.as_ref().and_then(seconds),
         id_token: success.id_token.map(Zeroizing::new),
         refresh_token: success.refresh_token.map(Zeroizing::new),
     })
+}
+
+/// A number, or, of some providers, a number in a text.
+fn seconds(value: &serde_json::Value) -> Option<Duration> {
+    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+    Some(Duration::from_secs(number.min(LONGEST_LIFE)))
 }
 
 /// RFC 6749 s2.3.1: id and secret are form-encoded before they become user and password.

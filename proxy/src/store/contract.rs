@@ -1,6 +1,6 @@
 //! What every session store promises, as one function that each implementation runs.
 use crate::login::device_claim::{ClaimedDevice, DeviceClaim};
-use crate::login::session::{ProviderLogout, Purpose, Session, SessionStore, TicketHash, Tokens, Which};
+use crate::login::session::{AccessToken, ProviderLogout, Purpose, Session, SessionStore, TicketHash, Tokens, Which};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,10 @@ pub fn session(id: &str, user: &str) -> Session {
         tokens: Tokens {
             id_token: Some(Zeroizing::new(format!("id-token-{id}"))),
             refresh_token: Some(Zeroizing::new(format!("refresh-{id}"))),
+            access_token: Some(AccessToken {
+                secret: Zeroizing::new(format!("access-{id}")),
+                expires: NOON.plus(Duration::from_secs(300)),
+            }),
         },
         created: NOON,
         expires: NOON.plus(Duration::from_secs(3600)),
@@ -91,6 +95,10 @@ async fn a_session_comes_back_as_it_was(store: &dyn SessionStore) {
         assert_eq!(found.provider_session, kept.provider_session);
         assert_eq!(found.tokens.id_token.as_deref(), kept.tokens.id_token.as_deref());
         assert_eq!(found.tokens.refresh_token.as_deref(), kept.tokens.refresh_token.as_deref());
+        let access = |session: &Session| {
+            session.tokens.access_token.as_ref().map(|token| (token.secret.to_string(), token.expires))
+        };
+        assert_eq!(access(&found), access(&kept));
         assert!(store.create(&kept, handle(9), "wiki").await.is_err(), "an id is given once");
         empty(store).await;
     }
@@ -325,6 +333,23 @@ async fn a_provider_is_asked_by_one(store: &Arc<dyn SessionStore>) {
     assert_eq!(claimed_at(minutes(10)).await.len(), 20);
     empty(&**store).await;
     assert_eq!(claimed_at(minutes(60)).await, [], "what has ended is not asked about");
+
+    let young = Session { created: minutes(61), ..session("young", "alice") };
+    store.create(&young, handle(100), "wiki").await.unwrap();
+    let claim_one = async |before, now| {
+        let racers = (0..4).map(|_| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move { store.claim_renewal(&"young".into(), before, now).await.unwrap() })
+        });
+        let claimed = futures::future::join_all(racers).await;
+        claimed.into_iter().filter(|claimed| *claimed.as_ref().unwrap()).count()
+    };
+    assert_eq!(claim_one(minutes(61), minutes(62)).await, 1, "however young, one of several gets it");
+    assert_eq!(claim_one(minutes(61), minutes(63)).await, 0, "and for a while nobody");
+    assert_eq!(claim_one(minutes(62), minutes(64)).await, 1);
+    assert_eq!(claimed_at(minutes(65)).await, [], "both claims are one");
+    store.end(&Which::All, minutes(66)).await.unwrap();
+    assert_eq!(claim_one(minutes(70), minutes(71)).await, 0, "what has ended is nobody's");
 }
 
 async fn what_has_gone_is_known(store: &dyn SessionStore) {

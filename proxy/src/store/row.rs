@@ -1,6 +1,6 @@
 //! A session as columns: what is JSON, what is sealed. No SQL here.
 use crate::login::device_claim::DeviceClaim;
-use crate::login::session::{Session, SessionId, Tokens, Unavailable};
+use crate::login::session::{AccessToken, Session, SessionId, Tokens, Unavailable};
 use crate::store::Seal;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -31,12 +31,17 @@ struct StoredTokens {
     /// What the ID token said of the device; none: nothing was to be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<DeviceClaim>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    access_token_expires: Option<Timestamp>,
 }
 
 impl Drop for StoredTokens {
     fn drop(&mut self) {
         self.id_token.zeroize();
         self.refresh_token.zeroize();
+        self.access_token.zeroize();
     }
 }
 
@@ -63,6 +68,8 @@ pub fn encode(session: &Session, seal: &dyn Seal) -> Result<Encoded, Unavailable
         id_token: session.tokens.id_token.as_ref().map(|t| t.to_string()),
         refresh_token: session.tokens.refresh_token.as_ref().map(|t| t.to_string()),
         device: Some(session.device.clone()).filter(|device| *device != Fact::Unknown(Why::NotConfigured)),
+        access_token: session.tokens.access_token.as_ref().map(|t| t.secret.to_string()),
+        access_token_expires: session.tokens.access_token.as_ref().map(|t| t.expires),
     };
     let unwritable = |_| Unavailable(format!("session {} cannot be written as JSON", session.id));
     let plain = Zeroizing::new(serde_json::to_vec(&tokens).map_err(unwritable)?);
@@ -101,6 +108,12 @@ pub fn decode_tokens(id: &SessionId, sealed: &[u8], seal: &dyn Seal) -> Result<(
     let tokens = Tokens {
         id_token: stored.id_token.take().map(Zeroizing::new),
         refresh_token: stored.refresh_token.take().map(Zeroizing::new),
+        access_token: stored
+            .access_token
+            .take()
+            .map(Zeroizing::new)
+            .zip(stored.access_token_expires)
+            .map(|(secret, expires)| AccessToken { secret, expires }),
     };
     Ok((tokens, stored.device.take().unwrap_or(Fact::Unknown(Why::NotConfigured))))
 }

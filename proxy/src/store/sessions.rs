@@ -194,6 +194,14 @@ impl SessionStore for SqlStore {
         ids(self.change(claim.bind(now.millis()).bind(before.millis())).await?)
     }
 
+    async fn claim_renewal(&self, id: &SessionId, before: Timestamp, now: Timestamp) -> Result<bool, Unavailable> {
+        let claim = sql("INSERT INTO renewals (session, asked) SELECT id, $1 FROM sessions WHERE id = $3 \
+             ON CONFLICT (session) DO UPDATE SET asked = excluded.asked WHERE renewals.asked <= $2 \
+             RETURNING session AS id");
+        let claimed = self.change(claim.bind(now.millis()).bind(before.millis()).bind(&**id)).await?;
+        Ok(!ids(claimed)?.is_empty())
+    }
+
     async fn keep_logout(
         &self,
         token: TicketHash,

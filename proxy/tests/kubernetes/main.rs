@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
 mod api;
+mod backends;
 mod churn;
 #[allow(dead_code, reason = "shared with the promises, which use all of it")]
 #[path = "../promises/harness/mod.rs"]

@@ -8,9 +8,11 @@
     reason = "a test that cannot go on says where; helpers stand outside #[test] functions"
 )]
 #![expect(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
+mod access_token;
 mod acme;
 mod authentik;
 mod backup;
+mod branding;
 mod break_glass;
 mod certificates;
 mod dependencies;
@@ -21,6 +23,7 @@ mod examples;
 mod explain;
 mod harness;
 mod headers;
+mod health;
 mod login;
 mod logout;
 mod lookups;

@@ -33,6 +33,7 @@ use client::Client;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::error::Error;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub struct Provider {
@@ -51,6 +52,8 @@ pub struct Provider {
     further: Mutex<Value>,
     /// The last step whose code each user used.
     used_codes: Mutex<HashMap<&'static str, u64>>,
+    /// What `expires_in` of access tokens says, in seconds.
+    token_life: AtomicI64,
 }
 
 impl Provider {
@@ -69,6 +72,7 @@ impl Provider {
             guesses: guesses::Guesses::default(),
             used_codes: Mutex::default(),
             further: Mutex::new(json!({})),
+            token_life: AtomicI64::new(keys::TOKEN_LIFE.whole_seconds()),
             issuer,
             authority,
         }))
@@ -89,6 +93,24 @@ impl Provider {
     /// From now on every ID token says this as well, as a scope mapping of an administrator makes it.
     pub fn says(&self, claims: Value) {
         *self.further.lock().unwrap_or_else(PoisonError::into_inner) = claims;
+    }
+
+    /// From now on clients are told that access tokens live so many seconds.
+    pub fn set_token_life(&self, seconds: i64) {
+        self.token_life.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Whether it is an access token of ours that has not ended.
+    pub fn knows_access_token(&self, token: &str) -> bool {
+        self.keys.read(token, keys::Kind::AccessToken).is_some()
+    }
+
+    /// Ends what a person has here and tells nobody: the next refresh is refused.
+    pub fn end_sessions(&self, user: &str) {
+        for sid in self.session_ids(user) {
+            self.sessions.end(&sid);
+            self.grants.end_session(&sid);
+        }
     }
 
     /// The `sid` of each session that a person has here.

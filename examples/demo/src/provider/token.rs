@@ -1,7 +1,7 @@
 //! The token endpoint and the UserInfo endpoint: no browser, no cookie, JSON only.
 use super::client::{Client, NotTheClient, authenticate};
 use super::grant::Grant;
-use super::keys::{Kind, TOKEN_LIFE, about, add};
+use super::keys::{Kind, about, add};
 use super::{Provider, people};
 use crate::clock;
 use axum::extract::State;
@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use time::OffsetDateTime;
 use url::form_urlencoded;
@@ -93,7 +94,7 @@ fn tokens(provider: &Provider, grant: &Grant, now: OffsetDateTime) -> Response {
     no_store(Json(json!({
         "access_token": access,
         "token_type": "Bearer",
-        "expires_in": TOKEN_LIFE.whole_seconds(),
+        "expires_in": provider.token_life.load(Ordering::Relaxed),
         "refresh_token": provider.grants.refresh_token(grant, now),
         "id_token": id,
         "scope": grant.scopes.join(" "),

@@ -13,6 +13,7 @@ fn tokens(id_token: Option<String>) -> Tokens {
     Tokens {
         id_token: id_token.map(Zeroizing::new),
         refresh_token: Some(Zeroizing::new("marked-refresh-1".to_owned())),
+        access_token: None,
     }
 }
 

@@ -104,7 +104,7 @@ impl Applications {
             icons: Icons { person: Icon::Person, key: Icon::Key, place: Icon::Place, search: Icon::Search },
             shell,
         };
-        html(200, language, Forms::Own(&[]), &template)
+        html(200, look, language, Forms::Own(&[]), &template)
     }
 
     fn sections<'a>(&self, shown: &[&'a Application], words: &'static ApplicationsWords) -> Vec<Section<'a>> {

@@ -38,7 +38,7 @@ impl ConfirmDevice {
             shell,
             warning: Icon::Warning,
         };
-        html(if self.wrong_code { 400 } else { 200 }, language, Forms::Own(&origins), &template)
+        html(if self.wrong_code { 400 } else { 200 }, look, language, Forms::Own(&origins), &template)
     }
 }
 

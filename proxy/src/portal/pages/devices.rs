@@ -115,7 +115,7 @@ impl Devices {
             true => Forms::Own(&[]),
             false => Forms::None,
         };
-        html(if wrong.is_some() { 400 } else { 200 }, language, forms, &template)
+        html(if wrong.is_some() { 400 } else { 200 }, look, language, forms, &template)
     }
 }
 

@@ -1,11 +1,12 @@
-//! What the operator gives every page: the organisation's name, where help is, where the portal is.
+//! What the operator gives every page: names, where help is, where the portal is, a logo and a colour.
+use super::brand::Brand;
 use super::link::Link;
+use std::sync::Arc;
+use torhaus_authz::Language;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Look {
-    pub organisation: String,
-    /// An address, a URL, or any other words ("extension 4711").
-    pub contact: Option<String>,
+    pub brand: Arc<Brand>,
     /// As browsers reach it, without a trailing slash. Refusals on an application's host link back to it.
     pub portal: String,
     /// People can enrol devices: the navigation says so.
@@ -21,18 +22,25 @@ pub(super) struct Contact {
     pub address: Option<String>,
 }
 
-impl Look {
-    pub(super) fn contact(&self) -> Option<Contact> {
-        let text = self.contact.as_deref().map(str::trim).filter(|text| !text.is_empty())?;
+impl Contact {
+    /// An address, a URL, or any other words ("extension 4711").
+    fn of(text: &str) -> Option<Self> {
+        let text = Some(text.trim()).filter(|text| !text.is_empty())?;
         if text.starts_with("https://") || text.starts_with("http://") {
-            return Some(Contact { text: text.to_owned(), link: Some(Link::from(text)), address: None });
+            return Some(Self { text: text.to_owned(), link: Some(Link::from(text)), address: None });
         }
         let address = text.strip_prefix("mailto:").unwrap_or(text);
         if address.contains('@') && !address.contains(char::is_whitespace) {
             let link = Some(Link::mailto(address, None));
-            return Some(Contact { text: address.to_owned(), link, address: Some(address.to_owned()) });
+            return Some(Self { text: address.to_owned(), link, address: Some(address.to_owned()) });
         }
-        Some(Contact { text: text.to_owned(), link: None, address: None })
+        Some(Self { text: text.to_owned(), link: None, address: None })
+    }
+}
+
+impl Look {
+    pub(super) fn contact(&self, language: Language) -> Option<Contact> {
+        Contact::of(self.brand.contact(language)?)
     }
 
     /// `path` begins with `/`.
@@ -47,15 +55,7 @@ mod tests {
 
     #[test]
     fn a_contact_is_an_address_a_website_or_plain_words() {
-        let contact = |text: &str| {
-            let look = Look {
-                organisation: "Example".into(),
-                contact: Some(text.into()),
-                portal: "https://a.test".into(),
-                devices: false,
-            };
-            look.contact().map(|c| (c.text, c.link.map(|l| l.to_string())))
-        };
+        let contact = |text: &str| Contact::of(text).map(|c| (c.text, c.link.map(|l| l.to_string())));
         let mail = Some("mailto:it@example.test".to_owned());
         assert_eq!(contact("it@example.test"), Some(("it@example.test".into(), mail.clone())));
         assert_eq!(contact("mailto:it@example.test"), Some(("it@example.test".into(), mail)));

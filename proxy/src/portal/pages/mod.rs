@@ -4,6 +4,7 @@
 //! (RFC 9457) made from the same data; [`Refusal::answer`] chooses between the two. Everything a caller gives is
 //! escaped by askama; addresses pass [`Link`], which holds no scheme that could run.
 mod applications;
+mod brand;
 mod browser;
 mod confirm_device;
 mod devices;
@@ -21,6 +22,7 @@ mod strings;
 mod when;
 
 pub use applications::{Access, Application, Applications, Grouping, ProvenTier, Viewer};
+pub use brand::{Brand, LOGO_PREFIX};
 pub use confirm_device::{ConfirmDevice, Waiting};
 pub use devices::{Device, DeviceState, Devices, NewKey, SeenDevice};
 pub use link::Link;

@@ -1,15 +1,11 @@
 //! A finished page: status, body, and the strict headers that every page carries.
-use super::icon::{FAVICON, Icon};
+use super::icon::Icon;
 use super::link::Link;
 use super::look::{Contact, Look};
 use super::strings::{Strings, strings};
 use askama::Template;
 use askama::filters::HtmlSafe;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use sha2::{Digest as _, Sha256};
 use std::fmt;
-use std::sync::LazyLock;
 use torhaus_authz::Language;
 
 /// An answer of ours, complete but for what only the connection knows (`Content-Length`, `Date`, cookies).
@@ -58,16 +54,34 @@ pub(super) struct Shell<'a> {
     pub words: &'static Strings,
     pub title: &'a str,
     pub here: Here,
+    pub name: &'a str,
     pub contact: Option<Contact>,
-    pub css: Css,
-    pub favicon: &'static str,
+    pub help: Option<&'a str>,
+    pub imprint: Option<Link>,
+    pub css: Css<'a>,
+    pub icon: &'a str,
+    /// Where the operators' logo is; without one, `mark` is shown.
+    pub logo: Option<&'a str>,
     pub mark: Icon,
 }
 
 impl<'a> Shell<'a> {
     pub fn new(look: &'a Look, language: Language, title: &'a str, here: Here) -> Self {
-        let (words, contact) = (strings(language), look.contact());
-        Self { look, words, title, here, contact, css: Css, favicon: FAVICON, mark: Icon::Mark }
+        let brand = &*look.brand;
+        Self {
+            look,
+            words: strings(language),
+            title,
+            here,
+            name: brand.name(language),
+            contact: look.contact(language),
+            help: brand.help(language),
+            imprint: brand.imprint(language).map(Link::from),
+            css: Css(brand.css()),
+            icon: brand.icon(),
+            logo: brand.logo(),
+            mark: Icon::Mark,
+        }
     }
 
     pub fn at(&self, path: &str) -> Link {
@@ -77,22 +91,19 @@ impl<'a> Shell<'a> {
 
 /// The style sheet, printed as it stands: its hash is in the policy of the page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Css;
+pub(super) struct Css<'a>(&'a str);
 
-impl HtmlSafe for Css {}
+impl HtmlSafe for Css<'_> {}
 
-impl fmt::Display for Css {
+impl fmt::Display for Css<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(CSS)
+        f.write_str(self.0)
     }
 }
 
 pub(super) const CSS: &str = include_str!("style.css");
 
-static CSS_HASH: LazyLock<String> =
-    LazyLock::new(|| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(CSS.as_bytes()))));
-
-pub(super) fn html(status: u16, language: Language, forms: Forms<'_>, template: &impl Template) -> Page {
+pub(super) fn html(status: u16, look: &Look, language: Language, forms: Forms<'_>, template: &impl Template) -> Page {
     // Rendering writes to memory and cannot fail; if askama ever says so, an empty page with the right status is left.
     let body = template.render().unwrap_or_default();
     let mut headers = common(language, "text/html; charset=utf-8");
@@ -101,13 +112,14 @@ pub(super) fn html(status: u16, language: Language, forms: Forms<'_>, template: 
         // With `no-referrer` a form would send `Origin: null`, which our own checks and those of applications refuse.
         Forms::Own(targets) => (form_targets(targets), "same-origin"),
     };
+    let pictures = if look.brand.logo().is_some() { "data: 'self'" } else { "data:" };
     headers.extend([
         (
             "content-security-policy",
             format!(
-                "default-src 'none'; style-src {}; img-src data:; form-action {form_action}; \
+                "default-src 'none'; style-src 'sha256-{}'; img-src {pictures}; form-action {form_action}; \
                  frame-ancestors 'none'; base-uri 'none'",
-                *CSS_HASH
+                look.brand.css_hash()
             ),
         ),
         ("referrer-policy", referrer.to_owned()),

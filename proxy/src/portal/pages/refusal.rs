@@ -4,7 +4,7 @@ use super::link::Link;
 use super::look::Look;
 use super::negotiate::{language, prefers_html};
 use super::page::{Forms, Here, Page, Shell, html, problem_json};
-use super::strings::{Headings, RefusalWords, Strings, strings};
+use super::strings::{Headings, RefusalWords, strings};
 use super::when::{moment, rfc3339};
 use askama::Template;
 use serde_json::{Map, Value, json};
@@ -80,7 +80,7 @@ impl Refusal {
             sentence,
             note: self.note(&words.refusal),
             what_to_do,
-            actions: self.actions(look, words, sentence),
+            actions: self.actions(look, language, sentence),
             home_first: self.reason == Reason::NoRoute,
             hint: self.offers.iter().any(|offer| matches!(offer, Offer::Certificate(_))),
             moment: moment(self.at, words),
@@ -88,7 +88,7 @@ impl Refusal {
             page: self,
             shell,
         };
-        self.finish(html(self.reason.status(), language, Forms::None, &template))
+        self.finish(html(self.reason.status(), look, language, Forms::None, &template))
     }
 
     pub fn problem(&self, language: Language) -> Page {
@@ -142,8 +142,8 @@ impl Refusal {
         }
     }
 
-    fn actions(&self, look: &Look, words: &Strings, sentence: &str) -> Vec<Action> {
-        let refusal = &words.refusal;
+    fn actions(&self, look: &Look, language: Language, sentence: &str) -> Vec<Action> {
+        let refusal = &strings(language).refusal;
         let action = |offer: &Offer| match (offer, &self.detail) {
             (Offer::StepUp(link), Some(Detail::Factors(factors))) => Action::new((refusal.step_up_with)(factors), link),
             (Offer::StepUp(link), _) => Action::new(refusal.step_up, link),
@@ -156,7 +156,7 @@ impl Refusal {
         let (others, likely): (Vec<_>, Vec<_>) =
             self.offers.iter().partition(|offer| matches!(offer, Offer::SignInAsSomeoneElse(_)));
         let mut actions: Vec<Action> = likely.into_iter().map(action).collect();
-        if let Some(ask) = self.ask(look, words, sentence) {
+        if let Some(ask) = self.ask(look, language, sentence) {
             actions.push(Action::new(refusal.ask, &ask));
         }
         actions.extend(others.into_iter().map(action));
@@ -164,13 +164,13 @@ impl Refusal {
     }
 
     /// A message to the contact, prepared with what the helper will ask for first; or the contact's website.
-    fn ask(&self, look: &Look, words: &Strings, sentence: &str) -> Option<Link> {
-        let contact = look.contact()?;
+    fn ask(&self, look: &Look, language: Language, sentence: &str) -> Option<Link> {
+        let contact = look.contact(language)?;
         let Some(address) = contact.address else {
             return contact.link;
         };
-        let refusal = &words.refusal;
-        let application = self.resource.as_deref().unwrap_or(&look.organisation);
+        let refusal = &strings(language).refusal;
+        let application = self.resource.as_deref().unwrap_or(look.brand.organisation());
         let decision = self.decision.as_deref().unwrap_or("-");
         let mut body = format!("{}{}\n", refusal.mail_wish, refusal.mail_details);
         for (name, value) in [

@@ -63,7 +63,7 @@ impl SessionEnded {
         };
         let template = RescueHtml { shell, page: self, form, icon: Icon::Clock };
         // RFC 9110 s15.5.2 wants a challenge with a 401; `Cookie` is no scheme that browsers would open a dialog for.
-        html(401, language, targets, &template).with("www-authenticate", "Cookie realm=\"torhaus\"".to_owned())
+        html(401, look, language, targets, &template).with("www-authenticate", "Cookie realm=\"torhaus\"".to_owned())
     }
 }
 

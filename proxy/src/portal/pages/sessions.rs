@@ -75,7 +75,7 @@ impl Sessions {
             check: Icon::Check,
             screen: Icon::Screen,
         };
-        html(200, language, Forms::Own(&self.form_targets), &template)
+        html(200, look, language, Forms::Own(&self.form_targets), &template)
     }
 }
 

@@ -25,7 +25,7 @@ impl SignIn {
     pub fn render(&self, look: &Look, language: Language) -> Page {
         let shell = Shell::new(look, language, "", Here::Outside);
         let shell = Shell { title: shell.words.sign_in.title, ..shell };
-        html(200, language, Forms::None, &SignInHtml { shell, page: self, arrow: Icon::Arrow, key: Icon::Key })
+        html(200, look, language, Forms::None, &SignInHtml { shell, page: self, arrow: Icon::Arrow, key: Icon::Key })
     }
 }
 

@@ -35,7 +35,7 @@ impl SignOut {
         let template = SignOutHtml { shell, page: self, icon: Icon::Door };
         let portal = std::iter::once(look.portal.trim_end_matches('/').to_owned());
         let targets: Vec<String> = portal.chain(self.form_targets.iter().cloned()).collect();
-        html(200, language, Forms::Own(&targets), &template)
+        html(200, look, language, Forms::Own(&targets), &template)
     }
 }
 
@@ -43,7 +43,7 @@ impl SignedOut {
     pub fn render(&self, look: &Look, language: Language) -> Page {
         let shell = Shell::new(look, language, "", Here::Outside);
         let shell = Shell { title: shell.words.sign_out.done_title, ..shell };
-        html(200, language, Forms::None, &SignedOutHtml { shell, page: self, icon: Icon::Check })
+        html(200, look, language, Forms::None, &SignedOutHtml { shell, page: self, icon: Icon::Check })
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) struct Frame {
     pub devices: &'static str,
     pub sign_out: &'static str,
     pub help: &'static str,
+    pub imprint: &'static str,
     pub protected_by: &'static str,
 }
 
@@ -275,6 +276,7 @@ static ENGLISH: Strings = Strings {
         devices: "Devices",
         sign_out: "Sign out",
         help: "Help:",
+        imprint: "Imprint",
         protected_by: "Protected by Torhaus",
     },
     sign_in: SignInWords {
@@ -501,6 +503,7 @@ static GERMAN: Strings = Strings {
         devices: "Geräte",
         sign_out: "Abmelden",
         help: "Hilfe:",
+        imprint: "Impressum",
         protected_by: "Geschützt durch Torhaus",
     },
     sign_in: SignInWords {

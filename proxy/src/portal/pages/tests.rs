@@ -3,19 +3,47 @@ use super::*;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Reason, Timestamp};
+use torhaus_config::{Accent, Branding, Colour, Logo, LogoKind, Texts, Words};
 
 const BOTH: [Language; 2] = [Language::English, Language::German];
 const NOW: Timestamp = Timestamp::from_seconds(1_795_393_081);
 
-fn look(text: &str) -> Look {
-    Look {
+fn words(text: &str) -> Words {
+    Words {
+        product: Some(text.into()),
+        help: Some(text.into()),
+        contact: Some(format!("https://help.test/{text}")),
+        imprint: Some(text.into()),
+    }
+}
+
+fn branding(text: &str) -> Branding {
+    Branding {
         organisation: text.into(),
         contact: Some(format!("https://help.test/{text}")),
-        portal: "https://auth.example.test".into(),
-        devices: true,
+        imprint: None,
+        logo: None,
+        accent: None,
+        texts: Texts { english: words(text), german: words(text) },
     }
+}
+
+/// With a logo and a colour.
+fn branded() -> Branding {
+    let logo = Logo { kind: LogoKind::Png, bytes: b"picture".to_vec().into(), sha256: "0123456789abcdef00".into() };
+    let accent = Accent { light: Colour::of(0x9b_24_23), dark: Colour::of(0xff_b0_a8) };
+    Branding { logo: Some(logo), accent: Some(accent), ..branding("Example") }
+}
+
+fn look_of(branding: &Branding) -> Look {
+    Look { brand: Arc::new(Brand::of(branding)), portal: "https://auth.example.test".into(), devices: true }
+}
+
+fn look(text: &str) -> Look {
+    look_of(&branding(text))
 }
 
 fn refusal(reason: Reason, text: &str) -> Refusal {
@@ -325,7 +353,12 @@ fn a_refusal_names_its_condition_and_prepares_the_message_to_whoever_helps() {
         resource: Some("Samba HR".into()),
         ..Refusal::new(Reason::RequirementMissing, NOW)
     };
-    let look = Look { contact: Some("it@example.test".into()), ..look("Example") };
+    let contact = |contact: Option<&str>| Branding {
+        contact: contact.map(str::to_owned),
+        texts: Texts::default(),
+        ..branding("Example")
+    };
+    let look = look_of(&contact(Some("it@example.test")));
     let body = refusal.render(&look, Language::English).body;
     assert!(body.contains("encrypted-disk"));
     assert!(
@@ -334,7 +367,7 @@ fn a_refusal_names_its_condition_and_prepares_the_message_to_whoever_helps() {
     let json: serde_json::Value = serde_json::from_str(&refusal.problem(Language::English).body).unwrap();
     assert_eq!(json["condition"], "encrypted-disk");
     // Without a contact there is still a way on.
-    let body = refusal.render(&Look { contact: None, ..look }, Language::English).body;
+    let body = refusal.render(&look_of(&contact(None)), Language::English).body;
     assert!(!body.contains("mailto:") && body.contains("button main\" href=\"https://auth.example.test/\""));
 }
 
@@ -487,5 +520,53 @@ fn every_colour_pair_has_enough_contrast_in_light_and_dark() {
         ] {
             assert!(contrast(a, b) >= least, "{a} on {b}: {:.2}", contrast(a, b));
         }
+    }
+}
+
+#[test]
+fn operators_show_their_own_logo_colours_and_texts_under_as_strict_a_policy() {
+    let page = |branding: &Branding, language| {
+        SignedOut { sign_in: "/login".into(), provider_stays: None }.render(&look_of(branding), language)
+    };
+    let texts = Texts {
+        german: Words {
+            product: Some("Beispiel-Zugang".into()),
+            help: Some("Karte vergessen? Der Empfang hilft.".into()),
+            contact: Some("hilfe@example.test".into()),
+            imprint: Some("https://example.test/impressum".into()),
+        },
+        english: Words::default(),
+    };
+    let own = Branding { imprint: Some("https://example.test/imprint".into()), texts, ..branded() };
+    let (german, english) = (page(&own, Language::German), page(&own, Language::English));
+    for shown in [
+        "<title>Abgemeldet · Beispiel-Zugang</title>",
+        "<span>Beispiel-Zugang</span>",
+        "<p>Karte vergessen? Der Empfang hilft.</p>",
+        "href=\"mailto:hilfe@example.test\"",
+        "<a href=\"https://example.test/impressum\">Impressum</a>",
+    ] {
+        assert!(german.body.contains(shown), "{shown}\n{}", german.body);
+        assert!(!english.body.contains(shown), "{shown}");
+    }
+    // What a language does not say is said as for all of them.
+    assert!(english.body.contains("· Example</title>") && english.body.contains("https://help.test/Example"));
+    assert!(english.body.contains("<a href=\"https://example.test/imprint\">Imprint</a>"));
+    for page in [german, english] {
+        let logo = "/.torhaus/logo-0123456789abcdef.png";
+        assert!(page.body.contains(&format!("<img class=\"logo\" src=\"{logo}\" alt=\"\">")));
+        assert!(page.body.contains(&format!("<link rel=\"icon\" href=\"{logo}\">")));
+        assert!(!page.body.contains("class=\"mark\""));
+        let style = page.body.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+        assert!(style.contains("--accent:#9b2423;--on-accent:#ffffff;") && style.contains("--accent:#ffb0a8;"));
+        let hash = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));
+        let policy = page.header("content-security-policy").unwrap();
+        assert_eq!(
+            policy,
+            format!(
+                "default-src 'none'; style-src 'sha256-{hash}'; img-src data: 'self'; form-action 'none'; \
+                 frame-ancestors 'none'; base-uri 'none'"
+            )
+        );
     }
 }
