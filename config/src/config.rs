@@ -318,8 +318,8 @@ pub struct Ca {
 /// A database that several replicas share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Postgres {
-    /// With user and password.
-    pub url: Secret,
+    /// With user and password; one for each server of which one is the primary at any time.
+    pub urls: Vec<Secret>,
     /// Who may vouch for the server.
     pub ca_file: Option<PathBuf>,
     /// The same in every replica: what is kept is sealed under it.

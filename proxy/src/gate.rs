@@ -22,7 +22,7 @@ use crate::login::attempts::Attempts;
 use crate::login::seal::SealKey;
 use crate::login::sign_in::UsedLogins;
 use crate::login::{challenge, own_pages};
-use crate::lookup::gather;
+use crate::lookup::{device_names, gather};
 use crate::metrics::{Metrics, RouteHandles, Stage, Stages};
 use crate::outcome::{Action, Note, Outcome};
 use crate::recording;
@@ -33,6 +33,7 @@ use crate::streams::{Account, Allowed, Registration, Streams};
 use crate::told::Told;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use torhaus_authz::{Decision, Facts, Reason, Timestamp, Verdict, VerdictKind};
 use torhaus_config::Route;
 
@@ -51,6 +52,8 @@ pub struct Gate {
     pub access: AccessLog,
     pub ca: OwnCa,
     pub acme: Acme,
+    /// The process is about to stop: whoever keeps a connection is told to leave it.
+    pub leaving: AtomicBool,
 }
 
 /// One request, from arrival to answer. `now` and the snapshot are read once, by the caller.
@@ -95,6 +98,9 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     note.decision = recorded.decision().cloned();
     note.stages.done(Stage::Record, &gate.metrics);
     snapshot.lookups.learn(&facts, &caller, &decision);
+    if let Some(live) = &caller.session {
+        gate.sessions.used_with(live, &device_names(&facts, &caller));
+    }
 
     match act(gate, snapshot, request, &caller, route, &facts, decision, recorded) {
         Action::Respond(response) => note.respond(cors::readable(route, request, response)),

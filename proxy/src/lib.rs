@@ -38,6 +38,7 @@ pub mod refusal;
 pub mod reload;
 pub mod reminders;
 pub mod replicas;
+pub mod replication_metrics;
 pub mod request;
 pub mod response;
 pub mod route;

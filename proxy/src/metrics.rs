@@ -4,6 +4,7 @@ use crate::audit;
 use crate::cluster_metrics::ClusterMetrics;
 use crate::lookup::health::SourceStatus;
 use crate::policy_metrics::PolicyMetrics;
+use crate::replication_metrics::ReplicationMetrics;
 use crate::traces::TraceMetrics;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -68,6 +69,7 @@ pub struct Metrics {
     pub policy: PolicyMetrics,
     pub cluster: ClusterMetrics,
     pub traces: TraceMetrics,
+    pub replication: ReplicationMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -386,6 +388,7 @@ impl Metrics {
             policy: PolicyMetrics::default(),
             cluster: ClusterMetrics::default(),
             traces: TraceMetrics::default(),
+            replication: ReplicationMetrics::default(),
         };
         metrics.register(records, access_log_dropped);
         metrics.register_state(stages);
@@ -489,6 +492,7 @@ impl Metrics {
         self.policy.register(r);
         self.cluster.register(r);
         self.traces.register(r);
+        self.replication.register(r);
     }
 
     /// What is true at the moment, beside what happened.

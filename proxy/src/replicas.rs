@@ -48,6 +48,7 @@ async fn act<E: ServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &Reloa
         News::Changed(id) => gate.sessions.note_changed(&id).await,
         News::Revoked => revoked(gate, now).await,
         News::Authorities => authorities(gate, reloader, now).await,
+        News::Devices => devices(gate).await,
         News::Seen(visit) => {
             if let Some(seen) = &gate.snapshot.load().lookups.seen {
                 seen.heard_of(visit);
@@ -56,6 +57,7 @@ async fn act<E: ServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &Reloa
         News::Unsure => {
             gate.sessions.note_unsure();
             look(gate, reloader).await;
+            devices(gate).await;
             let seen = gate.snapshot.load().lookups.seen.clone();
             if let Some(seen) = seen
                 && let Err(error) = seen.catch_up().await
@@ -109,6 +111,15 @@ async fn revoked(gate: &Gate, now: Timestamp) {
             gate.streams.judge_anew(&gate.snapshot.load(), now);
             tracing::warn!(%error, "revocations of other replicas could not be read or written down");
         }
+    }
+}
+
+async fn devices(gate: &Gate) {
+    let records = gate.snapshot.load().lookups.records.clone();
+    if let Some(records) = records
+        && let Err(error) = records.reload().await
+    {
+        tracing::warn!(%error, "devices, as other replicas know them, could not be read");
     }
 }
 

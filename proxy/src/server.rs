@@ -47,7 +47,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use torhaus_authz::{Entry, Kind};
-use torhaus_config::Config;
+use torhaus_config::{Config, Secret};
 
 /// How often sessions are looked through for idle ones, and their last use is written down.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(30);
@@ -164,7 +164,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     let tasks = [
         tokio::spawn(reloader.clone().watch()),
         tokio::spawn(replicas::follow(gate.clone(), reloader.clone(), tidings)),
-        tokio::spawn(watch_store(gate.clone())),
+        tokio::spawn(watch_store(gate.clone(), store.clone())),
         tokio::spawn(break_glass::watch(gate.clone())),
         tokio::spawn(sweep(gate.clone())),
         tokio::spawn(end_expired_streams(gate.clone())),
@@ -184,6 +184,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     notify.ready();
     let successor = wait_for_stop(&gate, &reloader, file, program.as_deref()).await?;
     control.stopping.store(true, Ordering::Release);
+    gate.leaving.store(true, Ordering::Release);
     notify.stopping();
     tracing::info!("stopping: no new connections, open requests may finish");
     #[cfg(feature = "kubernetes")]
@@ -244,7 +245,8 @@ async fn open_store(config: &Config) -> Result<(SqlStore, Option<Tidings>), Serv
     let had_key = config.state_dir.join("keys").join("seal.key").exists();
     let sealer = Arc::new(seal_key(config)?);
     if let Some(postgres) = &config.postgres {
-        let reach = Reach::new(postgres.url.expose(), postgres.ca_file.as_deref(), postgres.connections);
+        let urls = postgres.urls.iter().map(Secret::expose);
+        let reach = Reach::any(urls, postgres.ca_file.as_deref(), postgres.connections);
         let (store, tidings) = SqlStore::postgres(reach.map_err(store::OpenError::from)?, sealer).await?;
         return Ok((store, Some(tidings)));
     }
@@ -322,6 +324,7 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqlStore>, ca:
         route_metrics: RouteHandles::default(),
         access,
         ca,
+        leaving: AtomicBool::new(false),
     })
 }
 
@@ -398,7 +401,7 @@ async fn sweep(gate: Arc<Gate>) {
 }
 
 /// Whether the store answers: asked now and then, and every second while it does not.
-async fn watch_store(gate: Arc<Gate>) {
+async fn watch_store(gate: Arc<Gate>, store: Arc<SqlStore>) {
     let mut lost = false;
     loop {
         let live = gate.sessions.probe().await;
@@ -410,6 +413,7 @@ async fn watch_store(gate: Arc<Gate>) {
         lost = live.is_err();
         gate.metrics.store_up.set(i64::from(!lost));
         gate.metrics.sessions_live.set(live.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
+        gate.metrics.replication.show(if lost { None } else { store.standbys().await.ok().flatten() });
         let again = if lost { ASK_LOST_STORE } else { ASK_STORE };
         let wait = async {
             tokio::time::sleep(ASK_LOST_STORE).await;

@@ -4,6 +4,7 @@ use super::{Cx, ca, trust};
 use crate::at::At;
 use crate::config::Postgres;
 use crate::file;
+use crate::secret::Secret;
 use crate::units::Mistake;
 use url::Url;
 
@@ -20,11 +21,11 @@ pub(crate) fn postgres(at: Option<&At<file::store::Store>>, cx: &mut Cx<'_>) -> 
     let Some(at) = at else { return Some(None) };
     let typed = at.get()?.postgres.get()?;
     let url = cx.secret(&typed.url_file, "file with the URL");
-    let url = url.filter(|secret| match looks_right(secret.expose()) {
-        Ok(()) => true,
+    let urls = url.and_then(|secret| match servers(secret.expose()) {
+        Ok(urls) => Some(urls),
         Err(mistake) => {
             cx.mistake(&typed.url_file.place, mistake);
-            false
+            None
         }
     });
     let ca_file = typed.ca_file.as_ref().map(|at| trust::ca_file(at, cx));
@@ -37,13 +38,26 @@ pub(crate) fn postgres(at: Option<&At<file::store::Store>>, cx: &mut Cx<'_>) -> 
         None => None,
     };
     Some(Some(Postgres {
-        url: url?,
+        urls: urls?,
         ca_file,
         key: key?,
         // One listens to the other replicas.
         connections: u32::try_from(connections?.max(2)).unwrap_or(u32::MAX),
         live_without: live_without?,
     }))
+}
+
+/// `host1:5432,host2:5432`, as PostgreSQL's own clients take it: a URL for each.
+fn servers(text: &str) -> Result<Vec<Secret>, Mistake> {
+    let text = text.trim();
+    let begin = text.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = text.split_at_checked(begin).unwrap_or(("", text));
+    let (authority, path) =
+        rest.split_at_checked(rest.find(['/', '?', '#']).unwrap_or(rest.len())).unwrap_or((rest, ""));
+    let (user, hosts) =
+        authority.split_at_checked(authority.rfind('@').map_or(0, |at| at + 1)).unwrap_or(("", authority));
+    let urls = hosts.split(',').map(|host| format!("{scheme}{user}{host}{path}"));
+    urls.map(|url| looks_right(&url).map(|()| Secret::new(url))).collect()
 }
 
 /// It holds a password, so nothing of it is repeated.
@@ -53,5 +67,27 @@ fn looks_right(text: &str) -> Result<(), Mistake> {
     match url.scheme() {
         "postgres" | "postgresql" => Ok(()),
         _ => Err(Mistake::new("the URL in the file is not of a PostgreSQL server").hint(hint)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_hosts_are_a_url_for_each() {
+        let of = |text| servers(text).map(|urls| urls.iter().map(|url| url.expose().to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            of("postgres://t:a,b%40@db1:5432,[::1]:5433,db3/torhaus?x=1,2\n").unwrap(),
+            [
+                "postgres://t:a,b%40@db1:5432/torhaus?x=1,2",
+                "postgres://t:a,b%40@[::1]:5433/torhaus?x=1,2",
+                "postgres://t:a,b%40@db3/torhaus?x=1,2"
+            ]
+        );
+        assert_eq!(of("postgresql://db1/torhaus").unwrap(), ["postgresql://db1/torhaus"]);
+        for wrong in ["", "db1,db2", "postgres://t:p@db1:x,db2/torhaus", "mysql://db1,db2/torhaus"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -10,7 +10,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("state_dir", "folder", "`state`", "database, audit log, admin socket; of torhaus alone"),
             key("store", "mapping", "", "another place for sessions, certificates and enrolments than a file in `state_dir`; takes effect at the next start ([high-availability.md](high-availability.md))"),
             key("store.postgres", "mapping", "", "a PostgreSQL database, version 12 or later, which several replicas share"),
-            key("store.postgres.url_file", "file", "required", "holds `postgres://user:password@host:5432/database`; the user owns the database"),
+            key("store.postgres.url_file", "file", "required", "holds `postgres://user:password@host:5432/database`; the user owns the database. Several hosts (`host1:5432,host2:5432`): whichever is the primary is used"),
             key("store.postgres.ca_file", "file", "public authorities", "who may vouch for the server, whose name is checked; a server elsewhere is never believed without. On this machine, without this key, it is as the URL's `sslmode` says"),
             key("store.postgres.seal_file", "file", "required", "a secret of at least 32 characters, the same for every replica; tokens and keys in the database are sealed under it")
                 .because("a copy of the database alone then opens nothing"),

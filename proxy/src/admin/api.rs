@@ -261,6 +261,9 @@ pub struct Selector {
     /// Sessions that were used at a host of this resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// Sessions that were used with this device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
 }
@@ -268,14 +271,16 @@ pub struct Selector {
 impl Selector {
     /// None: nothing, or more than one thing, was named. `hosts_of` tells where a resource is.
     pub fn which(&self, hosts_of: impl Fn(&str) -> Vec<Name>) -> Option<Which> {
-        match (&self.session, &self.user, &self.provider, &self.resource, self.all) {
-            (Some(id), None, None, None, false) => Some(Which::Session(id.as_str().into())),
-            (None, Some(name), None, None, false) => Some(Which::User(name.as_str().into())),
-            (None, None, Some(name), None, false) => Some(Which::Provider(name.as_str().into())),
-            (None, None, None, Some(name), false) => Some(Which::Hosts(hosts_of(name))),
-            (None, None, None, None, true) => Some(Which::All),
-            _ => None,
-        }
+        let named = [
+            self.session.as_deref().map(|id| Which::Session(id.into())),
+            self.user.as_deref().map(|name| Which::User(name.into())),
+            self.provider.as_deref().map(|name| Which::Provider(name.into())),
+            self.resource.as_deref().map(|name| Which::Hosts(hosts_of(name))),
+            self.device.as_deref().map(|name| Which::Device(name.into())),
+            self.all.then_some(Which::All),
+        ];
+        let mut named = named.into_iter().flatten();
+        named.next().filter(|_| named.next().is_none())
     }
 }
 
@@ -378,5 +383,5 @@ async fn break_glass(
 }
 
 fn ambiguous() -> Response {
-    (StatusCode::BAD_REQUEST, "name one of session, user, provider, resource, all").into_response()
+    (StatusCode::BAD_REQUEST, "name one of session, user, provider, resource, device, all").into_response()
 }

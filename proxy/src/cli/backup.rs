@@ -106,7 +106,7 @@ pub fn backup(verb: Verb, out: &mut Out) -> Result<Answer, Failure> {
 fn create(args: &CreateArgs, out: &mut Out) -> Result<Answer, Failure> {
     let config = load(&args.config)?;
     if config.postgres.is_some() {
-        let hint = "back it up by its own tools, and the audit folder as files (docs/high-availability.md)";
+        let hint = "back it up by its own tools (`pg_dump`, `pg_basebackup`), and the audit folder as files (docs/high-availability.md)";
         return Err(Failure::Failed(format!("the state is in PostgreSQL: {hint}")));
     }
     let state = config.state_dir;

@@ -11,7 +11,7 @@ use torhaus_config::{Mistake, Warning};
 pub struct Args {
     #[arg(long, value_name = "FILE", default_value = "torhaus.yaml")]
     config: PathBuf,
-    /// Also ask the sources of facts: each server of the directory, and one person in it.
+    /// Also ask the sources of facts (each server of the directory, and one person in it), and look at the database.
     #[arg(long)]
     online: bool,
     /// Whom to ask the directory about.

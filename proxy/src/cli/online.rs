@@ -1,14 +1,18 @@
-//! `torhaus check --online`: asks each source of facts as the gate would, and shows what it says.
+//! `torhaus check --online`: asks each source of facts as the gate would, and looks at the database; shows what they say.
 use super::Failure;
 use crate::clock;
+use crate::login::seal::SealKey;
 use crate::lookup::directory::Directory;
 use crate::lookup::headscale::api::{HeadscaleApi, Node};
 use crate::lookup::ldap::{LdapDirectory, Sample};
 use crate::lookup::management::Management;
 use crate::lookup::people::directory_of;
 use crate::lookup::polled::Fetch as _;
+use crate::store::Reach;
+use crate::store::examine::examine;
 use serde::Serialize;
-use torhaus_config::{Config, DirectorySource};
+use std::sync::Arc;
+use torhaus_config::{Config, DirectorySource, Postgres, Secret};
 
 /// What one question found.
 #[derive(Serialize)]
@@ -51,10 +55,27 @@ pub fn check(config: &Config, user: Option<&str>) -> Result<Vec<Finding>, Failur
         let words = devices.map(|index| format!("answers, with {} devices", index.count()));
         found.push(finding(source.name.to_string(), words.map_err(|failure| failure.to_string())));
     }
+    if let Some(postgres) = &config.postgres {
+        found.push(runtime.block_on(store(postgres)));
+    }
     if found.is_empty() {
-        found.push(Finding { what: "online".into(), ok: true, words: "no source of facts is configured".into() });
+        found.push(Finding {
+            what: "online".into(),
+            ok: true,
+            words: "nothing is configured that could be asked".into(),
+        });
     }
     Ok(found)
+}
+
+async fn store(postgres: &Postgres) -> Finding {
+    let examined = async {
+        let urls = postgres.urls.iter().map(Secret::expose);
+        let reach = Reach::any(urls, postgres.ca_file.as_deref(), 1).map_err(|error| error.to_string())?;
+        let seal = SealKey::derived(postgres.key.expose()).map_err(|error| error.to_string())?;
+        examine(reach, Arc::new(seal)).await.map_err(|error| error.to_string())
+    };
+    finding("store".into(), examined.await.map(|examined| examined.to_string()))
 }
 
 fn finding(what: String, result: Result<String, String>) -> Finding {

@@ -17,14 +17,17 @@ pub struct ListArgs {
     #[command(flatten)]
     reach: Reach,
     /// Only this person's.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["provider", "resource"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["provider", "resource", "device"])]
     user: Option<String>,
     /// Only those opened at this identity provider.
-    #[arg(long, value_name = "NAME", conflicts_with = "resource")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["resource", "device"])]
     provider: Option<String>,
     /// Only those that were used at a host of this resource.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "device")]
     resource: Option<String>,
+    /// Only those that were used with this device: as `device list` or its certificate calls it.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -54,6 +57,9 @@ struct WhichArgs {
     /// All sessions that were used at a host of this resource.
     #[arg(long, value_name = "NAME")]
     resource: Option<String>,
+    /// All sessions that were used with this device: as `device list` or its certificate calls it.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
     /// All sessions: everybody signs in again.
     #[arg(long)]
     all: bool,
@@ -69,7 +75,9 @@ pub fn session(verb: Verb, out: &mut Out) -> Result<Answer, Failure> {
 fn list(args: ListArgs, out: &mut Out) -> Result<Answer, Failure> {
     let client = args.reach.client()?;
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    for (name, value) in [("user", &args.user), ("provider", &args.provider), ("resource", &args.resource)] {
+    let asked =
+        [("user", &args.user), ("provider", &args.provider), ("resource", &args.resource), ("device", &args.device)];
+    for (name, value) in asked {
         query.extend_pairs(value.iter().map(|value| (name, value)));
     }
     let path = format!("/sessions?{}", query.finish());
@@ -93,9 +101,9 @@ fn list(args: ListArgs, out: &mut Out) -> Result<Answer, Failure> {
 }
 
 fn revoke(args: RevokeArgs, out: &mut Out) -> Result<Answer, Failure> {
-    let WhichArgs { session, user, provider, resource, all } = args.which;
+    let WhichArgs { session, user, provider, resource, device, all } = args.which;
     let client = args.reach.client()?;
-    let selector = Selector { session, user, provider, resource, all };
+    let selector = Selector { session, user, provider, resource, device, all };
     let ended: Vec<String> = ask(client.post("/sessions/revoke", &selector))?;
     match args.output {
         Output::Json => out.json(&ended)?,

@@ -28,7 +28,8 @@ use tokio_rustls::StartHandshake;
 use torhaus_authz::Name;
 use torhaus_config::{Listener, ListenerKind};
 
-/// Between "stop accepting" and "refuse new requests": what was accepted a moment ago gets to send its first request.
+/// Between "stop accepting" and "refuse new requests": what was accepted a moment ago gets to send its first request, and
+/// busy clients are told to leave (`Gate::leaving`) before idle connections are closed under them.
 /// Measured: 1 lost request in 346 without it, 0 in 1,156 with it.
 const SETTLE: Duration = Duration::from_millis(1500);
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.

@@ -40,6 +40,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use torhaus_authz::{Name, Reason};
 use upstream::Manner;
@@ -160,7 +161,7 @@ impl ProxyHttp for Engine {
             ctx.trace = Some(traces.begin(connection.client.ip(), &session.req_header().headers));
         }
         let limits = &snapshot.config.limits;
-        session.set_keepalive(Some(limits.idle_timeout.as_secs()));
+        session.set_keepalive(self.keepalive(limits.idle_timeout));
         session.set_read_timeout(Some(limits.idle_timeout));
         session.set_write_timeout(Some(limits.idle_timeout));
         session.set_total_drain_timeout(Some(OWN_BODY_TIMEOUT));
@@ -464,10 +465,13 @@ impl ProxyHttp for Engine {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
-        _ctx: &mut Context,
+        ctx: &mut Context,
     ) -> Result<()> {
+        if ctx.upgrade.is_none() && self.keepalive(Duration::ZERO).is_none() {
+            session.set_keepalive(None);
+        }
         // An application may set any cookie but ours.
         let ours = |value: &HeaderValue| {
             let value = value.as_bytes().trim_ascii_start();
@@ -587,6 +591,14 @@ impl ProxyHttp for Engine {
     fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
         // `fail_to_proxy` has said it in our own words.
         true
+    }
+}
+
+impl Engine {
+    /// For how many seconds a connection may be kept for the next request. Not at all once the process is to stop: busy
+    /// clients leave with `Connection: close`, before what is idle is closed. HTTP/2 has its GOAWAY.
+    fn keepalive(&self, idle: Duration) -> Option<u64> {
+        (!self.gate.leaving.load(Ordering::Acquire)).then_some(idle.as_secs())
     }
 }
 

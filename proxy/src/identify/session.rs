@@ -9,9 +9,9 @@ use moka::ops::compute::{CompResult, Op};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use torhaus_authz::Timestamp;
+use torhaus_authz::{Name, Timestamp};
 
 /// How long an answer of the store counts: the bound within which a revocation made elsewhere arrives.
 const REREAD: Duration = Duration::from_secs(5);
@@ -23,8 +23,15 @@ const KEPT: u64 = 200_000;
 /// A session as read from the store, and when it was last used.
 pub struct LiveSession {
     pub session: Arc<Session>,
+    used: Arc<Used>,
+}
+
+/// How a session was used, as far as this process saw it.
+struct Used {
     /// Milliseconds since the epoch; written to the store from time to time.
-    seen: Arc<AtomicI64>,
+    at: AtomicI64,
+    /// Names of devices that are in the store, or on their way there.
+    devices: Mutex<Vec<Name>>,
 }
 
 impl fmt::Debug for LiveSession {
@@ -46,7 +53,7 @@ struct Kept {
 
 /// When a session was last used, and what of that is in the store.
 struct Seen {
-    at: Arc<AtomicI64>,
+    used: Arc<Used>,
     written: i64,
 }
 
@@ -107,7 +114,7 @@ impl Sessions {
         if !usable {
             return Ok(None);
         }
-        live.seen.fetch_max(now.millis(), Ordering::Relaxed);
+        live.used.at.fetch_max(now.millis(), Ordering::Relaxed);
         Ok(Some(live.clone()))
     }
 
@@ -124,8 +131,8 @@ impl Sessions {
             let found = self.store.find(handle, host).await;
             self.lost.store(found.is_err(), Ordering::Release);
             let live = found?.map(|session| {
-                let seen = self.seen_of(&session);
-                Arc::new(LiveSession { session: Arc::new(session), seen })
+                let used = self.used_of(&session);
+                Arc::new(LiveSession { session: Arc::new(session), used })
             });
             Ok(Op::Put(Arc::new(Kept { host: host.into(), live, read, doubts, asking: AtomicBool::new(false) })))
         };
@@ -222,7 +229,7 @@ impl Sessions {
     pub async fn sweep(&self, now: Timestamp, idle: Duration) -> Result<Vec<SessionId>, Unavailable> {
         let seen: Vec<(SessionId, Timestamp)> = {
             let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let used = all.iter().map(|(id, seen)| (id, seen.at.load(Ordering::Relaxed), seen.written));
+            let used = all.iter().map(|(id, seen)| (id, seen.used.at.load(Ordering::Relaxed), seen.written));
             let new = used.filter(|(_, at, written)| at > written);
             new.map(|(id, at, _)| (id.clone(), Timestamp::from_millis(at))).collect()
         };
@@ -237,19 +244,37 @@ impl Sessions {
                 }
             }
             // Nobody holds it any more, and its last use is written.
-            all.retain(|_, seen| Arc::strong_count(&seen.at) > 1 || seen.at.load(Ordering::Relaxed) > seen.written);
+            all.retain(|_, seen| {
+                Arc::strong_count(&seen.used) > 1 || seen.used.at.load(Ordering::Relaxed) > seen.written
+            });
         }
         let ended = self.store.sweep(now, now.minus(idle)).await?;
         self.note_ended(&ended).await;
         Ok(ended)
     }
 
-    fn seen_of(&self, session: &Session) -> Arc<AtomicI64> {
+    fn used_of(&self, session: &Session) -> Arc<Used> {
         let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let last = session.last_seen.millis();
-        let seen =
-            all.entry(session.id.clone()).or_insert_with(|| Seen { at: Arc::new(AtomicI64::new(last)), written: last });
-        seen.at.clone()
+        let new =
+            || Seen { used: Arc::new(Used { at: AtomicI64::new(last), devices: Mutex::default() }), written: last };
+        all.entry(session.id.clone()).or_insert_with(new).used.clone()
+    }
+
+    /// Notes which device a session is used with, so that ending the sessions of a device finds it. Makes no request
+    /// wait: what the store does not take is noted again with the next request.
+    pub fn used_with(&self, live: &Arc<LiveSession>, names: &[Name]) {
+        let new = live.used.not_yet(names);
+        if new.is_empty() {
+            return;
+        }
+        let (store, live) = (self.store.clone(), live.clone());
+        tokio::spawn(async move {
+            if let Err(error) = store.used_with(&live.session.id, &new).await {
+                tracing::warn!(session = %live.session.id, %error, "the device of a session could not be written down");
+                live.used.devices().retain(|name| !new.contains(name));
+            }
+        });
     }
 
     /// Sessions that have ended, here or elsewhere, count no more.
@@ -287,6 +312,23 @@ impl Sessions {
         for handle in gone {
             self.live.invalidate(&handle).await;
         }
+    }
+}
+
+impl Used {
+    /// Those that were not noted before; they are now.
+    fn not_yet(&self, names: &[Name]) -> Vec<Name> {
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let mut devices = self.devices();
+        let new: Vec<Name> = names.iter().filter(|name| !devices.contains(name)).cloned().collect();
+        devices.extend(new.iter().cloned());
+        new
+    }
+
+    fn devices(&self) -> MutexGuard<'_, Vec<Name>> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -133,6 +133,9 @@ pub enum Which {
     /// What a logout at the provider means.
     LoggedOut(ProviderLogout),
     Provider(Name),
+    /// Those that were used with this device: a name that it has among our records or in its certificate, or the
+    /// certificate's SHA-256 in hex.
+    Device(Name),
     /// Those that were used at one of these hosts; `*.name` is every host below `name`.
     Hosts(Vec<Name>),
     All,
@@ -168,6 +171,8 @@ pub trait SessionStore: Send + Sync {
     async fn update(&self, session: &Session) -> Result<bool, Unavailable>;
     /// Notes that sessions were used, so that idle ones can be told.
     async fn touch(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), Unavailable>;
+    /// Notes devices that a live session was used with, by all names they have. False: it is not live any more.
+    async fn used_with(&self, session: &SessionId, devices: &[Name]) -> Result<bool, Unavailable>;
     /// Ends sessions and forgets their handles and tokens; the ids of those that were live.
     async fn end(&self, which: &Which, now: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
     /// Live sessions, newest first.

@@ -266,7 +266,7 @@ pub fn seen(facts: &Facts<'_>, names: &[Name], domains: &[Name]) -> Option<Devic
 }
 
 /// A node of a mesh chose its name itself: it is not the device that a certificate calls so.
-fn id_of(device: &Device) -> Name {
+pub fn id_of(device: &Device) -> Name {
     match &*device.source == headscale::SOURCE {
         true => format!("{}/{}", headscale::SOURCE, device.id).into(),
         false => device.id.clone(),

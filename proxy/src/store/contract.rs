@@ -147,6 +147,9 @@ async fn revocations_end_what_they_name(store: &dyn SessionStore) {
         (logged_out(Some("sub-alice"), Some("sid-a-2")), vec!["a-2"]),
         (logged_out(Some("sub-bob"), Some("sid-a-2")), vec!["b-1"]),
         (logged_out(None, None), vec![]),
+        (Which::Device("Laptop-7".into()), vec!["a-2", "b-1"]),
+        (Which::Device("laptop-8".into()), vec!["a-2"]),
+        (Which::Device("laptop".into()), vec![]),
         (Which::Hosts(vec!["pve".into()]), vec![]),
         (Which::Hosts(vec![]), vec![]),
         (Which::Hosts(vec!["pve".into(), "wiki".into()]), vec!["a-1", "a-2", "b-1", "p-1"]),
@@ -164,6 +167,13 @@ async fn revocations_end_what_they_name(store: &dyn SessionStore) {
         for (n, kept) in (0..).zip(&all) {
             store.create(kept, handle(n), "wiki").await.unwrap();
         }
+        for (id, devices) in
+            [("a-2", vec!["laptop-7", "laptop-8"]), ("a-2", vec!["laptop-7"]), ("b-1", vec!["Laptop-7"])]
+        {
+            let devices: Vec<_> = devices.into_iter().map(Into::into).collect();
+            assert!(store.used_with(&id.into(), &devices).await.unwrap());
+        }
+        assert!(!store.used_with(&"nobody".into(), &["laptop-7".into()]).await.unwrap(), "a session that is over");
         let mut listed: Vec<String> = store.list(&which).await.unwrap().iter().map(|s| s.id.to_string()).collect();
         listed.sort();
         let mut ended = store.end(&which, NOON).await.unwrap();

@@ -159,6 +159,17 @@ impl Row {
     }
 }
 
+/// Copies that a database keeps elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standbys {
+    /// That are connected and get what is written.
+    pub streaming: u64,
+    /// Of these, a commit waits for them, or for some of them.
+    pub synchronous: u64,
+    /// How long ago the slowest had written down what was committed here.
+    pub lag_ms: u64,
+}
+
 /// A database. What was written is on its disk when a call returns, and survives the loss of power.
 #[async_trait]
 pub trait Database: Send + Sync {
@@ -173,6 +184,10 @@ pub trait Database: Send + Sync {
     /// The same, and nobody else is within `begin_alone`, in this process or another: what is read in there nobody
     /// changes before it is written.
     async fn begin_alone(&self) -> Result<Box<dyn Steps>, Unavailable>;
+    /// How far its standbys are behind. None: there are none by its nature, or it may not say.
+    async fn standbys(&self) -> Result<Option<Standbys>, Unavailable> {
+        Ok(None)
+    }
     /// Finishes what is being written.
     async fn close(&self);
 }

@@ -17,6 +17,7 @@ macro_rules! steps {
             47 "shelf" "0047_shelf.sql",
             48 "replicas" "0048_replicas.sql",
             58 "spent grants" "0058_spent_grants.sql",
+            60 "session devices" "0060_session_devices.sql",
         )
     };
     ($database:literal: $($number:literal $name:literal $file:literal,)*) => {

@@ -4,6 +4,7 @@ mod acme;
 pub mod backup;
 mod database;
 mod devices;
+pub mod examine;
 mod ledger;
 mod migrations;
 mod postgres;
@@ -36,6 +37,7 @@ pub use postgres::{PostgresError, Reach};
 pub use seal::Seal;
 
 use crate::login::session::Unavailable;
+pub use database::Standbys;
 use database::{Database, Row, Statement, Steps};
 use postgres::PostgresServer;
 use sqlite::SqliteFile;
@@ -86,6 +88,14 @@ impl SqlStore {
         let server = PostgresServer::open(reach).await?;
         let tidings = Tidings::of(server.pool().clone());
         Ok((Self { database: Box::new(server), seal }, tidings))
+    }
+
+    /// How far the standbys of the database are behind. None: it has none by its nature, or may not say.
+    ///
+    /// # Errors
+    /// It did not answer.
+    pub async fn standbys(&self) -> Result<Option<Standbys>, Unavailable> {
+        self.database.standbys().await
     }
 
     /// Finishes what is being written.

@@ -1,14 +1,16 @@
 //! PostgreSQL: one database for several replicas. Nothing here waits longer than a few seconds, whatever the network or
 //! the server does, and a connection that did not answer is never asked again.
 use crate::login::session::Unavailable;
-use crate::store::database::{Database, Row, Statement, Steps, bound, sql, unavailable};
+use crate::store::database::{Database, Row, Standbys, Statement, Steps, bound, sql, unavailable};
 use crate::store::migrations;
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Postgres, Row as _};
 use std::path::Path;
 use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -25,6 +27,11 @@ const SETTINGS: &str = "SELECT set_config('statement_timeout', '5s', false), set
      ELSE current_setting('synchronous_commit') END, false), pg_is_in_recovery()";
 /// `begin_alone`, in every replica.
 const ALONE: &str = "SELECT pg_advisory_xact_lock(7239471)";
+/// What others than superusers see of standbys is nothing, unless they were granted `pg_read_all_stats` or `pg_monitor`.
+const STANDBYS: &str = "SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN 1 ELSE 0 END::bigint AS allowed, \
+     count(*) FILTER (WHERE state = 'streaming') AS streaming, \
+     count(*) FILTER (WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')) AS synchronous, \
+     coalesce(max(1000 * extract(epoch FROM flush_lag)), 0)::bigint AS lag_ms FROM pg_stat_replication";
 /// A write that was refused because the server is a standby now (`read_only_sql_transaction`).
 const READ_ONLY: &str = "25006";
 /// What a row belongs to has gone a moment ago (`foreign_key_violation`).
@@ -44,14 +51,23 @@ pub enum PostgresError {
 
 pub struct PostgresServer {
     pool: PgPool,
+    servers: Vec<Address>,
+    /// Somebody looks for the primary already.
+    looking: Arc<AtomicBool>,
 }
 
-/// How a server is reached.
+/// How the database is reached: one server, or several of which one is the primary at any time.
 #[derive(Clone)]
 pub struct Reach {
-    options: PgConnectOptions,
+    servers: Vec<Address>,
     connections: u32,
-    server: String,
+}
+
+#[derive(Clone)]
+struct Address {
+    options: PgConnectOptions,
+    /// For people.
+    name: String,
 }
 
 impl Reach {
@@ -61,6 +77,24 @@ impl Reach {
     /// # Errors
     /// It is no URL of a PostgreSQL server. The error does not repeat it, as it holds a password.
     pub fn new(url: &str, ca: Option<&Path>, connections: u32) -> Result<Self, PostgresError> {
+        Self::any(std::iter::once(url), ca, connections)
+    }
+
+    /// The same with a URL for each of several servers.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn any<'a>(
+        urls: impl Iterator<Item = &'a str>,
+        ca: Option<&Path>,
+        connections: u32,
+    ) -> Result<Self, PostgresError> {
+        Ok(Self { servers: urls.map(|url| Address::new(url, ca)).collect::<Result<_, _>>()?, connections })
+    }
+}
+
+impl Address {
+    fn new(url: &str, ca: Option<&Path>) -> Result<Self, PostgresError> {
         let options = PgConnectOptions::from_str(url.trim());
         // Its words name a part of the URL, which may be the password.
         let options = options.map_err(|_| {
@@ -74,11 +108,11 @@ impl Reach {
             None if here => options,
             None => options.ssl_mode(PgSslMode::VerifyFull),
         };
-        let server = match options.get_socket() {
+        let name = match options.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", options.get_host(), options.get_port()),
         };
-        Ok(Self { options: options.application_name("torhaus"), connections, server })
+        Ok(Self { options: options.application_name("torhaus"), name })
     }
 }
 
@@ -89,10 +123,9 @@ impl PostgresServer {
     /// 1. the server does not answer, is not believed, or lets us not in; 2. a newer version changed it; 3. a migration
     ///    fails (it is rolled back).
     pub async fn open(reach: Reach) -> Result<Self, PostgresError> {
-        let Reach { options, connections, server } = reach;
+        let Reach { servers, connections } = reach;
+        let (Address { options, name: server }, mut first) = primary(&servers, CONNECT * 2).await?;
         let unreachable = |why| PostgresError::Unreachable { server: server.clone(), why };
-        let connected = timeout(CONNECT * 2, options.connect()).await;
-        let mut first = connected.map_err(|_| unreachable(sqlx::Error::PoolTimedOut))?.map_err(unreachable)?;
         let migrated = migrations::of_postgres().run(&mut first).await;
         migrated.map_err(|why| PostgresError::Migrate { server: server.clone(), why })?;
         let needed = sqlx::query("SELECT max(migration) AS needed FROM needs").fetch_one(&mut first).await;
@@ -107,7 +140,18 @@ impl PostgresServer {
             .acquire_timeout(CONNECT)
             .after_connect(|connection, _| Box::pin(prepare(connection)))
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, servers, looking: Arc::default() })
+    }
+
+    /// A connection to the primary, and what it is called. Nothing is brought to any form.
+    ///
+    /// # Errors
+    /// None answers, is believed, or lets us in.
+    pub async fn to_look_at(reach: Reach) -> Result<(Self, String), PostgresError> {
+        let (Address { options, name }, connection) = primary(&reach.servers, CONNECT * 2).await?;
+        drop(connection);
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT).connect_lazy_with(options);
+        Ok((Self { pool, servers: Vec::new(), looking: Arc::default() }, name))
     }
 
     pub fn pool(&self) -> &PgPool {
@@ -115,7 +159,30 @@ impl PostgresServer {
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, Unavailable> {
-        self.pool.acquire().await.map_err(unavailable)
+        self.pool.acquire().await.map_err(|error| {
+            self.look_for_primary();
+            unavailable(error)
+        })
+    }
+
+    /// Another server may have become the primary: what is connected from then on goes there. Nobody waits for it.
+    fn look_for_primary(&self) {
+        if self.servers.len() < 2 || self.looking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (servers, pool, looking) = (self.servers.clone(), self.pool.clone(), self.looking.clone());
+        tokio::spawn(async move {
+            match primary(&servers, CONNECT).await {
+                Ok((server, connection)) => {
+                    pool.set_connect_options(server.options);
+                    tracing::info!(server = server.name, "the primary of the store");
+                    // Whether it hears that we go or not.
+                    drop(timeout(CONNECT, connection.close()).await);
+                }
+                Err(error) => tracing::debug!(%error, "none of the servers is the primary"),
+            }
+            looking.store(false, Ordering::Release);
+        });
     }
 
     async fn started(&self, more: &'static str) -> Result<Box<dyn Steps>, Unavailable> {
@@ -128,9 +195,32 @@ impl PostgresServer {
     }
 }
 
+/// The first that lets us in and is no standby, and a connection to it.
+async fn primary(servers: &[Address], patience: Duration) -> Result<(Address, PgConnection), PostgresError> {
+    let mut failed = PostgresError::Url("it names no server".into());
+    for server in servers {
+        let connect = async {
+            let mut connection = server.options.connect().await?;
+            // One alone says so itself when something is written to it.
+            if servers.len() > 1 {
+                not_a_standby(&sqlx::query("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await?)?;
+            }
+            Ok(connection)
+        };
+        match timeout(patience, connect).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+            Ok(connection) => return Ok((server.clone(), connection)),
+            Err(why) => failed = PostgresError::Unreachable { server: server.name.clone(), why },
+        }
+    }
+    Err(failed)
+}
+
 /// A server in recovery is a standby: it may be behind, and what was ended would be alive there.
 async fn prepare(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let row = sqlx::query(SETTINGS).fetch_one(connection).await?;
+    not_a_standby(&sqlx::query(SETTINGS).fetch_one(connection).await?)
+}
+
+fn not_a_standby(row: &PgRow) -> sqlx::Result<()> {
     match row.try_get::<bool, _>("pg_is_in_recovery")? {
         true => Err(sqlx::Error::Configuration("the server is a standby; the primary is needed".into())),
         false => Ok(()),
@@ -162,6 +252,19 @@ impl Database for PostgresServer {
 
     async fn begin_alone(&self) -> Result<Box<dyn Steps>, Unavailable> {
         self.started(ALONE).await
+    }
+
+    async fn standbys(&self) -> Result<Option<Standbys>, Unavailable> {
+        let rows = self.rows(sql(STANDBYS)).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        if !row.flag("allowed")? {
+            return Ok(None);
+        }
+        Ok(Some(Standbys {
+            streaming: row.count("streaming")?,
+            synchronous: row.count("synchronous")?,
+            lag_ms: row.count("lag_ms")?,
+        }))
     }
 
     async fn close(&self) {

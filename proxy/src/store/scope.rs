@@ -12,6 +12,11 @@ pub fn scope(which: &Which) -> (Cow<'static, str>, Vec<Value>) {
         Which::Subject { issuer, subject } => ("issuer = $1 AND subject = $2", vec![text(issuer), text(subject)]),
         Which::LoggedOut(logout) => return logged_out(logout),
         Which::Provider(name) => ("provider = $1", vec![text(name)]),
+        Which::Device(name) => {
+            // Certificates are known by names in lower case, lists of devices write them as they like.
+            let values = vec![text(name), Value::from(name.to_lowercase())];
+            ("id IN (SELECT session FROM session_devices WHERE device IN ($1, $2))", values)
+        }
         Which::Hosts(hosts) if hosts.is_empty() => ("false", vec![]),
         Which::Hosts(hosts) => {
             // A name has no `%`, and `_` in one would only mean more than was asked for.

@@ -7,7 +7,7 @@ use crate::store::scope::scope;
 use crate::store::{SqlStore, row};
 use async_trait::async_trait;
 use std::sync::Arc;
-use torhaus_authz::{Timestamp, User};
+use torhaus_authz::{Name, Timestamp, User};
 
 /// Names in one question; a database takes some ten thousand values.
 const AT_ONCE: usize = 500;
@@ -136,6 +136,19 @@ impl SessionStore for SqlStore {
             steps.write(update.bind(at.millis()).bind(&**id)).await?;
         }
         steps.commit().await
+    }
+
+    async fn used_with(&self, session: &SessionId, devices: &[Name]) -> Result<bool, Unavailable> {
+        let mut steps = self.begin().await?;
+        for device in devices {
+            // From the session's own row: one that has just ended leaves nothing behind.
+            let keep = sql("INSERT INTO session_devices (session, device) SELECT id, $1 FROM sessions WHERE id = $2 \
+                 ON CONFLICT (session, device) DO NOTHING");
+            steps.write(keep.bind(&**device).bind(&**session)).await?;
+        }
+        let live = steps.rows(sql("SELECT id FROM sessions WHERE id = $1").bind(&**session)).await?;
+        steps.commit().await?;
+        Ok(!live.is_empty())
     }
 
     async fn end(&self, which: &Which, _now: Timestamp) -> Result<Vec<SessionId>, Unavailable> {

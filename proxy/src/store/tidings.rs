@@ -5,7 +5,7 @@ use sqlx::postgres::{PgListener, PgPool};
 use std::time::Duration;
 use torhaus_authz::Timestamp;
 
-/// All that replicas tell each other. The triggers of migration 48 write it.
+/// All that replicas tell each other. The triggers of migrations 48 and 60 write it.
 const CHANNEL: &str = "torhaus";
 /// How long to wait before listening again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -20,6 +20,8 @@ pub enum News {
     Revoked,
     /// There is another authority, or another one signs.
     Authorities,
+    /// Operators vouch for other devices than before.
+    Devices,
     /// Somebody came from a place for the first time.
     Seen(Visit),
     /// Nobody listened for a moment: anything may have happened.
@@ -85,6 +87,7 @@ fn parse(text: &str) -> Option<News> {
         }
         None if text == "revoked" => Some(News::Revoked),
         None if text == "authorities" => Some(News::Authorities),
+        None if text == "devices" => Some(News::Devices),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use super::context::{Hex, TraceContext};
 use crate::metrics::Stages;
 use http::{Method, Version};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Instant;
 use torhaus_authz::{Name, Reason};
 
@@ -70,23 +70,23 @@ impl Span {
         let answered = self.upstream_answered.map(|at| ("upstream answered", at));
         let events: Vec<Value> =
             stages.chain(answered).map(|(name, at)| json!({ "timeUnixNano": nanos(at), "name": name })).collect();
-        let mut span = json!({
-            "traceId": Hex(&self.context.trace).to_string(),
-            "spanId": Hex(&self.context.span).to_string(),
-            "name": name,
-            "kind": SERVER,
-            "startTimeUnixNano": nanos(self.started),
-            "endTimeUnixNano": nanos(self.ended),
-            "attributes": attributes,
-            "events": events,
-        });
+        let mut span = Map::from_iter([
+            ("traceId".to_owned(), Hex(&self.context.trace).to_string().into()),
+            ("spanId".to_owned(), Hex(&self.context.span).to_string().into()),
+            ("name".to_owned(), name.into()),
+            ("kind".to_owned(), SERVER.into()),
+            ("startTimeUnixNano".to_owned(), nanos(self.started).into()),
+            ("endTimeUnixNano".to_owned(), nanos(self.ended).into()),
+            ("attributes".to_owned(), attributes.into()),
+            ("events".to_owned(), events.into()),
+        ]);
         if let Some(parent) = self.context.parent {
-            span["parentSpanId"] = Hex(&parent).to_string().into();
+            span.insert("parentSpanId".to_owned(), Hex(&parent).to_string().into());
         }
         if self.status >= 500 {
-            span["status"] = json!({ "code": ERROR });
+            span.insert("status".to_owned(), json!({ "code": ERROR }));
         }
-        span
+        span.into()
     }
 }
 

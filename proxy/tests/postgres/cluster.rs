@@ -2,6 +2,7 @@
 use crate::harness::browser::Gates;
 use crate::harness::client::{self, Tls};
 use crate::harness::pki::{Identity, replace, write_secret};
+use crate::harness::raw::ask;
 use crate::harness::world::Process;
 use crate::harness::{Browser, Door, Setup};
 use crate::server::Server;
@@ -124,14 +125,25 @@ impl Replica {
         Client::new(&self.path("state").join(SOCKET))
     }
 
+    /// What a monitoring gets.
+    pub async fn scrape(&self) -> String {
+        ask(&self.path("state").join(SOCKET), "/metrics").await.1
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("stderr.log")).unwrap()
     }
 
     /// Runs `torhaus … --config torhaus.yaml`: its code, standard output and standard error.
     pub async fn torhaus(&self, arguments: &[&str]) -> (i32, String, String) {
+        let file = self.path("torhaus.yaml").display().to_string();
+        self.torhaus_alone(&[arguments, &["--config", &file]].concat()).await
+    }
+
+    /// The same without a configuration.
+    pub async fn torhaus_alone(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = tokio::process::Command::new(crate::harness::world::binary());
-        command.args(arguments).arg("--config").arg(self.path("torhaus.yaml")).stdin(Stdio::null());
+        command.args(arguments).stdin(Stdio::null());
         let output = command.output().await.unwrap();
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))

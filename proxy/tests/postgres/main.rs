@@ -18,6 +18,7 @@ mod contract;
 mod contracts;
 #[path = "../../src/store/device_contract.rs"]
 mod device_contract;
+mod failover;
 #[allow(dead_code, reason = "shared with the promises, which use all of it")]
 #[path = "../promises/harness/mod.rs"]
 mod harness;
@@ -26,6 +27,7 @@ mod kills;
 mod ledger_contract;
 mod lost;
 mod replicas;
+mod restore;
 #[path = "../../src/store/seen_contract.rs"]
 mod seen_contract;
 mod server;

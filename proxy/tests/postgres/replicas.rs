@@ -135,3 +135,41 @@ async fn tried(replica: &Replica, identity: &Identity) -> (u16, String) {
         Err(error) => (0, error),
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_is_approved_at_one_replica_is_known_at_all_and_forgotten_at_all() {
+    let mut setup = Setup::new().await;
+    let row = "  - { resource: listed, allow: [authenticated], zones: { internal: standard }, \
+               require: [{ name: listed, device: { known: true } }] }\nexceptions:\n";
+    setup.policy = setup.policy.replace("exceptions:\n", row);
+    let up = format!("http://127.0.0.1:{}", setup.echo.port);
+    setup.config.push_str(&format!(
+        "  - {{ name: listed, host: apps.test, path: /listed, upstream: \"{up}\", resource: listed, \
+         client_auth: {{ mode: optional, trust_domains: [devices] }} }}\n\
+         lookups: {{ posture: {{ trust_domains: [devices], agent: true }} }}\n"
+    ));
+    let laptop = setup.pki.device("laptop-7");
+    let cluster = Cluster::of(setup, 2).await;
+    let [a, b] = cluster.replicas.as_slice() else { panic!("two replicas") };
+    let mut at_b = b.browser().of("alice").with_certificate(&laptop);
+    assert_eq!(at_b.open("https://apps.test/level-standard").await.status, 200, "{:?}", at_b.trail);
+    let opens = async |browser: &mut Browser<'_>| browser.fetch("https://apps.test/listed").await.status == 200;
+    assert!(!opens(&mut at_b).await);
+    // What b wrote down, a reads before it approves it in the database that both have.
+    until("the device is written down", async || {
+        a.torhaus(&["device", "approve", "laptop-7", "--owner", "alice"]).await.0 == 0
+    })
+    .await;
+    let asked = std::time::Instant::now();
+    until("it is known at the other one", async || opens(&mut at_b).await).await;
+    assert!(asked.elapsed() < TOLD, "{:?}", asked.elapsed());
+    assert_eq!(a.torhaus(&["device", "forget", "laptop-7"]).await.0, 0);
+    let asked = std::time::Instant::now();
+    until("it is known nowhere", async || !opens(&mut at_b).await).await;
+    assert!(asked.elapsed() < TOLD, "{:?}", asked.elapsed());
+    // And its sessions are found, at whichever replica one asks.
+    assert_eq!(a.torhaus(&["session", "revoke", "--device", "laptop-7"]).await.0, 0);
+    let over =
+        async || at_b.fetch("https://apps.test/level-standard").await.outcome() == (401, "session_expired".into());
+    until("the session is over", over).await;
+}

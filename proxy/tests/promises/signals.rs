@@ -1,4 +1,5 @@
 //! What operators watch is there: every metric that a rule or the dashboard names, in a scrape of the running gate.
+use crate::harness::raw::ask;
 use crate::harness::{Call, Door, World, client, until};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -76,16 +77,4 @@ async fn readiness_says_what_is_wrong_in_words() {
 
 pub fn socket(world: &World) -> std::path::PathBuf {
     world.path("state").join(torhaus::admin::SOCKET)
-}
-
-/// One request to the admin socket.
-pub async fn ask(socket: &Path, path: &str) -> (u16, String) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: local\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), body.to_owned())
 }

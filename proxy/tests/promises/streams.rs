@@ -1,10 +1,13 @@
 //! An open WebSocket or stream ends within two seconds when what it rests on ends.
 use crate::harness::browser::{Socket, echoes};
 use crate::harness::pki::{BACKUP, Identity, now};
-use crate::harness::{Browser, Call, Connection, Door, World};
+use crate::harness::{Browser, Call, Connection, Door, World, until};
 use futures::{SinkExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
 use std::time::{Duration, Instant};
 use torhaus_certs::LeafRequest;
 
@@ -107,6 +110,51 @@ async fn both_sides_of_a_socket_may_speak_at_once_however_much_they_say() {
         heard += 1;
     }
     drop(spoken.await.unwrap());
+}
+
+#[tokio::test]
+async fn revoking_by_device_ends_the_sessions_that_were_used_with_it_and_what_is_open_under_them() {
+    let world = World::start().await;
+    let with = async |person: &'static str, device: Option<&Identity>| {
+        let mut browser = world.browser(Door::Inside).of(person);
+        if let Some(device) = device {
+            browser = browser.with_certificate(device);
+        }
+        assert_eq!(browser.open("https://apps.test/wiki").await.status, 200, "{:?}", browser.trail);
+        let open = Open::of(&world, &browser, "apps.test", "/wiki").await;
+        (browser, open)
+    };
+    let (laptop, other) = (world.pki.device("Laptop-99"), world.pki.device("laptop-98"));
+    let (mut stolen, mut open) = with("alice", Some(&laptop)).await;
+    let (_, mut elsewhere) = with("alice", None).await;
+    let (_, mut on_hers) = with("dana", Some(&other)).await;
+    let used_with = async |device: &str| {
+        let (code, said, why) = world.torhaus(&["session", "list", "--device", device, "--output", "json"]).await;
+        assert_eq!(code, 0, "{said}{why}");
+        let found: Vec<serde_json::Value> = serde_json::from_str(&said).unwrap();
+        found.iter().map(|session| session["user"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    until("the devices are written down", async || {
+        (used_with("Laptop-99").await, used_with("laptop-98").await) == (vec!["alice".into()], vec!["dana".into()])
+    })
+    .await;
+    assert_eq!(used_with("laptop").await, Vec::<String>::new());
+
+    let (code, said, why) = world.torhaus(&["session", "revoke", "--device", "Laptop-99"]).await;
+    assert!(code == 0 && said.contains("1 ended"), "{said}{why}");
+    let took = open.ended().await;
+    assert!(took < PROMISED, "{took:?}");
+    assert_eq!(stolen.fetch("https://apps.test/wiki").await.outcome(), (401, "session_expired".into()));
+    assert!(elsewhere.lives().await && on_hers.lives().await, "whoever was not meant goes on");
+
+    // By what a list of certificates shows of it.
+    let der = CertificateDer::from_pem_slice(other.cert_pem.as_bytes()).unwrap();
+    let sha256: String = Sha256::digest(&der).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(world.torhaus(&["session", "revoke", "--device", &sha256]).await.0, 0);
+    assert!(on_hers.ended().await < PROMISED);
+    assert_eq!(world.torhaus(&["session", "revoke", "--device", "laptop-98"]).await.0, 1, "nobody is left");
+    assert_eq!(world.torhaus(&["session", "revoke", "--device", "x", "--user", "alice"]).await.0, 2);
+    assert!(elsewhere.lives().await);
 }
 
 #[tokio::test]

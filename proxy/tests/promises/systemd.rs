@@ -1,8 +1,11 @@
 //! Under a service manager: it is told how we are, and connections wait in its sockets while we are replaced.
+use crate::harness::browser::echoes;
+use crate::harness::client::Tls;
 use crate::harness::{Call, Connection, Door, Setup, until};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use tokio::net::UnixDatagram;
 use torhaus::admin::Status;
 
@@ -107,4 +110,88 @@ async fn without_a_service_manager_a_new_process_takes_the_sockets_over_and_nobo
     world.signal("USR2").await;
     until("it says so", async || world.read("stderr.log").contains("not replaced")).await;
     assert_eq!(alice.fetch("https://wiki.test/").await.status, 200);
+}
+
+/// What many callers got while the gate was replaced under them.
+#[derive(Default)]
+struct Load {
+    answered: AtomicUsize,
+    connections: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Load {
+    /// Asks without a pause on one kept connection, until the gate says that it closes it; then on the next.
+    async fn caller(&self, address: SocketAddr, tls: &Tls) {
+        let call = Call::get("status.test", "/load").with("accept", "application/json");
+        while !self.over.load(Ordering::Acquire) {
+            let mut connection = Connection::open(address, "status.test", tls).await.expect("turned away");
+            self.connections.fetch_add(1, Ordering::AcqRel);
+            while !self.over.load(Ordering::Acquire) && connection.is_open().await {
+                let answer = match connection.send(&call).await {
+                    Ok(answer) => answer,
+                    // Not sent, or by RFC 9113 section 6.8 not processed: it is sent on another connection, as every client
+                    // does. That nothing was done twice, the application's count says.
+                    Err(why)
+                        if why.starts_with("hyper::Error(Canceled, ") || why.contains("GoAway(b\"\", NO_ERROR") =>
+                    {
+                        break;
+                    }
+                    Err(why) => panic!("a request was lost: {why}"),
+                };
+                assert_eq!(answer.status, 200, "{answer:?}");
+                self.answered.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_under_load_loses_no_request_on_kept_connections_and_streams_come_back() {
+    let mut setup = Setup::new().await;
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let own = "name: office, address: \"127.0.0.1:0\"";
+    setup.config = setup.config.replace(own, &format!("name: office, address: \"{address}\""));
+    let world = setup.start().await;
+    let mut alice = world.browser(Door::Inside).of("alice");
+    assert_eq!(alice.open("https://wiki.test/").await.status, 200, "{:?}", alice.trail);
+    let mut socket = alice.socket("wiki.test", "/socket").await.unwrap();
+    let started = world.status().await.started;
+
+    let load = Arc::new(Load::default());
+    let (h1, h2) = (world.tls(None, &["http/1.1"]), world.tls(None, &["h2"]));
+    let callers: Vec<_> = (0..8)
+        .map(|n| {
+            let (load, tls) = (load.clone(), if n % 2 == 0 { h1.clone() } else { h2.clone() });
+            tokio::spawn(async move { load.caller(address, &tls).await })
+        })
+        .collect();
+    let began = Instant::now();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = load.answered.load(Ordering::Acquire);
+    println!("{} requests in a second, on kept connections", before * 1000 / began.elapsed().as_millis() as usize);
+    assert!(load.connections.load(Ordering::Acquire) == 8 && before > 100, "{before}");
+
+    world.signal("USR2").await;
+    // It is told to come back by the end of its connection, when those of requests are done.
+    until("the WebSocket ends", async || !echoes(&mut socket, "still there?").await).await;
+    until("another process serves", async || {
+        world.admin().get::<Status>("/status").await.is_ok_and(|status| status.started > started)
+    })
+    .await;
+    until("the WebSocket is there again", async || match alice.socket("wiki.test", "/socket").await {
+        Ok(mut socket) => echoes(&mut socket, "hello").await,
+        Err(_) => false,
+    })
+    .await;
+    until("kept connections are busy again", async || load.answered.load(Ordering::Acquire) > before + 100).await;
+    load.over.store(true, Ordering::Release);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    // What was said not to be processed was not: the application got each request once.
+    assert_eq!(world.echo.seen_at("/load").len(), load.answered.load(Ordering::Acquire));
+    // Each was told to leave once, and is where it went then.
+    assert_eq!(load.connections.load(Ordering::Acquire), 16);
+    assert_eq!(world.torhaus(&["audit", "verify"]).await.0, 0);
 }

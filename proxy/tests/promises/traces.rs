@@ -1,8 +1,9 @@
 //! Traces: a request is one span, the application goes on in the same trace, and no collector costs a request anything.
 use crate::harness::api::{Api, Does};
 use crate::harness::pki::write_secret;
+use crate::harness::raw::ask;
 use crate::harness::{Answer, Call, Connection, Door, Setup, World, until};
-use crate::signals::{ask, socket};
+use crate::signals::socket;
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -125,6 +125,14 @@ impl Connection {
         Ok(Self { sender, resumed })
     }
 
+    /// Whether another request can be sent: the gate has not said that it closes.
+    pub async fn is_open(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::H1(sender) => sender.ready().await.is_ok(),
+            Sender::H2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
     /// Sends, and returns when the head of the answer is there.
     ///
     /// # Errors

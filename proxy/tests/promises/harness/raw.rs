@@ -44,3 +44,14 @@ pub fn parse(mut rest: &[u8]) -> Vec<Answer> {
     }
     found
 }
+
+/// One request to the admin socket.
+pub async fn ask(socket: &std::path::Path, path: &str) -> (u16, String) {
+    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: local\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
