@@ -90,6 +90,7 @@ impl Control for Fake {
             tokens: Tokens {
                 id_token: Some(Zeroizing::new("marked-secret".into())),
                 refresh_token: Some(Zeroizing::new("marked-secret".into())),
+                access_token: None,
             },
             created: Timestamp::from_seconds(1),
             expires: Timestamp::from_seconds(2),

@@ -70,9 +70,9 @@ async fn renew(gate: &Arc<Gate>, session: Session, now: Timestamp) {
     };
     match provider.refresh(&session.id, &session.user.subject, &session.tokens, now).await {
         Ok(refreshed) if snapshot.hands_on_access_tokens() => keep(&gate.sessions, &session, refreshed).await,
-        Ok(Refreshed { profile, tokens }) => {
-            let refreshed = Refreshed { profile, tokens: tokens.without_access_token() };
-            keep(&gate.sessions, &session, refreshed).await;
+        Ok(refreshed) => {
+            let tokens = refreshed.tokens.without_access_token();
+            keep(&gate.sessions, &session, Refreshed { tokens, ..refreshed }).await;
         }
         Err(RefreshError::Ended(why)) => {
             tracing::info!(session = %session.id, %why, "the provider does not continue a session");
