@@ -540,7 +540,7 @@ fn operators_show_their_own_logo_colours_and_texts_under_as_strict_a_policy() {
     let own = Branding { imprint: Some("https://example.test/imprint".into()), texts, ..branded() };
     let (german, english) = (page(&own, Language::German), page(&own, Language::English));
     for shown in [
-        "<title>Abgemeldet · Beispiel-Zugang</title>",
+        "· Beispiel-Zugang</title>",
         "<span>Beispiel-Zugang</span>",
         "<p>Karte vergessen? Der Empfang hilft.</p>",
         "href=\"mailto:hilfe@example.test\"",
