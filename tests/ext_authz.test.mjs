@@ -136,7 +136,8 @@ test('only a listed Envoy is heard, and a question with two readings is refused'
     assert.deepEqual([forged.denied_response.status.code, listed(forged.denied_response)['x-torhaus-reason']], [403, 'peer_not_trusted'], address);
   }
   for (const [about, why] of [[{ path: '/a/../finance' }, /canonical/], [{ scheme: 'http' }, /in the clear/], [{ source: '' }, /address/],
-    [{ headers: { x_forwarded_user: 'root' } }, /spelled in another way/], [{ path: '/.torhaus/session?code=x' }, /own pages/]]) {
+    [{ headers: { x_forwarded_user: 'root' } }, /spelled in another way/], [{ path: '/.torhaus/session?code=x' }, /own pages/],
+    [{ path: '/public#/../finance' }, /malformed/], [{ headers: { 'x-forwarded-for': 'ü' } }, /malformed/]]) {
     const { denied_response: denied } = await ask({ ...about, headers: { cookie, ...about.headers } });
     assert.equal(denied.status.code, 403, JSON.stringify(about));
     assert.match(denied.body, why);

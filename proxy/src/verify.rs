@@ -228,6 +228,8 @@ impl Described {
         }
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| "the method is malformed")?;
         let uri = target.parse::<Uri>().ok().filter(|uri| uri.authority().is_none() && target.starts_with('/'));
+        // All of it: what comes after a `#` is left out of a URI, and forwarded all the same.
+        let uri = uri.filter(|uri| uri.path_and_query().is_some_and(|all| all.as_str() == target));
         let uri = uri.ok_or("the path is malformed")?;
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
             headers.remove(name);

@@ -144,8 +144,12 @@ fn said(snapshot: &Snapshot, question: &Request<'_>, check: Attributes) -> Resul
         headers.append(name, value);
     }
     // Whom Envoy sees, and where that is a proxy of ours, whom that one saw.
-    let before = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
-    let path = before.map_or_else(|| source.address.clone(), |before| format!("{before},{}", source.address));
+    let path = match headers.get("x-forwarded-for").map(HeaderValue::to_str) {
+        None => source.address.clone(),
+        Some(Ok(before)) => format!("{before},{}", source.address),
+        // Taken for none, it would make the caller that proxy.
+        Some(Err(_)) => return Err("`x-forwarded-for` is malformed"),
+    };
     let client = verify::client(snapshot, &path)?;
     let said = Said { method: &http.method, proto: &http.scheme, authority: &http.host, target: &http.path, client };
     Described::of(snapshot, question, headers, &said)

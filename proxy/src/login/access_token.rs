@@ -22,8 +22,6 @@ use zeroize::Zeroizing;
 
 /// A token has to reach the application, and be used there, before it ends.
 const ENDS_SOON: Duration = Duration::from_secs(30);
-/// As long as a provider may take to answer whoever asks.
-const CLAIM: Duration = Duration::from_secs(10);
 /// How long others wait for the one who asks: looks at the store, and the time between two.
 const LOOKS: u32 = 30;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -134,7 +132,7 @@ async fn ask(
     let which = Which::Session(id.clone());
     for _ in 0..LOOKS {
         // Claimed before it is read: what is read then is what nobody else changes.
-        let claimed = sessions.store.claim_renewal(id, now.minus(CLAIM), now).await?;
+        let claimed = sessions.store.claim_renewal(id, now.minus(renewal::CLAIM), now).await?;
         let session = sessions.store.list(&which).await?.pop();
         let session = session.ok_or_else(|| NoToken::Ended("it is over".to_owned()))?;
         if let Some(token) = lives(&session, now.plus(ENDS_SOON)) {

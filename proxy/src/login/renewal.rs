@@ -1,12 +1,13 @@
 //! Asks the identity providers about live sessions now and then, with their refresh tokens: whoever was disabled or
 //! signed out there is out here, and a change of groups arrives without a new login.
+use crate::clock;
 use crate::gate::Gate;
 use crate::identify::session::Sessions;
 use crate::login::break_glass;
 use crate::login::device_claim;
 use crate::login::refresh::{RefreshError, Refreshed};
 use crate::login::revoke;
-use crate::login::session::{Session, SessionId, Which};
+use crate::login::session::{Session, SessionId, Unavailable, Which};
 use crate::snapshot::Snapshot;
 use futures::StreamExt as _;
 use std::collections::HashSet;
@@ -16,6 +17,8 @@ use torhaus_authz::{Timestamp, User};
 
 /// How often one session is asked about: access tokens of the providers we know live 5 minutes.
 const EVERY: Duration = Duration::from_secs(5 * 60);
+/// How long a claim on a session counts: as long as a provider may take to answer whoever asks.
+pub(super) const CLAIM: Duration = Duration::from_secs(10);
 /// Requests to providers at once; 2,000 sessions are through in a few seconds.
 const AT_ONCE: usize = 8;
 
@@ -60,8 +63,13 @@ pub(super) fn is_vouched_for(snapshot: &Snapshot, session: &Session) -> bool {
     provider.is_some_and(|provider| provider.config.issuer_text == session.user.issuer)
 }
 
-async fn renew(gate: &Arc<Gate>, session: Session, now: Timestamp) {
-    let snapshot = gate.snapshot.load_full();
+async fn renew(gate: &Arc<Gate>, listed: Session, claimed: Timestamp) {
+    let (snapshot, now) = (gate.snapshot.load_full(), clock::now());
+    let session = match still_claimed(&gate.sessions, &listed, claimed, now).await {
+        Ok(Some(session)) => session,
+        Ok(None) => return,
+        Err(error) => return tracing::error!(session = %listed.id, %error, "not renewed"),
+    };
     // Its refresh token goes to whom it is from, and to nobody who took over the name.
     let provider = snapshot.providers.named(&session.user.provider).filter(|_| is_vouched_for(&snapshot, &session));
     let Some(provider) = provider else {
@@ -82,6 +90,22 @@ async fn renew(gate: &Arc<Gate>, session: Session, now: Timestamp) {
         Err(error @ RefreshError::Unavailable(_)) => tracing::warn!(session = %session.id, %error, "not renewed"),
         Err(RefreshError::NoRefreshToken) => {}
     }
+}
+
+/// The session as it is now. None: it is over, or somebody else renews it or did. Behind a slow provider many wait, and an
+/// application that asks for a token does not: what was listed may be spent.
+async fn still_claimed(
+    sessions: &Sessions,
+    listed: &Session,
+    claimed: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Session>, Unavailable> {
+    let ours = now.minus(CLAIM) < claimed || sessions.store.claim_renewal(&listed.id, now.minus(CLAIM), now).await?;
+    if !ours {
+        return Ok(None);
+    }
+    let read = sessions.store.list(&Which::Session(listed.id.clone())).await?.pop();
+    Ok(read.filter(|read| read.tokens.refresh_token == listed.tokens.refresh_token))
 }
 
 /// Keeps what a refresh brought, if the session has not ended meanwhile.
