@@ -133,6 +133,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
 
     let conf = ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
     let edge = Edge::new(engine::build(gate.clone(), conf)?, snapshot.edge_settings()?, gate.metrics.clone());
+    let keeper = listeners::begin(&gate).await;
     let mut listeners = Listeners::inheriting(Inherited::take()?);
     edge.listen(&mut listeners, &snapshot.config.listeners).await?;
     for (name, address) in listeners.addresses() {
@@ -175,7 +176,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(reminders::run(gate.clone())),
         tokio::spawn(keep_lists_fresh(gate.clone())),
         tokio::spawn(sweep_acme(gate.clone())),
-        tokio::spawn(listeners::run(gate.clone())),
+        tokio::spawn(listeners::run(gate.clone(), keeper)),
         tokio::spawn(poll::watch(gate.clone(), now)),
         tokio::spawn(refresh_lookups(gate.clone())),
         tokio::spawn(engine::probe::watch(gate.clone())),

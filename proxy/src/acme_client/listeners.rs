@@ -63,7 +63,8 @@ struct Progress {
     not_before: Option<OffsetDateTime>,
 }
 
-struct Keeper {
+/// Keeps the certificates of listeners.
+pub struct Keeper {
     shelf: Arc<dyn Shelf>,
     challenges: Arc<Challenges>,
     keys: Arc<ObtainedKeys>,
@@ -72,20 +73,25 @@ struct Keeper {
     orders: HashMap<String, Progress>,
 }
 
-/// Runs until the process ends.
-pub async fn run(gate: Arc<Gate>) {
+/// Begins, before the first connection is accepted: a restart shows what it showed before. None: nothing is kept anywhere.
+pub async fn begin(gate: &Gate) -> Option<Keeper> {
     let snapshot = gate.snapshot.load_full();
     let obtained = &snapshot.obtained;
-    let Some((shelf, challenges)) = obtained.shelf.clone().zip(obtained.challenges.clone()) else { return };
+    let (shelf, challenges) = obtained.shelf.clone().zip(obtained.challenges.clone())?;
     let mut keeper = Keeper {
         shelf,
         challenges,
-        keys: snapshot.obtained.keys.clone(),
+        keys: obtained.keys.clone(),
         who: format!("{:032x}", rand::random::<u128>()),
         orders: HashMap::new(),
     };
-    drop(snapshot);
-    keeper.begin(moment(clock::now())).await;
+    keeper.serve_kept(moment(clock::now())).await;
+    Some(keeper)
+}
+
+/// Runs until the process ends.
+pub async fn run(gate: Arc<Gate>, keeper: Option<Keeper>) {
+    let Some(mut keeper) = keeper else { return };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -103,7 +109,7 @@ pub async fn run(gate: Arc<Gate>) {
 
 impl Keeper {
     /// Serves what is in the store, of earlier configurations too: until the certificate for today's names is there.
-    async fn begin(&mut self, now: OffsetDateTime) {
+    async fn serve_kept(&mut self, now: OffsetDateTime) {
         let Ok(all) = self.shelf.all(Kind::Certificate, now).await else { return };
         for (id, kept) in all {
             if let Ok(kept) = serde_json::from_slice::<Kept>(&kept) {

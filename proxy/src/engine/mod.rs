@@ -24,7 +24,7 @@ use crate::refusal::{self, Refused};
 use crate::request::Request;
 use crate::snapshot::Snapshot;
 use crate::strict;
-use crate::traces::{Span, TraceContext};
+use crate::traces::{self, Span, TraceContext};
 use crate::verify;
 use async_trait::async_trait;
 use backend::{Backend, Chosen};
@@ -560,7 +560,7 @@ impl ProxyHttp for Engine {
                 ended: ctx.started + duration,
                 stages: ctx.note.stages.clone(),
                 upstream_answered: ctx.upstream_answered.map(|after| ctx.started + after),
-                method: head.method.clone(),
+                method: traces::method(&head.method),
                 version: head.version,
                 status,
                 listener: listener.clone(),

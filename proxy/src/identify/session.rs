@@ -264,6 +264,9 @@ impl Sessions {
     /// Notes which device a session is used with, so that ending the sessions of a device finds it. Makes no request
     /// wait: what the store does not take is noted again with the next request.
     pub fn used_with(&self, live: &Arc<LiveSession>, names: &[Name]) {
+        if self.is_lost() {
+            return;
+        }
         let new = live.used.not_yet(names);
         if new.is_empty() {
             return;
@@ -296,6 +299,9 @@ impl Sessions {
     /// signed in goes on as before.
     pub fn note_unsure(&self) {
         self.doubts.fetch_add(1, Ordering::AcqRel);
+        // A server that took over may lack what was written a moment before: each device is written down again.
+        let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().for_each(|seen| seen.used.devices().clear());
     }
 
     fn counts(&self, kept: &Kept) -> bool {

@@ -40,7 +40,8 @@ impl<T: Hash + Eq + Send + Sync + 'static> Attempts<T> {
     /// Whether they may try once more; counts the attempt if so.
     pub fn one_more(&self, who: impl Into<T>, per_minute: u32, now: Timestamp) -> bool {
         let window = u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX);
-        let costs = window / u64::from(per_minute.max(1));
+        // However many are allowed, each costs something.
+        let costs = (window / u64::from(per_minute.max(1))).max(1);
         let now = u64::try_from(now.millis()).unwrap_or(0);
         let whole_again = self.0.get_with(who.into(), Arc::default);
         let taken = whole_again.fetch_update(Ordering::AcqRel, Ordering::Acquire, |at| {

@@ -72,13 +72,14 @@ pub fn joined(
     young: impl Fn(Timestamp) -> bool,
 ) -> Fact<Arc<Posture>> {
     let bound = match device {
-        Fact::Known(Some(device)) => Some(device),
-        // Several devices: the claim is of one of them at most.
-        Fact::Unknown(Why::Ambiguous) => return found,
-        _ => None,
+        Fact::Known(device) => device.as_ref(),
+        // No list, or nothing was shown that one goes by.
+        Fact::Unknown(Why::NotConfigured | Why::NotFound) => None,
+        // Several devices, or one that a list would know which is down: the claim may be of another one.
+        Fact::Unknown(_) => return found,
     };
     match (claim, bound, found) {
-        (Fact::Known(claimed), Some(device), found) if !claimed.is_of(device, evidence.names) => found,
+        (Fact::Known(claimed), bound, found) if !claimed.may_be_of(bound, evidence) => found,
         (Fact::Known(claimed), _, Fact::Known(posture)) => {
             Fact::Known(Arc::new(posture.as_ref().clone().worst_of(claimed.posture.clone(), young)))
         }
@@ -89,17 +90,21 @@ pub fn joined(
 }
 
 impl ClaimedDevice {
-    /// By its serial number, which the list of the device or its certificate has as well.
-    fn is_of(&self, device: &Device, names: &[Name]) -> bool {
+    /// Of a device that shows itself by its serial number, which the list of the device or its certificate has as well; a
+    /// certificate shows a device also where no list knows it.
+    fn may_be_of(&self, device: Option<&Arc<Device>>, evidence: &Evidence<'_>) -> bool {
+        if device.is_none() && matches!(evidence.certificate, Fact::Known(None)) {
+            return true;
+        }
         let Some(own) = &self.serial else { return false };
-        device.serial.as_ref() == Some(own) || names.contains(own)
+        device.is_some_and(|device| device.serial.as_ref() == Some(own)) || evidence.names.contains(own)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use torhaus_authz::{Report, SourceTrust};
+    use torhaus_authz::{Certificate, Report, SourceTrust};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_795_900_000);
 
@@ -119,6 +124,7 @@ mod tests {
         let listed = |value| claimed(None, value).map(|claimed| Arc::new(claimed.posture.clone()));
         let nobody = Fact::Unknown(Why::NotFound);
         let several = Fact::Unknown(Why::Ambiguous);
+        let down = Fact::Unknown(Why::SourceDown);
         let malformed = Fact::Unknown(Why::Malformed);
         for (what, found, device, claim, expected) in [
             ("no device shows itself", unknown(Why::NotFound), &nobody, &claimed(None, true), Ok(true)),
@@ -136,6 +142,13 @@ mod tests {
             ),
             ("perhaps another", unknown(Why::NotFound), &laptop(None), &claimed(None, true), Err(Why::NotFound)),
             ("several devices", unknown(Why::Ambiguous), &several, &claimed(None, true), Err(Why::Ambiguous)),
+            (
+                "perhaps one of a list that is down",
+                unknown(Why::NotFound),
+                &down,
+                &claimed(Some("c1"), true),
+                Err(Why::NotFound),
+            ),
             ("not to be read", unknown(Why::NotFound), &nobody, &malformed, Err(Why::Malformed)),
             ("not to be read", listed(true), &nobody, &malformed, Ok(true)),
             ("a list that is down", unknown(Why::SourceDown), &nobody, &malformed, Err(Why::SourceDown)),
@@ -149,6 +162,32 @@ mod tests {
                 Fact::Unknown(why) => Err(why),
             };
             assert_eq!(said, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_no_list_knows_is_a_device_all_the_same() {
+        let certificate = Certificate {
+            trust_domain: "devices".into(),
+            sha256: "ab".into(),
+            serial: "01".into(),
+            not_after: NOW,
+            user: None,
+        };
+        let names = ["c1".into()];
+        let address = "10.0.0.1".parse().unwrap();
+        for device in [Fact::Known(None), Fact::Unknown(Why::NotFound), Fact::Unknown(Why::NotConfigured)] {
+            for (certificate, claim, counts) in [
+                (Fact::Known(Some(&certificate)), claimed(Some("c1"), true), true),
+                (Fact::Known(Some(&certificate)), claimed(Some("s2"), true), false),
+                (Fact::Known(Some(&certificate)), claimed(None, true), false),
+                (Fact::Unknown(Why::SourceDown), claimed(None, true), false),
+                (Fact::Known(None), claimed(None, true), true),
+            ] {
+                let evidence = Evidence { certificate, names: &names, address, listener: "" };
+                let posture = joined(Fact::Unknown(Why::NotFound), &device, &evidence, &claim, |_| true);
+                assert_eq!(matches!(posture, Fact::Known(_)), counts, "{device:?} {claim:?}");
+            }
         }
     }
 

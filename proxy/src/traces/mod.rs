@@ -10,7 +10,7 @@ mod span;
 
 pub use context::TraceContext;
 pub use metrics::TraceMetrics;
-pub use span::Span;
+pub use span::{Span, method};
 
 use crate::login::http_client::{Bounds, HttpClient};
 use crate::metrics::Metrics;
@@ -115,7 +115,7 @@ mod tests {
             ended: Instant::now(),
             stages: Stages::begin(),
             upstream_answered: None,
-            method: http::Method::GET,
+            method: "GET",
             version: http::Version::HTTP_11,
             status: 200,
             listener: "public".into(),

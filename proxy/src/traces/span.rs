@@ -16,7 +16,8 @@ pub struct Span {
     pub stages: Stages,
     /// The application's first byte.
     pub upstream_answered: Option<Instant>,
-    pub method: Method,
+    /// One of those that are known, or `_OTHER`: no text of a client's.
+    pub method: &'static str,
     pub version: Version,
     pub status: u16,
     pub listener: Name,
@@ -30,7 +31,7 @@ const SERVER: u8 = 2;
 /// `STATUS_CODE_ERROR`.
 const ERROR: u8 = 2;
 /// Methods that have a name there; of any other a client could write what it likes into a trace.
-const KNOWN: [Method; 9] = [
+static KNOWN: [Method; 9] = [
     Method::GET,
     Method::HEAD,
     Method::POST,
@@ -42,6 +43,11 @@ const KNOWN: [Method; 9] = [
     Method::TRACE,
 ];
 
+/// As the semantic conventions of OpenTelemetry name it.
+pub fn method(method: &Method) -> &'static str {
+    KNOWN.iter().find(|known| *known == method).map_or("_OTHER", Method::as_str)
+}
+
 impl Span {
     /// `clock` is the time of day at an instant, in nanoseconds since 1970.
     pub fn json(&self, clock: (Instant, u128)) -> Value {
@@ -49,7 +55,7 @@ impl Span {
             let (now, of_day) = clock;
             of_day.saturating_sub(now.saturating_duration_since(at).as_nanos()).to_string()
         };
-        let method = if KNOWN.contains(&self.method) { self.method.as_str() } else { "_OTHER" };
+        let method = self.method;
         let name = self.route.as_ref().map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
         let version = match self.version {
             Version::HTTP_2 => "2",
