@@ -143,3 +143,40 @@ async fn end(gate: &Gate, session: &Session, why: &str, now: Timestamp) {
         tracing::error!(session = %session.id, "a session could not be ended");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::login::seal::SealKey;
+    use crate::login::session::{SessionStore as _, TicketHash, Tokens};
+    use crate::store::{SqlStore, contract};
+    use zeroize::Zeroizing;
+
+    #[tokio::test]
+    async fn behind_a_slow_provider_a_session_is_renewed_with_what_it_has_then_or_left_to_who_took_it_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let seal = Arc::new(SealKey::load_or_create(folder.path()).unwrap());
+        let store = Arc::new(SqlStore::sqlite(&folder.path().join("torhaus.db"), seal).await.unwrap());
+        let sessions = Sessions::new(store.clone(), Duration::from_secs(300));
+        let listed = contract::session("s-1", "alice");
+        sessions.create(&listed, TicketHash([1; 32]), "wiki").await.unwrap();
+        let claimed = contract::NOON;
+        let claim = async |now: Timestamp| store.claim_renewal(&listed.id, now.minus(CLAIM), now).await.unwrap();
+        assert!(claim(claimed).await);
+        let ours = async |now| still_claimed(&sessions, &listed, claimed, now).await.unwrap().is_some();
+
+        assert!(ours(claimed.plus(Duration::from_secs(9))).await, "the claim counts");
+        // After that whoever comes first has it: an application that asks, here.
+        let late = claimed.plus(Duration::from_secs(11));
+        assert!(claim(late).await);
+        assert!(!ours(late).await, "somebody else asks the provider");
+        let later = late.plus(Duration::from_secs(11));
+        assert!(ours(later).await, "nobody does any more");
+
+        let tokens = Tokens { refresh_token: Some(Zeroizing::new("another".to_owned())), ..listed.tokens.clone() };
+        assert!(sessions.update(&Session { tokens, ..listed.clone() }).await.unwrap());
+        assert!(!ours(claimed).await, "the refresh token that was listed is spent");
+        sessions.end(&Which::Session(listed.id.clone()), later).await.unwrap();
+        assert!(!ours(claimed).await, "it is over");
+    }
+}

@@ -158,6 +158,21 @@ async fn revoking_by_device_ends_the_sessions_that_were_used_with_it_and_what_is
 }
 
 #[tokio::test]
+async fn a_caller_is_not_heard_while_the_application_takes_nothing() {
+    let world = World::start().await;
+    let mut alice = world.browser(Door::Inside).of("alice");
+    assert_eq!(alice.open("https://apps.test/wiki").await.status, 200, "{:?}", alice.trail);
+    let mut socket = alice.socket("apps.test", "/wiki/deaf").await.unwrap();
+    let message = "m".repeat(1024 * 1024);
+    let mut said = 0;
+    // Not sent at once: nobody takes it any more.
+    while said < 2 * MUCH && tokio::time::timeout(PROMISED, socket.send(message.clone().into())).await.is_ok() {
+        said += 1;
+    }
+    assert!((1..MUCH).contains(&said), "the gate keeps {said} MiB of somebody whom the application does not hear");
+}
+
+#[tokio::test]
 async fn signing_out_ends_what_is_open_at_every_host() {
     let world = World::start().await;
     let mut dana = open(&world, "dana").await;

@@ -78,6 +78,7 @@ async fn serve(stream: TcpStream, all: Arc<Mutex<Vec<Seen>>>) -> io::Result<()> 
         all.lock().unwrap().push(seen.clone());
         let path = seen.target.split('?').next().unwrap_or_default();
         match path.rsplit('/').next().unwrap_or_default() {
+            "deaf" => return deaf(stream.into_inner(), &seen).await,
             "socket" => return socket(stream.into_inner(), &seen, &all).await,
             "stream" => return chunks(stream.into_inner()).await,
             "unasked" => {
@@ -119,13 +120,22 @@ async fn chunks(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
+fn switched(seen: &Seen) -> String {
+    let key = derive_accept_key(seen.header("sec-websocket-key").unwrap_or_default().as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {key}\r\n\r\n"
+    )
+}
+
+/// A WebSocket whose application takes nothing.
+async fn deaf(mut stream: TcpStream, seen: &Seen) -> io::Result<()> {
+    stream.write_all(switched(seen).as_bytes()).await?;
+    std::future::pending().await
+}
+
 async fn socket(mut stream: TcpStream, seen: &Seen, all: &Mutex<Vec<Seen>>) -> io::Result<()> {
     use futures::{SinkExt as _, StreamExt as _};
-    let key = derive_accept_key(seen.header("sec-websocket-key").unwrap_or_default().as_bytes());
-    let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {key}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(switched(seen).as_bytes()).await?;
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
     while let Some(message) = socket.next().await {
         match message {
