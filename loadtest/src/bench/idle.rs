@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::measure::load;
-use super::subjects::{APPLICATION, BARE_EDGE, NGINX, Subjects, TORHAUS_CERTIFICATE};
+use super::measure::{load, of_subject};
+use super::subjects::{BARE_EDGE, NGINX, Subjects, TORHAUS_CERTIFICATE};
 use super::{nginx, say};
 use crate::error::Result;
 
@@ -35,13 +35,11 @@ pub async fn each(subjects: &Subjects, core: u32) -> Result<Vec<Idle>> {
         };
         let args = ["--mode", "idle", "--connections", &CONNECTIONS.to_string()].map(str::to_owned);
         let outcome = load(subjects, row, &args, (nginx::PATH, nginx::BODY_BYTES), TIMES, core).await?;
-        let own = outcome.resident.iter().filter(|(name, _)| *name != APPLICATION);
-        let grown: u64 = own.map(|(_, memory)| memory.after.saturating_sub(memory.before)).sum();
+        let grown: u64 = of_subject(&outcome.resident).map(|memory| memory.after.saturating_sub(memory.before)).sum();
         let open = outcome.full_handshakes + outcome.resumed_handshakes;
         let kib_each = grown as f64 / 1024.0 / (open.max(1) as f64);
         say(&format!("idle connections  {name:<28} {open} open, {kib_each:.1} KiB each"));
-        let core_share =
-            outcome.core_share.iter().filter(|(name, _)| *name != APPLICATION).map(|(_, share)| share).sum();
+        let core_share = of_subject(&outcome.core_share).sum();
         found.push(Idle { subject: row.name, open, kib_each, core_share, faults: outcome.fault_count() });
     }
     Ok(found)

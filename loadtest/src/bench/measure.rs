@@ -1,5 +1,6 @@
 //! One measurement is one child process: this program's `run`, pinned to its core, its outcome read as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -108,8 +109,13 @@ impl Measured {
     }
 }
 
-fn own(by_process: &std::collections::BTreeMap<String, f64>) -> f64 {
-    by_process.iter().filter(|(name, _)| *name != APPLICATION).map(|(_, value)| value).sum()
+fn own(by_process: &BTreeMap<String, f64>) -> f64 {
+    of_subject(by_process).sum()
+}
+
+/// What belongs to the subject: the application serves them all.
+pub fn of_subject<T>(by_process: &BTreeMap<String, T>) -> impl Iterator<Item = &T> {
+    by_process.iter().filter(|(name, _)| *name != APPLICATION).map(|(_, value)| value)
 }
 
 /// Every scenario with every subject, turn after turn.

@@ -61,15 +61,7 @@ impl Extent {
                 turns: 5,
                 warm_up: Duration::from_secs(1),
                 duration: Duration::from_secs(4),
-                scenarios: &[
-                    Scenario::Http1,
-                    Scenario::Http2,
-                    Scenario::FullHandshakes,
-                    Scenario::ResumedHandshakes,
-                    Scenario::Mebibyte,
-                    Scenario::Gibibyte,
-                    Scenario::UploadGibibyte,
-                ],
+                scenarios: subjects::EVERYTHING,
             },
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::measure::load;
-use super::subjects::{APPLICATION, Subjects, TORHAUS_SESSION};
+use super::measure::{load, of_subject};
+use super::subjects::{Subjects, TORHAUS_SESSION};
 use super::{nginx, say};
 use crate::error::Result;
 
@@ -35,8 +35,7 @@ pub async fn ten_minutes(subjects: &Subjects, core: u32) -> Result<Option<Soak>>
         let protocol = if minute % 2 == 0 { "h2" } else { "h1" };
         let args = ["--protocol", protocol, "--connections", "8", "--streams", "4"].map(str::to_owned);
         let outcome = load(subjects, row, &args, (nginx::PATH, nginx::BODY_BYTES), TIMES, core).await?;
-        let own = outcome.resident.iter().filter(|(name, _)| *name != APPLICATION);
-        let kib = own.map(|(_, memory)| memory.after / 1024).sum();
+        let kib = of_subject(&outcome.resident).map(|memory| memory.after / 1024).sum();
         say(&format!("soak, minute {minute}/{MINUTES}: {kib} KiB, {:.0} requests per second", outcome.per_second));
         soak.resident_kib.push(kib);
         soak.requests += outcome.completed;

@@ -38,7 +38,7 @@ pub const APPLICATION: &str = "application";
 const PEER_SESSION: &str = "__Host-session=0123456789abcdef0123456789abcdef0123456789a";
 
 const KEEP_ALIVE: &[Scenario] = &[Scenario::Http1, Scenario::Http2];
-const EVERYTHING: &[Scenario] = &[
+pub const EVERYTHING: &[Scenario] = &[
     Scenario::Http1,
     Scenario::Http2,
     Scenario::FullHandshakes,
