@@ -89,17 +89,7 @@ async fn unknown_is_not_yes() {
         ("raised", format!("raise: [{far} }}]")),
         ("ignored", format!("raise: [{far}, on_unknown: ignore }}]")),
     ] {
-        let row = format!(
-            "  - {{ resource: {resource}, allow: [authenticated], zones: {{ internal: standard }}, {condition} }}\n"
-        );
-        setup.policy = setup.policy.replace("exceptions:\n", &(row + "exceptions:\n"));
-    }
-    let up = format!("http://127.0.0.1:{}", setup.echo.port);
-    for resource in ["abroad", "at-home", "raised", "ignored"] {
-        setup.config.push_str(&format!(
-            "  - {{ name: {resource}, host: apps.test, path: /{resource}, upstream: \"{up}\", resource: {resource}, \
-             client_auth: {{ mode: optional, trust_domains: [devices] }} }}\n"
-        ));
+        setup.row(resource, "internal: standard", &condition);
     }
     let world = setup.start().await;
     let mut alice = world.browser(Door::Inside).of("alice");

@@ -24,15 +24,7 @@ async fn started() -> World {
         ("mdm", "require: [{ name: mdm, posture: { firewall: true, source_trust: mdm } }]"),
         ("known", "require: [{ name: known, device: { known: true } }]"),
     ] {
-        let row = format!(
-            "  - {{ resource: {resource}, allow: [authenticated], zones: {{ internal: standard }}, {asks} }}\n"
-        );
-        setup.policy = setup.policy.replace("exceptions:\n", &(row + "exceptions:\n"));
-        let up = format!("http://127.0.0.1:{}", setup.echo.port);
-        setup.config.push_str(&format!(
-            "  - {{ name: {resource}, host: apps.test, path: /{resource}, upstream: \"{up}\", resource: {resource}, \
-             client_auth: {{ mode: optional, trust_domains: [devices] }} }}\n"
-        ));
+        setup.row(resource, "internal: standard", asks);
     }
     setup.start().await
 }

@@ -10,15 +10,7 @@ const POSTURE: &str = "/.torhaus/posture";
 
 /// Puts a row behind `apps.test`.
 fn row(setup: &mut Setup, resource: &str, more: &str) {
-    let row = format!(
-        "  - {{ resource: {resource}, allow: [authenticated], zones: {{ internal: standard, external: standard }}, {more} }}\n"
-    );
-    setup.policy = setup.policy.replace("exceptions:\n", &(row + "exceptions:\n"));
-    let up = format!("http://127.0.0.1:{}", setup.echo.port);
-    setup.config.push_str(&format!(
-        "  - {{ name: {resource}, host: apps.test, path: /{resource}, upstream: \"{up}\", resource: {resource}, \
-         client_auth: {{ mode: optional, trust_domains: [devices] }} }}\n"
-    ));
+    setup.row(resource, "internal: standard, external: standard", more);
 }
 
 fn posture(setup: &mut Setup, text: &str) {

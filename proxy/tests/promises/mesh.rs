@@ -48,16 +48,8 @@ async fn on_the_mesh(does: Does, more: &str) -> (World, Api) {
         ),
     );
     let mut row = |resource: &str, condition: &str| {
-        let row = format!(
-            "  - {{ resource: {resource}, allow: [authenticated], zones: {{ internal: standard, external: standard }}, \
-             require: [{{ name: it, device: {{ {condition} }} }}] }}\n"
-        );
-        setup.policy = setup.policy.replace("exceptions:\n", &(row + "exceptions:\n"));
-        let up = format!("http://127.0.0.1:{}", setup.echo.port);
-        setup.config.push_str(&format!(
-            "  - {{ name: {resource}, host: apps.test, path: /{resource}, upstream: \"{up}\", resource: {resource}, \
-             client_auth: {{ mode: optional, trust_domains: [devices] }} }}\n"
-        ));
+        let asks = format!("require: [{{ name: it, device: {{ {condition} }} }}]");
+        setup.row(resource, "internal: standard, external: standard", &asks);
     };
     row("own", "owner: self");
     row("kiosk", "tags: [\"tag:kiosk\"]");

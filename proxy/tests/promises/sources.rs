@@ -98,16 +98,7 @@ async fn started(sources: &Sources) -> World {
         ("edr", "posture: { edr: [healthy] }"),
         ("firewall", "posture: { firewall: true }"),
     ] {
-        let row = format!(
-            "  - {{ resource: {resource}, allow: [authenticated], zones: {{ internal: standard }}, \
-             require: [{{ name: it, {asks} }}] }}\n"
-        );
-        setup.policy = setup.policy.replace("exceptions:\n", &(row + "exceptions:\n"));
-        let up = format!("http://127.0.0.1:{}", setup.echo.port);
-        setup.config.push_str(&format!(
-            "  - {{ name: {resource}, host: apps.test, path: /{resource}, upstream: \"{up}\", resource: {resource}, \
-             client_auth: {{ mode: optional, trust_domains: [devices] }} }}\n"
-        ));
+        setup.row(resource, "internal: standard", &format!("require: [{{ name: it, {asks} }}]"));
     }
     setup.start().await
 }

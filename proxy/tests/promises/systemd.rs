@@ -67,9 +67,7 @@ async fn connections_wait_in_the_sockets_of_the_service_manager_while_the_gate_i
 #[tokio::test]
 async fn without_a_service_manager_a_new_process_takes_the_sockets_over_and_nobody_is_turned_away() {
     let mut setup = Setup::new().await;
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let own = "name: office, address: \"127.0.0.1:0\"";
-    setup.config = setup.config.replace(own, &format!("name: office, address: \"{address}\""));
+    let address = setup.stays_at_its_address();
     let world = setup.start().await;
     let mut alice = world.browser(Door::Inside).of("alice");
     assert_eq!(alice.open("https://wiki.test/").await.status, 200, "{:?}", alice.trail);
@@ -149,9 +147,7 @@ impl Load {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_under_load_loses_no_request_on_kept_connections_and_streams_come_back() {
     let mut setup = Setup::new().await;
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let own = "name: office, address: \"127.0.0.1:0\"";
-    setup.config = setup.config.replace(own, &format!("name: office, address: \"{address}\""));
+    let address = setup.stays_at_its_address();
     let world = setup.start().await;
     let mut alice = world.browser(Door::Inside).of("alice");
     assert_eq!(alice.open("https://wiki.test/").await.status, 200, "{:?}", alice.trail);

@@ -97,6 +97,27 @@ impl Setup {
         Self { config, policy: files::POLICY.to_owned(), environment: Vec::new(), socket: None, folder, pki, idp, echo }
     }
 
+    /// A row for everybody who is signed in, from these `zones`, and its route below `apps.test`, where a device may show
+    /// its certificate. `more`: further keys of the row.
+    pub fn row(&mut self, resource: &str, zones: &str, more: &str) {
+        let row = format!("  - {{ resource: {resource}, allow: [authenticated], zones: {{ {zones} }}, {more} }}\n");
+        self.policy = self.policy.replace("exceptions:\n", &(row + "exceptions:\n"));
+        let up = format!("http://127.0.0.1:{}", self.echo.port);
+        self.config.push_str(&format!(
+            "  - {{ name: {resource}, host: apps.test, path: /{resource}, upstream: \"{up}\", resource: {resource}, \
+             client_auth: {{ mode: optional, trust_domains: [devices] }} }}\n"
+        ));
+    }
+
+    /// Gives the listener of the office an address that stays, for whoever comes while nobody listens.
+    pub fn stays_at_its_address(&mut self) -> std::net::SocketAddr {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let own = "name: office, address: \"127.0.0.1:0\"";
+        assert!(self.config.contains(own));
+        self.config = self.config.replace(own, &format!("name: office, address: \"{address}\""));
+        address
+    }
+
     pub async fn start(self) -> World {
         let Self { config, policy, environment, socket, folder, pki, idp, echo } = self;
         replace(&folder.path().join("torhaus.yaml"), &config);
