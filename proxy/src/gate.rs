@@ -81,18 +81,18 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return note.respond(answer);
     }
 
-    note.stages = Stages::begin();
+    let stages = note.stages.insert(Stages::begin());
     let caller = match identify(gate, snapshot, request, now).await {
         Ok(caller) => caller,
         Err(why) => return refuse_identity(gate, snapshot, request, note, route, why, now).await,
     };
     note.identity = caller.identity.clone();
-    note.stages.done(Stage::Identify, &gate.metrics);
+    stages.done(Stage::Identify, &gate.metrics);
 
     let facts = gather(snapshot, request, route, &caller, now);
-    note.stages.done(Stage::Facts, &gate.metrics);
+    stages.done(Stage::Facts, &gate.metrics);
     let decision = snapshot.decide(&facts);
-    note.stages.done(Stage::Decide, &gate.metrics);
+    stages.done(Stage::Decide, &gate.metrics);
     note.reason = Some(decision.reason);
     gate.metrics.decided(&route.resource, decision.verdict.kind(), decision.reason);
     gate.metrics.policy.compared(&decision);
@@ -101,10 +101,10 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         return refuse(snapshot, request, note, Reason::RecordUnavailable, now);
     };
     note.decision = recorded.decision().cloned();
-    note.stages.done(Stage::Record, &gate.metrics);
+    stages.done(Stage::Record, &gate.metrics);
     snapshot.lookups.learn(&facts, &caller, &decision);
     if let Some(live) = &caller.session {
-        gate.sessions.used_with(live, &device_names(&facts, &caller));
+        gate.sessions.used_with(live, device_names(&facts, &caller));
     }
 
     let token = match &decision.verdict {

@@ -27,12 +27,13 @@ pub struct Note {
     /// The number of the decision's line in the audit log.
     pub decision: Option<Name>,
     pub reason: Option<Reason>,
-    pub stages: Stages,
+    /// None: it was answered before its first stage.
+    pub stages: Option<Stages>,
 }
 
 impl Note {
     pub fn empty() -> Self {
-        Self { route: None, identity: Identity::Anonymous, decision: None, reason: None, stages: Stages::begin() }
+        Self { route: None, identity: Identity::Anonymous, decision: None, reason: None, stages: None }
     }
 
     pub fn respond(self, response: Response) -> Outcome {

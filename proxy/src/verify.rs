@@ -43,10 +43,9 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, question: &Request<'_>, no
         Err((reason, why)) => return refused(reason, why),
     };
     let Outcome { action, note } = asked(gate, snapshot, &described, now).await;
-    let response = match action {
-        Action::Forward(forward) => allowed(&forward, snapshot, &described.headers),
-        Action::KeepForm { sign_in, cookie } => Response::redirect(&sign_in).with_cookie(&cookie),
-        Action::Respond(response) => response,
+    let response = match let_in(action) {
+        Ok(forward) => allowed(&forward, snapshot, &described.headers),
+        Err(response) => *response,
     };
     let response = match style {
         AskingStyle::XForwarded | AskingStyle::Grpc => response,
@@ -59,17 +58,28 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, question: &Request<'_>, no
     })
 }
 
+/// What is forwarded, or else what the client gets instead.
+pub(crate) fn let_in(action: Action) -> Result<Box<Forward>, Box<Response>> {
+    match action {
+        Action::Forward(forward) => Ok(forward),
+        Action::KeepForm { sign_in, cookie } => Err(Response::redirect(&sign_in).with_cookie(&cookie).into()),
+        Action::Respond(response) => Err(response.into()),
+    }
+}
+
 /// Why a question is not answered, for the asking proxy's log.
 pub(crate) type NotHeard = (Reason, &'static str);
 
 fn understood(snapshot: &Snapshot, question: &Request<'_>) -> Result<(AskingStyle, Described), NotHeard> {
     let asking = heard(snapshot, question)?;
     not_disguised(snapshot, question.headers, question)?;
-    let described = Described::read(snapshot, asking, question).map_err(|why| {
-        tracing::warn!(peer = %question.connection.peer.ip(), why, "a question for authorisation is not understood");
-        (Reason::BadRequest, why)
-    })?;
+    let described = Described::read(snapshot, asking, question).map_err(|why| not_understood(question, why))?;
     Ok((asking.style, described))
+}
+
+pub(crate) fn not_understood(question: &Request<'_>, why: &'static str) -> NotHeard {
+    tracing::warn!(peer = %question.connection.peer.ip(), why, "a question for authorisation is not understood");
+    (Reason::BadRequest, why)
 }
 
 /// Who asks, if it may.

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::runtime::Runtime;
 use torhaus_authz::{Groups, Name};
 use torhaus_config::Config;
 
@@ -114,12 +115,7 @@ fn acl(args: &AclArgs, out: &mut Out) -> Result<Answer, Failure> {
 fn check(args: &AclArgs, out: &mut Out) -> Result<Answer, Failure> {
     let config = load(&args.config)?;
     is_gate(&args.gate)?;
-    let missing = || Failure::Usage("`lookups.headscale` is not configured, so there is nobody to ask".to_owned());
-    let headscale = config.headscale.as_ref().ok_or_else(missing)?;
-    let failed = |why: String| Failure::Failed(format!("headscale: {why}"));
-    let api = HeadscaleApi::new(headscale.clone()).map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    let (api, runtime) = api_of(&config)?;
     let asked = runtime.block_on(async { Ok((api.nodes().await?, api.policy().await?)) });
     let (nodes, policy) = asked.map_err(|failure: DirectoryFailure| failed(failure.to_string()))?;
     let policy = Policy::parse(&policy).map_err(|why| failed(format!("its policy cannot be read: {why}")))?;
@@ -151,14 +147,22 @@ fn check(args: &AclArgs, out: &mut Out) -> Result<Answer, Failure> {
     Ok(ways.is_empty().into())
 }
 
-fn import(args: &ImportArgs, out: &mut Out) -> Result<Answer, Failure> {
-    let config = load(&args.config)?;
+/// Headscale, and what to ask it on.
+fn api_of(config: &Config) -> Result<(HeadscaleApi, Runtime), Failure> {
     let missing = || Failure::Usage("`lookups.headscale` is not configured, so there is nobody to ask".to_owned());
     let headscale = config.headscale.as_ref().ok_or_else(missing)?;
-    let failed = |why: String| Failure::Failed(format!("headscale: {why}"));
     let api = HeadscaleApi::new(headscale.clone()).map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    Ok((api, runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?))
+}
+
+fn failed(why: String) -> Failure {
+    Failure::Failed(format!("headscale: {why}"))
+}
+
+fn import(args: &ImportArgs, out: &mut Out) -> Result<Answer, Failure> {
+    let config = load(&args.config)?;
+    let (api, runtime) = api_of(&config)?;
     let (file, text) = match &args.policy {
         Some(file) => {
             let text = std::fs::read_to_string(file);

@@ -11,7 +11,7 @@ mod messages;
 
 use crate::forward::Forward;
 use crate::gate::Gate;
-use crate::outcome::{Action, Note, Outcome};
+use crate::outcome::{Note, Outcome};
 use crate::refusal;
 use crate::request::Request;
 use crate::response::Response;
@@ -56,39 +56,29 @@ pub async fn answer(gate: &Gate, snapshot: &Snapshot, question: &Request<'_>, no
     }
     // Of strangers nothing is read.
     if let Err((reason, why)) = may_ask(snapshot, question) {
-        return replied(verify::refused(reason, why));
+        return replied(snapshot, question.headers, verify::refused(reason, why));
     }
     let check = match read(question) {
         Ok(check) => check,
         Err((code, why)) => {
-            tracing::warn!(peer = %question.connection.peer.ip(), why, "a question for authorisation is not understood");
-            return Note { reason: Some(Reason::BadRequest), ..Note::empty() }.respond(grpc(None, code, why));
+            let (reason, why) = verify::not_understood(question, why);
+            return Note { reason: Some(reason), ..Note::empty() }.respond(grpc(None, code, why));
         }
     };
     let described = match described(snapshot, question, check) {
         Ok(described) => described,
-        Err((reason, why)) => return replied(verify::refused(reason, why)),
+        Err((reason, why)) => return replied(snapshot, question.headers, verify::refused(reason, why)),
     };
-    let outcome = verify::asked(gate, snapshot, &described, now).await;
-    match outcome.action {
-        Action::Forward(forward) => {
-            let reply = allowed(&forward, snapshot, &described.headers);
-            outcome.note.respond(grpc(Some(&reply), Code::Ok, ""))
-        }
-        _ => replied(outcome),
-    }
+    replied(snapshot, &described.headers, verify::asked(gate, snapshot, &described, now).await)
 }
 
-/// What the client of the asking proxy gets instead of the application.
-fn replied(outcome: Outcome) -> Outcome {
+/// What the asking proxy is told; `client`: the headers of whom it asks about.
+fn replied(snapshot: &Snapshot, client: &HeaderMap, outcome: Outcome) -> Outcome {
     let Outcome { action, note } = outcome;
-    let response = match action {
-        Action::Respond(response) => response,
-        Action::KeepForm { sign_in, cookie } => Response::redirect(&sign_in).with_cookie(&cookie),
-        // Nobody who was let in comes here.
-        Action::Forward(_) => refusal::bare(Reason::InternalError, None),
+    let reply = match verify::let_in(action) {
+        Ok(forward) => allowed(&forward, snapshot, client),
+        Err(response) => denied(&response, note.reason),
     };
-    let reply = denied(&response, note.reason);
     note.respond(grpc(Some(&reply), Code::Ok, ""))
 }
 
@@ -122,10 +112,7 @@ fn may_ask(snapshot: &Snapshot, question: &Request<'_>) -> Result<(), NotHeard> 
 
 /// The request that is asked about.
 fn described(snapshot: &Snapshot, question: &Request<'_>, check: Attributes) -> Result<Described, NotHeard> {
-    let described = said(snapshot, question, check).map_err(|why| {
-        tracing::warn!(peer = %question.connection.peer.ip(), why, "a question for authorisation is not understood");
-        (Reason::BadRequest, why)
-    })?;
+    let described = said(snapshot, question, check).map_err(|why| verify::not_understood(question, why))?;
     verify::not_disguised(snapshot, &described.headers, question)?;
     Ok(described)
 }

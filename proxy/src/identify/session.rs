@@ -263,7 +263,7 @@ impl Sessions {
 
     /// Notes which device a session is used with, so that ending the sessions of a device finds it. Makes no request
     /// wait: what the store does not take is noted again with the next request.
-    pub fn used_with(&self, live: &Arc<LiveSession>, names: &[Name]) {
+    pub fn used_with(&self, live: &Arc<LiveSession>, names: impl Iterator<Item = Name>) {
         if self.is_lost() {
             return;
         }
@@ -323,12 +323,9 @@ impl Sessions {
 
 impl Used {
     /// Those that were not noted before; they are now.
-    fn not_yet(&self, names: &[Name]) -> Vec<Name> {
-        if names.is_empty() {
-            return Vec::new();
-        }
+    fn not_yet(&self, names: impl Iterator<Item = Name>) -> Vec<Name> {
         let mut devices = self.devices();
-        let new: Vec<Name> = names.iter().filter(|name| !devices.contains(name)).cloned().collect();
+        let new: Vec<Name> = names.filter(|name| !devices.contains(name)).collect();
         devices.extend(new.iter().cloned());
         new
     }

@@ -212,11 +212,11 @@ impl Lookups {
 
 /// The names by which the device of a request is known: our record's, those of its certificate, and the certificate's
 /// SHA-256.
-pub fn device_names(facts: &Facts<'_>, caller: &Caller) -> Vec<Name> {
+pub fn device_names(facts: &Facts<'_>, caller: &Caller) -> impl Iterator<Item = Name> {
     let record = facts.device.known().and_then(Option::as_ref).map(|device| records::id_of(device));
     let shown = facts.certificate.known().and_then(Option::as_ref);
     let names = shown.map(|_| caller.device_names()).unwrap_or_default();
-    record.into_iter().chain(names.iter().cloned()).chain(shown.map(|shown| shown.sha256.clone())).collect()
+    record.into_iter().chain(names.iter().cloned()).chain(shown.map(|shown| shown.sha256.clone()))
 }
 
 /// All facts of a request. What is held in memory is always gathered, needed by the row or not, so that a replay can

@@ -113,7 +113,7 @@ mod tests {
             context: TraceContext::new(None, 1.0),
             started: Instant::now(),
             ended: Instant::now(),
-            stages: Stages::begin(),
+            stages: Some(Stages::begin()),
             upstream_answered: None,
             method: "GET",
             version: http::Version::HTTP_11,

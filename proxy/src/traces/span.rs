@@ -13,7 +13,7 @@ pub struct Span {
     pub context: TraceContext,
     pub started: Instant,
     pub ended: Instant,
-    pub stages: Stages,
+    pub stages: Option<Stages>,
     /// The application's first byte.
     pub upstream_answered: Option<Instant>,
     /// One of those that are known, or `_OTHER`: no text of a client's.
@@ -72,7 +72,7 @@ impl Span {
         attributes.extend(self.route.as_ref().map(|route| text("torhaus.route", route)));
         attributes.extend(self.decision.as_ref().map(|decision| text("torhaus.decision", decision)));
         attributes.extend(self.reason.map(|reason| text("torhaus.reason", reason.as_str())));
-        let stages = self.stages.done_at().map(|(stage, at)| (stage.as_str(), at));
+        let stages = self.stages.iter().flat_map(Stages::done_at).map(|(stage, at)| (stage.as_str(), at));
         let answered = self.upstream_answered.map(|at| ("upstream answered", at));
         let events: Vec<Value> =
             stages.chain(answered).map(|(name, at)| json!({ "timeUnixNano": nanos(at), "name": name })).collect();
