@@ -1,10 +1,11 @@
 // Applications that others wrote, behind the gate: Cockpit in a browser, etcd by gRPC over mutual TLS, Apache with Basic
-// authentication, two gibibytes each way, and a protocol of its own that stays silent for minutes and then has much to say.
+// authentication, nginx with files and with a device of old TLS behind it, two gibibytes each way, and a protocol of its own that stays silent for minutes and then has much to say.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -19,6 +20,7 @@ import { pki } from './peers/pki.mjs';
 import { emptyFolder, freePorts, listens, ready, start, until } from './peers/work.mjs';
 
 const GIB = 1024 ** 3;
+const MANUAL = 'Press the green button. '.repeat(40);
 const file = pki();
 const folder = emptyFolder('applications');
 let idp, gate, ports, browser;
@@ -30,9 +32,10 @@ before(async () => {
   const cockpit = await startCockpit(`https://cockpit.gate.test:${ports.inside}`);
   const etcd = await startEtcd();
   const printer = await startPrinter();
+  const nginx = await startNginx();
   const store = await startStore();
   const mesh = await startMesh();
-  peers.push(cockpit, etcd, printer, store, mesh);
+  peers.push(cockpit, etcd, printer, nginx, store, mesh);
   const password = join(folder, 'printer-password');
   writeFileSync(password, 'of the printer', { mode: 0o600 });
   const machines = { client_auth: { mode: 'required', trust_domains: ['clients'] }, listed: false };
@@ -41,6 +44,8 @@ before(async () => {
       { name: 'cockpit', host: 'cockpit.gate.test', resource: 'cockpit', upstream: cockpit.url, profile: 'cockpit' },
       { name: 'printer', host: 'printer.gate.test', resource: 'printer', upstream: printer.url,
         send: { Authorization: { file: password, basic_user: 'gate' } } },
+      { name: 'files', host: 'files.gate.test', resource: 'files', upstream: nginx.url },
+      { name: 'old-printer', host: 'old-printer.gate.test', resource: 'printer', upstream: nginx.socket, profile: 'printer' },
       { name: 'etcd', host: 'localhost', resource: 'etcd', upstream: etcd.url.replace('https', 'h2'), response_timeout: 'off', min_body_rate: '0B',
         upstream_tls: { ca_file: file('ca.crt'), server_name: 'localhost', client_cert_file: file('laptop.crt'), client_key_file: file('laptop.key') }, ...machines },
       { name: 'store', host: 'store.gate.test', resource: 'store', upstream: store.url, ...machines },
@@ -48,7 +53,7 @@ before(async () => {
     ],
     rows: [
       { resource: 'cockpit', allow: ['group:staff'], zones: { internal: 'standard' } },
-      { resource: 'printer', allow: ['group:staff'], zones: { internal: 'standard' } },
+      ...['printer', 'files'].map((resource) => ({ resource, allow: ['group:staff'], zones: { internal: 'standard' } })),
       ...['etcd', 'store'].map((resource) => ({ resource, allow: ['service:spiffe://gate.test/backup'], zones: { internal: 'standard' } })),
       { resource: 'mesh', allow: ['anyone'], zones: { internal: 'anonymous', external: 'anonymous' } },
       { resource: 'mesh-api', allow: ['group:admins'], zones: { internal: 'standard' } },
@@ -101,6 +106,28 @@ DocumentRoot ${home}/pages\nDirectoryIndex index.html
   const peer = start('printer', 'apache2', ['-X', '-f', join(home, 'apache.conf')]);
   await ready(peer, () => listens(port));
   return { url: `http://127.0.0.1:${port}`, stop: peer.stop };
+}
+
+/** Files as nginx serves them; on a socket, by examples/printer/old-tls.conf, a device that speaks TLS 1.0 and nothing else. */
+async function startNginx() {
+  const [port, device] = await freePorts(2);
+  const home = join(folder, 'nginx');
+  mkdirSync(join(home, 'files/manual'), { recursive: true });
+  writeFileSync(join(home, 'files/manual/index.html'), MANUAL);
+  const socket = join(tmpdir(), `torhaus-old-printer-${process.pid}.sock`);
+  const example = readFileSync(join(import.meta.dirname, '../examples/printer/old-tls.conf'), 'utf8')
+    .replaceAll('/run/torhaus/old-printer.sock', socket).replace('192.0.2.40:443', `127.0.0.1:${device}`)
+    .replaceAll('printer.internal.test', 'auth.gate.test').replace('/etc/torhaus/old-printer.pem', file('ca.crt'));
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((what) => `${what}_temp_path ${home}/${what};`);
+  writeFileSync(join(home, 'nginx.conf'), `daemon off; pid ${home}/pid; error_log stderr; worker_processes 1; user root; events { }
+http {\naccess_log off; ${temporary.join(' ')} types { text/html html; } gzip on; gzip_min_length 100;
+server { listen 127.0.0.1:${port}; root ${home}/files; }
+server { listen 127.0.0.1:${device} ssl; ssl_protocols TLSv1; ssl_ciphers DEFAULT@SECLEVEL=0;
+ssl_certificate ${file('server.crt')}; ssl_certificate_key ${file('server.key')}; default_type text/plain; return 200 "$ssl_protocol for $http_host"; }
+${example}\n}\n`);
+  const peer = start('nginx-application', 'nginx', ['-p', home, '-c', join(home, 'nginx.conf'), '-e', 'stderr']);
+  await ready(peer, () => listens(port));
+  return { url: `http://127.0.0.1:${port}`, socket: `unix:${socket}`, stop: async () => { await peer.stop(); rmSync(socket, { force: true }); } };
 }
 
 /** Takes uploads and counts them; `/down/BYTES` sends as many; `/events` is a stream of server-sent events. */
@@ -178,6 +205,34 @@ test('a printer that knows one password gets it from the gate, and people are as
   const mine = await person.send(gate.at('printer'), { headers: { authorization: `Basic ${Buffer.from('gate:guessed').toString('base64')}` } });
   assert.equal(mine.status, 200, 'what the client sends there is replaced');
   person.close();
+});
+
+test('files of nginx arrive compressed, in parts or not at all when they are known, and its redirects stay at the gate', async () => {
+  const person = new Client();
+  const page = await signIn(person, gate.at('files', '/manual/'), alice);
+  assert.deepEqual([page.status, page.text], [200, MANUAL]);
+  const manual = (headers, path = '/manual/') => person.send(gate.at('files', path), { headers });
+  const { etag } = page.headers;
+  assert.match(etag, /^"/);
+  assert.equal((await manual({ 'if-none-match': etag })).status, 304);
+  const part = await manual({ range: 'bytes=2-5', 'if-range': etag });
+  assert.deepEqual([part.status, part.text, part.headers['content-range']], [206, MANUAL.slice(2, 6), `bytes 2-5/${MANUAL.length}`]);
+  const packed = await manual({ 'accept-encoding': 'gzip' });
+  assert.deepEqual([packed.status, packed.headers['content-encoding'], Number(packed.headers['content-length'] ?? 0) < MANUAL.length], [200, 'gzip', true]);
+  const moved = await manual({}, '/manual');
+  assert.deepEqual([moved.status, new URL(moved.headers.location, gate.at('files')).href], [301, gate.at('files', '/manual/')]);
+  assert.equal((await manual({}, '/none')).status, 404);
+  person.close();
+});
+
+test('a device that knows TLS 1.0 only is reached through nginx beside the gate, by the policy table', async () => {
+  const person = new Client();
+  const page = await signIn(person, gate.at('old-printer'), alice);
+  assert.deepEqual([page.status, page.text], [200, 'TLSv1 for auth.gate.test']);
+  person.close();
+  const stranger = new Client();
+  assert.equal((await stranger.send(gate.at('old-printer'), { headers: { accept: 'application/json' } })).status, 401);
+  stranger.close();
 });
 
 test('etcd answers by gRPC over mutual TLS on both sides, and its watch stays open', async () => {

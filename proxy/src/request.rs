@@ -28,6 +28,14 @@ pub struct Request<'a> {
     pub body: &'a [u8],
 }
 
+/// Host and port as they stand in an address.
+pub fn authority(host: &str, port: Option<u16>) -> String {
+    match port {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
 impl<'a> Request<'a> {
     /// The one value of a header; none if it is absent, repeated, or not text.
     pub fn header(&self, name: impl AsHeaderName) -> Option<&'a str> {
@@ -75,10 +83,7 @@ impl<'a> Request<'a> {
 
     /// Host and port, as a browser has to write them to come back here.
     pub fn authority(&self) -> String {
-        match self.port {
-            Some(port) => format!("{}:{port}", self.host),
-            None => self.host.to_owned(),
-        }
+        authority(self.host, self.port)
     }
 
     /// A form sent by a page of this very origin, not by another site. Browsers say it themselves; a caller that says

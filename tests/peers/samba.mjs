@@ -1,5 +1,5 @@
 // A Samba AD domain controller with the people and groups that the tests speak of.
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,10 +39,20 @@ export async function startSamba({ ldif }) {
   };
   await tool('user', 'create', 'svc-torhaus', PASSWORD);
   await load(ldif);
-  const peer = start('samba', script, ['run', folder], { cwd: work });
-  await ready(peer, () => listens(ip, 636), 60_000);
+  let peer;
+  const begin = async () => {
+    peer = start('samba', script, ['run', folder], { cwd: work });
+    await ready(peer, () => listens(ip, 636), 60_000);
+  };
+  await begin();
+  /** Begins anew with another certificate, by its name in the test PKI. */
+  const present = async (certificate) => {
+    await peer.stop();
+    for (const kind of ['crt', 'key']) copyFileSync(file(`${certificate}.${kind}`), join(folder, `tls.${kind}`));
+    await begin();
+  };
   const password = join(folder, 'bind-password');
   writeFileSync(password, PASSWORD, { mode: 0o600 });
-  return { address: ip, port: 636, tool, load, password, bind: 'svc-torhaus@corp.gate.test',
+  return { address: ip, port: 636, tool, load, present, password, bind: 'svc-torhaus@corp.gate.test',
     stop: async () => { await peer.stop(); rmSync(folder, { recursive: true, force: true }); } };
 }

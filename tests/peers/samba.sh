@@ -14,13 +14,14 @@ case $1 in
       --dns-backend=NONE --host-name=dc1 --host-ip="$address" --adminpass='Passw0rd.Test' --use-rfc2307 \
       --option="interfaces=$address/8" --option="bind interfaces only=yes" \
       --option="vfs objects=dfs_samba4 acl_xattr xattr_tdb"
+    install -m 600 "$cert" "$folder/tls.crt"
     install -m 600 "$key" "$folder/tls.key" # samba refuses a key that others may read
     sed -i '/^[[:space:]]*server services/d' "$config"
     sed -i "/^\[global\]/a\\
 \\tserver services = ldap, cldap, kdc\\
 \\tdcerpc endpoint servers =\\
 \\ttls enabled = yes\\
-\\ttls certfile = $cert\\
+\\ttls certfile = $folder/tls.crt\\
 \\ttls keyfile = $folder/tls.key\\
 \\ttls cafile = $ca\\
 \\tlog level = 1" "$config"

@@ -7,6 +7,7 @@ mod backend;
 mod body;
 mod patience;
 pub mod probe;
+mod response_head;
 mod roots;
 mod takes;
 pub mod upstream;
@@ -17,11 +18,11 @@ use crate::edge::connection::ConnectionInfo;
 use crate::ext_authz;
 use crate::forward::Forward;
 use crate::gate::{self, Gate};
-use crate::headers::{COOKIE_PREFIX, Changes, disarmed_connection};
+use crate::headers::{Changes, disarmed_connection};
 use crate::login::own_pages;
 use crate::outcome::{Action, Note};
 use crate::refusal::{self, Refused};
-use crate::request::Request;
+use crate::request::{Request, authority};
 use crate::snapshot::Snapshot;
 use crate::strict;
 use crate::traces::{self, Span, TraceContext};
@@ -30,7 +31,9 @@ use async_trait::async_trait;
 use backend::{Backend, Chosen};
 use body::{BodyWatch, Stalled};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderValue, Uri, Version};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -62,8 +65,6 @@ const H2_STREAMS: u32 = 100;
 const H2_RESETS: usize = 20;
 /// Bytes of answers kept per stream for a client that does not read.
 const H2_SEND_BUFFER: usize = 64 * 1024;
-/// Largest head of an application's answer. Those with long policies of content send some KiB.
-const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 pub struct Engine {
     gate: Arc<Gate>,
@@ -88,6 +89,7 @@ pub struct Context {
     /// While a body is awaited.
     stalled: Option<Stalled>,
     host: String,
+    port: Option<u16>,
     /// From arrival to the application's first byte.
     upstream_answered: Option<Duration>,
     /// Its place in a trace, where requests are traced.
@@ -143,6 +145,7 @@ impl ProxyHttp for Engine {
             body: None,
             stalled: None,
             host: String::new(),
+            port: None,
             upstream_answered: None,
             trace: None,
             note: Note::empty(),
@@ -217,8 +220,8 @@ impl ProxyHttp for Engine {
             Bytes::new()
         };
 
-        ctx.host = target.host;
-        let view = View { head: session.req_header(), host: &ctx.host, port: target.port, connection: &connection };
+        (ctx.host, ctx.port) = (target.host, target.port);
+        let view = View { head: session.req_header(), host: &ctx.host, port: ctx.port, connection: &connection };
         let request = view.request(&body);
         let outcome = if asks_by_grpc && connection.tls.is_some() {
             ext_authz::answer(&self.gate, &snapshot, &request, clock::now()).await
@@ -234,7 +237,7 @@ impl ProxyHttp for Engine {
             Action::KeepForm { sign_in, cookie } => {
                 let body = read_body(session).await?.unwrap_or_default();
                 let head = session.req_header();
-                let view = View { head, host: &ctx.host, port: target.port, connection: &connection };
+                let view = View { head, host: &ctx.host, port: ctx.port, connection: &connection };
                 let response = refusal::keep_form(&snapshot, &view.request(&body), &sign_in);
                 answer::send(session, response.with_cookie(&cookie).closing()).await
             }
@@ -436,14 +439,8 @@ impl ProxyHttp for Engine {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let head: usize = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        if head > MAX_RESPONSE_HEAD {
-            return Error::e_explain(ErrorType::InvalidHTTPHeader, "the head of the answer is too large").map_err(
-                |mut e: Box<Error>| {
-                    e.esource = ErrorSource::Upstream;
-                    e
-                },
-            );
+        if response_head::is_too_large(&response.headers) {
+            return by_the_application("the head of the answer is too large");
         }
         ctx.upstream_answered.get_or_insert_with(|| ctx.started.elapsed());
         if let Some(chosen) = &ctx.chosen {
@@ -457,12 +454,7 @@ impl ProxyHttp for Engine {
             session.set_write_timeout(Some(snapshot.config.limits.idle_timeout));
         }
         if response.status == 101 && ctx.upgrade.is_none() {
-            return Error::e_explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").map_err(
-                |mut e: Box<Error>| {
-                    e.esource = ErrorSource::Upstream;
-                    e
-                },
-            );
+            return by_the_application("101 that nobody asked for");
         }
         Ok(())
     }
@@ -476,19 +468,16 @@ impl ProxyHttp for Engine {
         if ctx.upgrade.is_none() && self.keepalive(Duration::ZERO).is_none() {
             session.set_keepalive(None);
         }
-        // An application may set any cookie but ours.
-        let ours = |value: &HeaderValue| {
-            let value = value.as_bytes().trim_ascii_start();
-            // A nameless cookie is sent back as if its value were the name.
-            let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii_start();
-            value.get(..COOKIE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE_PREFIX.as_bytes()))
-        };
-        if response.headers.get_all(SET_COOKIE).iter().any(ours) {
-            let others: Vec<_> =
-                response.headers.get_all(SET_COOKIE).iter().filter(|value| !ours(value)).cloned().collect();
+        if let Some(others) = response_head::without_our_cookies(&response.headers) {
             response.remove_header(&SET_COOKIE);
             for value in others {
                 response.append_header(SET_COOKIE, value)?;
+            }
+        }
+        if let (Some(location), Some(chosen)) = (response.headers.get(LOCATION), &ctx.chosen) {
+            let (host, server) = (&ctx.host, &chosen.0.server);
+            if let Some(here) = response_head::at_the_gate(location, host, &authority(host, ctx.port), server) {
+                response.insert_header(LOCATION, here)?;
             }
         }
         Ok(())
@@ -524,7 +513,7 @@ impl ProxyHttp for Engine {
         if session.response_written().is_none() {
             let response = match (&ctx.snapshot, &ctx.connection) {
                 (Some(snapshot), Some(connection)) => {
-                    let view = View { head: session.req_header(), host: &ctx.host, port: None, connection };
+                    let view = View { head: session.req_header(), host: &ctx.host, port: ctx.port, connection };
                     let refused = Refused { decision: ctx.note.decision.clone(), ..Refused::because(reason) };
                     refusal::respond(snapshot, &view.request(&[]), &refused, clock::now())
                 }
@@ -623,6 +612,13 @@ fn is_stream(session: &mut Session) -> bool {
         head.headers.get(name).is_some_and(|said| said.as_bytes().to_ascii_lowercase().starts_with(value.as_bytes()))
     };
     (no_body && says(ACCEPT, "text/event-stream")) || says(CONTENT_TYPE, "application/grpc")
+}
+
+/// What is wrong with an answer.
+fn by_the_application<T>(what: &'static str) -> Result<T> {
+    let mut error = Error::explain(ErrorType::InvalidHTTPHeader, what);
+    error.esource = ErrorSource::Upstream;
+    Err(error)
 }
 
 /// A request as pingora holds it.
