@@ -118,14 +118,25 @@ pub fn of_subject<T>(by_process: &BTreeMap<String, T>) -> impl Iterator<Item = &
     by_process.iter().filter(|(name, _)| *name != APPLICATION).map(|(_, value)| value)
 }
 
-/// Every scenario with every subject, turn after turn.
-pub async fn in_turns(subjects: &Subjects, extent: Extent, core: u32) -> Result<Vec<Measured>> {
+/// Each subject does its job: it answers those who show what they have to, and nobody else. Who checks nothing is fast.
+async fn try_each(subjects: &Subjects, core: u32) -> Result<()> {
     for subject in &subjects.rows {
         let outcome = one(subjects, subject, Scenario::Http1, (Duration::ZERO, SMOKE), core).await?;
         if let Some(fault) = outcome.first_fault() {
             return Err(Error::new(format!("{} does not answer as it should: {fault}", subject.name)));
         }
+        let stranger = subject.without_credentials();
+        let outcome = one(subjects, &stranger, Scenario::Http1, (Duration::ZERO, SMOKE), core).await?;
+        if outcome.completed > 0 {
+            return Err(Error::new(format!("{} answers whoever shows nothing", subject.name)));
+        }
     }
+    Ok(())
+}
+
+/// Every scenario with every subject, turn after turn.
+pub async fn in_turns(subjects: &Subjects, extent: Extent, core: u32) -> Result<Vec<Measured>> {
+    try_each(subjects, core).await?;
     let mut measured = Vec::new();
     for turn in 1..=extent.turns {
         for &scenario in extent.scenarios {

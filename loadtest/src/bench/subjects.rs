@@ -49,7 +49,7 @@ pub const EVERYTHING: &[Scenario] = &[
 ];
 
 /// One row: an address and what to show there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Subject {
     pub name: &'static str,
     pub address: Loopback,
@@ -263,6 +263,11 @@ struct Authoriser {
 
 impl Subject {
     /// Shows a client certificate and no cookie.
+    /// The same server, asked by somebody who shows nothing.
+    pub fn without_credentials(&self) -> Self {
+        Self { with_certificate: false, cookie_file: None, bearer_file: None, ..self.clone() }
+    }
+
     fn with_certificate(name: &'static str, address: Loopback, child: &Child) -> Self {
         Self {
             name,

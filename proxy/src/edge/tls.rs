@@ -72,12 +72,18 @@ impl Groups {
         Self { exact, wildcard, all }
     }
 
-    /// These hosts, all with the same client authentication.
+    /// These hosts (`*.` for all names one below), all with the same client authentication.
     pub fn all_alike(hosts: &[String], wanted: &ClientAuth) -> Self {
         let mut all = vec![Group::open()];
         let group = group_of(&mut all, wanted);
-        let exact = hosts.iter().map(|host| (host.clone(), group.clone())).collect();
-        Self { exact, wildcard: HashMap::new(), all }
+        let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
+        for host in hosts {
+            match host.strip_prefix("*.") {
+                Some(suffix) => wildcard.insert(suffix.to_owned(), group.clone()),
+                None => exact.insert(host.clone(), group.clone()),
+            };
+        }
+        Self { exact, wildcard, all }
     }
 
     /// The group of a host that has routes (or is the portal's).
@@ -485,4 +491,22 @@ pub fn names_in(certificate: &CertificateDer<'_>) -> Vec<String> {
 /// SHA-256 of a DER certificate, lower-case hex.
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> Arc<str> {
     Sha256::digest(certificate.as_ref()).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_are_all_alike_demand_it_of_every_name_below_a_wildcard() {
+        let wanted = ClientAuth { mode: ClientAuthMode::Required, trust_domains: vec!["staff".into()] };
+        let groups = Groups::all_alike(&["*.bench.test".to_owned(), "one.test".to_owned()], &wanted);
+        let mode = |host: &str| groups.find(host).map(|group| group.mode);
+        for host in ["peer.bench.test", "one.test"] {
+            assert_eq!(mode(host), Some(ClientAuthMode::Required), "{host}");
+        }
+        for host in ["bench.test", "a.b.bench.test", "two.test"] {
+            assert_eq!(mode(host), None, "{host}");
+        }
+    }
 }
