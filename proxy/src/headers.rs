@@ -124,6 +124,11 @@ pub struct Changes {
     pub replace: Option<(HeaderName, Vec<HeaderValue>)>,
 }
 
+/// Bytes of a header block as HTTP/1.1 writes it: with a colon, a space and a line break for each.
+pub fn size_of(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
 /// Lower case; whatever is no letter or digit as `-`.
 pub fn normal_form(name: &str) -> Cow<'_, str> {
     if name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')) {

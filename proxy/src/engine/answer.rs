@@ -1,4 +1,7 @@
 //! Sends an answer of our own.
+use super::context::Context;
+use super::request_head::Unfit;
+use crate::refusal;
 use crate::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -28,6 +31,12 @@ pub async fn send(session: &mut Session, response: Response) -> Result<bool> {
         session.write_response_body(Some(response.body), true).await?;
     }
     Ok(true)
+}
+
+/// Refuses what cannot be decided on.
+pub async fn refuse(session: &mut Session, ctx: &mut Context, (reason, why): Unfit) -> Result<bool> {
+    ctx.note.reason = Some(reason);
+    send(session, refusal::bare(reason, why)).await
 }
 
 async fn with_trailers(session: &mut Session, head: ResponseHeader, body: Bytes, trailers: HeaderMap) -> Result<bool> {

@@ -1,5 +1,9 @@
-//! Bounds on a request's body as it streams by: how much, how slowly, and whether it comes at all.
+//! Bounds on a request's body: how much, how slowly, and whether it comes at all.
 use crate::edge::connection::ConnectionInfo;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use pingora_core::{Error, ErrorType, Result as EngineResult};
+use pingora_proxy::Session;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +13,10 @@ use torhaus_authz::Reason;
 /// A body is judged by what came in spans of this length, so that a pause of the client or of the application counts
 /// once and is then forgotten.
 const SPAN: Duration = Duration::from_secs(20);
+/// Largest body of a request to our own pages: a form, an ACME message, a logout token.
+const MAX_OWN_BODY: usize = 64 * 1024;
+/// How long such a body may take, and how long an unread one is drained.
+pub const OWN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One request's body.
 #[derive(Debug)]
@@ -86,6 +94,27 @@ impl Drop for Stalled {
     fn drop(&mut self) {
         self.timer.abort();
     }
+}
+
+/// The whole body of a request to one of our own pages; none if it is too large.
+pub async fn read_own(session: &mut Session) -> EngineResult<Option<Bytes>> {
+    let declared =
+        session.req_header().headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > MAX_OWN_BODY) {
+        return Ok(None);
+    }
+    let read = async {
+        let mut body = Vec::new();
+        while let Some(part) = session.read_request_body().await? {
+            body.extend_from_slice(&part);
+            if body.len() > MAX_OWN_BODY {
+                return Ok(None);
+            }
+        }
+        Ok(Some(body.into()))
+    };
+    let too_slow = |_| Error::explain(ErrorType::ReadTimedout, "the body of a request to one of our pages");
+    tokio::time::timeout(OWN_BODY_TIMEOUT, read).await.map_err(too_slow)?
 }
 
 #[cfg(test)]

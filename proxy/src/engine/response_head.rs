@@ -1,6 +1,6 @@
 //! The head of an application's answer, before its client sees it: bounded, without cookies of our names, and with
 //! redirects that lead to where the client is.
-use crate::headers::COOKIE_PREFIX;
+use crate::headers::{COOKIE_PREFIX, size_of};
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use torhaus_config::UpstreamServer;
@@ -9,8 +9,7 @@ use torhaus_config::UpstreamServer;
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 pub fn is_too_large(headers: &HeaderMap) -> bool {
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    bytes > MAX_RESPONSE_HEAD
+    size_of(headers) > MAX_RESPONSE_HEAD
 }
 
 /// All cookies but those of our names, if there are such: an application may set any cookie but ours.

@@ -1,7 +1,7 @@
 //! Makes a request what its application's server can take, or says that it cannot be: header budget, a length for its
 //! body, what it must not see, and the secrets that it is sent.
 use crate::forward::Forward;
-use crate::headers::normal_form;
+use crate::headers::{normal_form, size_of};
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -11,8 +11,6 @@ use torhaus_authz::Reason;
 
 /// How long a body that has to be read first may take.
 const SPOOL_TIMEOUT: Duration = Duration::from_secs(30);
-/// `name: value` and its line break.
-const BESIDES: usize = 4;
 
 /// Whether the body has to be read before the request can be sent on: its length is not said, and has to be.
 pub fn needs_length(session: &mut Session, forward: &Forward) -> bool {
@@ -48,9 +46,11 @@ pub fn fit(head: &mut RequestHeader, forward: &Forward, spooled: Option<usize>) 
     // In every spelling, as an application may read `X_Api_Key` for `X-Api-Key`.
     let ours = takes.strip.iter().chain(takes.sent.iter().map(|sent| &sent.name));
     let ours: Vec<_> = ours.map(|name| normal_form(name)).collect();
-    let known = head.headers.keys().filter(|name| ours.contains(&normal_form(name.as_str())));
-    for name in known.cloned().collect::<Vec<_>>() {
-        head.remove_header(&name);
+    if !ours.is_empty() {
+        let known = head.headers.keys().filter(|name| ours.contains(&normal_form(name.as_str())));
+        for name in known.cloned().collect::<Vec<_>>() {
+            head.remove_header(&name);
+        }
     }
     for sent in &takes.sent {
         let name = HeaderName::from_bytes(sent.name.as_bytes());
@@ -65,8 +65,7 @@ pub fn fit(head: &mut RequestHeader, forward: &Forward, spooled: Option<usize>) 
         head.remove_header(&TRANSFER_ENCODING);
         head.insert_header(CONTENT_LENGTH, length)?;
     }
-    let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BESIDES).sum();
     let too_many = takes.max_headers.is_some_and(|most| head.headers.len() > most);
-    let too_large = takes.max_header_bytes.is_some_and(|most| bytes > most);
+    let too_large = takes.max_header_bytes.is_some_and(|most| size_of(&head.headers) > most);
     Ok(if too_many || too_large { Err(Reason::HeaderTooLarge) } else { Ok(()) })
 }
