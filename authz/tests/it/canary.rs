@@ -78,6 +78,32 @@ fn the_higher_tier_and_the_younger_proof_are_the_stricter_ones() {
 }
 
 #[test]
+fn where_both_say_the_same_the_running_policy_has_said_it() {
+    let (running, all) = (build(m6()), candidate(stricter(), CandidateMode::Share(100)));
+    for (proven, expected) in [("mfa", "allow"), ("", "step_up standard")] {
+        let facts = of(request("wiki", INSIDE), user("emil"), &["all-employees"], proven);
+        let decision = all.decide(&running, &facts);
+        assert_eq!((outcome(&decision).as_str(), &*decision.policy), (expected, "5f1e"));
+        assert_eq!(decision.compared, None);
+    }
+}
+
+#[test]
+fn every_use_is_recorded_if_one_of_both_wants_it_so() {
+    let every = || m6_with("wiki", |row| row.record_every = true);
+    let facts = of(request("wiki", INSIDE), user("emil"), &["all-employees"], "standard");
+    for (running, new, expected) in [
+        (build(m6()), every(), true),
+        (every(), build(m6()), true),
+        (every(), every(), true),
+        (build(m6()), build(m6()), false),
+    ] {
+        let decision = candidate(new, CandidateMode::Shadow).decide(&running, &facts);
+        assert_eq!(decision.record_every, expected);
+    }
+}
+
+#[test]
 fn a_share_is_the_same_people_every_time_and_grows() {
     let of_share = |percent| candidate(stricter(), CandidateMode::Share(percent));
     let people: Vec<Identity> = (0..2000).map(|n| user(&format!("person-{n}"))).collect();

@@ -74,6 +74,32 @@ fn a_continent_follows_from_the_country() {
 }
 
 #[test]
+fn a_place_is_new_to_somebody_who_was_not_seen_there() {
+    let seen = |country, network| Facts { seen: Seen { country, network }, ..dana() };
+    let unknown = Fact::Unknown(Why::SourceDown);
+    let (country, network) = (Condition::NewPlace(NewPlace::Country), Condition::NewPlace(NewPlace::Network));
+    for (facts, of_country, of_network) in [
+        (seen(Fact::Known(true), Fact::Known(false)), "no", "yes"),
+        (seen(Fact::Known(false), Fact::Known(true)), "yes", "no"),
+        (seen(unknown.clone(), Fact::Known(true)), "unknown", "no"),
+        (seen(Fact::Known(true), unknown.clone()), "no", "unknown"),
+    ] {
+        assert_eq!((asked(&country, &facts).as_str(), asked(&network, &facts).as_str()), (of_country, of_network));
+    }
+}
+
+#[test]
+fn whom_a_place_is_new_for_is_known_after_a_login() {
+    let new = Condition::NewPlace(NewPlace::Network);
+    let policy = m6_with("wiki", |row| row.require = vec![guard(9, "known place", not(new.clone()))]);
+    for known in [true, false] {
+        let seen = Seen { country: Fact::Known(known), network: Fact::Known(known) };
+        let nobody = Facts { identity: Identity::Anonymous, seen, ..request("wiki", INSIDE) };
+        assert_eq!(outcome(&policy.decide(&nobody)), "login standard", "seen: {known}");
+    }
+}
+
+#[test]
 fn a_named_network_is_its_addresses() {
     let office = |nets: &[&str]| {
         Condition::Networks(vec![NetworkDraft {
