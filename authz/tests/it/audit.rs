@@ -201,3 +201,26 @@ fn what_a_path_or_method_condition_saw_is_a_fact_that_matters() {
     assert_ne!(print("PUT", "/api"), print("DELETE", "/api"), "two methods that both write");
     assert_ne!(print("PUT", "/admin"), print("PUT", "/api"));
 }
+
+#[test]
+fn so_it_is_however_deep_the_condition_stands() {
+    let state = RandomState::new();
+    let admin = || Condition::Paths(vec![at(21, "/admin")]);
+    let post = || Condition::Methods(vec![at(21, "POST")]);
+    let nested = [
+        Condition::All(vec![post(), admin()]),
+        Condition::Any(vec![post(), admin()]),
+        Condition::Not(Box::new(admin())),
+        Condition::Not(Box::new(Condition::Any(vec![admin(), Condition::Not(Box::new(post()))]))),
+    ];
+    for condition in nested {
+        let policy = m6_with("wiki", |row| row.raise = vec![raise(21, "nested", condition.clone(), "standard")]);
+        let print = |path: &'static str| {
+            let facts = of(request("wiki", INSIDE), user("dana"), &["all-employees"], "mfa");
+            let facts = Facts { method: "GET", path, ..facts };
+            fingerprint(&facts, &policy.decide(&facts), &state)
+        };
+        assert_ne!(print("/pages"), print("/admin"), "{condition:?}");
+        assert_eq!(print("/pages"), print("/files"), "{condition:?}");
+    }
+}

@@ -366,6 +366,20 @@ fn a_place_is_learned_by_what_the_row_asks_of_a_new_one_and_never_by_the_lowest_
     assert_eq!(learns(&raised, "samba-general", "mfa", true), Learns::Refresh, "mfa is not what a new place needs");
     assert_eq!(learns(&raised, "samba-general", "mfa", false), Learns::No, "step-up");
     assert_eq!(learns(&raised, "samba-general", "hardware", false), Learns::Learn);
+    let not = |condition: &Condition| Condition::Not(Box::new(condition.clone()));
+    let nested = [
+        Condition::All(vec![new.clone()]),
+        Condition::Any(vec![Condition::Methods(vec![at(10, "PUT")]), new.clone()]),
+        not(&not(&new)),
+    ];
+    for nested in nested {
+        let raised = m6_with("samba-general", |row| row.raise = vec![raise(10, "new", nested.clone(), "hardware")]);
+        assert_eq!(learns(&raised, "samba-general", "mfa", true), Learns::Refresh, "{nested:?}");
+        assert_eq!(learns(&raised, "samba-general", "hardware", false), Learns::Learn, "{nested:?}");
+    }
+    let of_another = raise(10, "writes", Condition::Methods(vec![at(10, "PUT")]), "hardware");
+    let other = m6_with("samba-general", |row| row.raise = vec![of_another]);
+    assert_eq!(learns(&other, "samba-general", "mfa", false), Learns::Learn, "this raise asks for no new place");
     let guarded = m6_with("wiki", |row| row.require = vec![guard(9, "new", Condition::Not(Box::new(new.clone())))]);
     assert_eq!(learns(&guarded, "wiki", "standard", true), Learns::Refresh);
     assert_eq!(learns(&guarded, "wiki", "standard", false), Learns::No);

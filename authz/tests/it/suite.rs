@@ -1,5 +1,6 @@
 //! Policy tests: what passes, what fails, and what a person reads then.
 use crate::fixture::*;
+use crate::properties::windows;
 use torhaus_authz::*;
 
 fn promise(name: &str, who: &str, of_groups: &[&str], ip: &str, resource: &str, expect: VerdictKind) -> TestDraft {
@@ -154,4 +155,28 @@ fn a_promise_that_ends_with_an_exception_has_to_say_when_it_is() {
     assert!(run(TestDraft { now: Some(NOW), ..carol.clone() }).passed);
     let after = Some(NOW.plus(hours(24 * 60)));
     assert!(run(TestDraft { now: after, expect: VerdictKind::Deny, reason: Some(Reason::ZoneDenied), ..carol }).passed);
+}
+
+#[test]
+fn so_has_one_of_a_row_that_asks_what_time_it_is_however_deep() {
+    let hours = || Condition::Time(windows().remove(1).0);
+    let not = |condition| Condition::Not(Box::new(condition));
+    let reading = || Condition::Methods(vec![at(21, "GET")]);
+    for (condition, depends) in [
+        (hours(), true),
+        (Condition::All(vec![reading(), hours()]), true),
+        (Condition::Any(vec![reading(), hours()]), true),
+        (not(not(hours())), true),
+        (not(Condition::All(vec![reading()])), false),
+    ] {
+        let policy = m6_with("wiki", |row| row.deny = vec![guard(21, "closed", condition.clone())]);
+        let of_time = |now| {
+            let test = TestDraft {
+                now,
+                ..promise("at night", "emil", &["all-employees"], INSIDE, "wiki", VerdictKind::Allow)
+            };
+            policy.run_tests(&[test], NOW).tests.remove(0).depends_on_time.is_some()
+        };
+        assert_eq!((of_time(None), of_time(Some(NOW))), (depends, false), "{condition:?}");
+    }
 }

@@ -6,7 +6,7 @@
 use crate::login::session::{Session, SessionId, SessionStore, TicketHash, Unavailable, Which};
 use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +32,8 @@ struct Used {
     at: AtomicI64,
     /// Names of devices that are in the store, or on their way there.
     devices: Mutex<Vec<Name>>,
+    /// Under which it is kept in memory, so that what changes about one session is no search among all.
+    handles: Mutex<HashSet<TicketHash>>,
 }
 
 impl fmt::Debug for LiveSession {
@@ -61,7 +63,7 @@ struct Seen {
 pub struct Sessions {
     pub store: Arc<dyn SessionStore>,
     live: Cache<TicketHash, Arc<Kept>>,
-    /// When each session was last used, until it is written to the store: longer than an answer of the store is kept.
+    /// How each session was used, as long as one of its handles is kept, and until that is written to the store.
     seen: Arc<Mutex<HashMap<SessionId, Seen>>>,
     /// Ended a moment ago: a read that began before must not bring it back.
     ended: moka::sync::Cache<SessionId, ()>,
@@ -132,6 +134,7 @@ impl Sessions {
             self.lost.store(found.is_err(), Ordering::Release);
             let live = found?.map(|session| {
                 let used = self.used_of(&session);
+                lock(&used.handles).insert(handle);
                 Arc::new(LiveSession { session: Arc::new(session), used })
             });
             Ok(Op::Put(Arc::new(Kept { host: host.into(), live, read, doubts, asking: AtomicBool::new(false) })))
@@ -198,6 +201,9 @@ impl Sessions {
         let added = self.store.add_handle(session, handle, host, replaces).await?;
         if let Some(old) = replaces {
             self.live.invalidate(&old).await;
+            if let Some(seen) = lock(&self.seen).get(session) {
+                lock(&seen.used.handles).remove(&old);
+            }
         }
         Ok(added)
     }
@@ -208,7 +214,7 @@ impl Sessions {
     /// The store did not take it.
     pub async fn update(&self, session: &Session) -> Result<bool, Unavailable> {
         let live = self.store.update(session).await?;
-        self.forget(|id| *id == session.id).await;
+        self.forget([&*session.id]).await;
         Ok(live)
     }
 
@@ -228,7 +234,7 @@ impl Sessions {
     /// The store could not be asked.
     pub async fn sweep(&self, now: Timestamp, idle: Duration) -> Result<Vec<SessionId>, Unavailable> {
         let seen: Vec<(SessionId, Timestamp)> = {
-            let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let all = lock(&self.seen);
             let used = all.iter().map(|(id, seen)| (id, seen.used.at.load(Ordering::Relaxed), seen.written));
             let new = used.filter(|(_, at, written)| at > written);
             new.map(|(id, at, _)| (id.clone(), Timestamp::from_millis(at))).collect()
@@ -237,7 +243,7 @@ impl Sessions {
             self.store.touch(&seen).await?;
         }
         {
-            let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = lock(&self.seen);
             for (id, at) in seen {
                 if let Some(seen) = all.get_mut(&id) {
                     seen.written = at.millis();
@@ -254,10 +260,10 @@ impl Sessions {
     }
 
     fn used_of(&self, session: &Session) -> Arc<Used> {
-        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.seen);
         let last = session.last_seen.millis();
-        let new =
-            || Seen { used: Arc::new(Used { at: AtomicI64::new(last), devices: Mutex::default() }), written: last };
+        let used = || Used { at: AtomicI64::new(last), devices: Mutex::default(), handles: Mutex::default() };
+        let new = || Seen { used: Arc::new(used()), written: last };
         all.entry(session.id.clone()).or_insert_with(new).used.clone()
     }
 
@@ -286,13 +292,13 @@ impl Sessions {
             self.ended.insert(id.clone(), ());
         }
         if !ended.is_empty() {
-            self.forget(|id| ended.contains(id)).await;
+            self.forget(ended.iter().map(|id| &**id)).await;
         }
     }
 
     /// Something else is known of this session now; the next request asks for it.
     pub async fn note_changed(&self, id: &str) {
-        self.forget(|known| **known == *id).await;
+        self.forget([id]).await;
     }
 
     /// Nobody told what happened meanwhile: each session is asked for again. If the store cannot be asked yet, who is
@@ -300,7 +306,7 @@ impl Sessions {
     pub fn note_unsure(&self) {
         self.doubts.fetch_add(1, Ordering::AcqRel);
         // A server that took over may lack what was written a moment before: each device is written down again.
-        let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.seen);
         all.values().for_each(|seen| seen.used.devices().clear());
     }
 
@@ -308,14 +314,14 @@ impl Sessions {
         kept.read.elapsed() < REREAD && kept.doubts == self.doubts.load(Ordering::Acquire)
     }
 
-    async fn forget(&self, which: impl Fn(&SessionId) -> bool) {
-        let gone: Vec<TicketHash> = self
-            .live
-            .iter()
-            .filter(|(_, kept)| kept.live.as_ref().is_some_and(|live| which(&live.session.id)))
-            .map(|(handle, _)| *handle)
-            .collect();
-        for handle in gone {
+    /// What is known of these sessions, and under which handles, is asked for again.
+    async fn forget<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+        let handles: Vec<TicketHash> = {
+            let all = lock(&self.seen);
+            let known = ids.into_iter().filter_map(|id| all.get(id));
+            known.flat_map(|seen| lock(&seen.used.handles).iter().copied().collect::<Vec<_>>()).collect()
+        };
+        for handle in handles {
             self.live.invalidate(&handle).await;
         }
     }
@@ -331,8 +337,13 @@ impl Used {
     }
 
     fn devices(&self) -> MutexGuard<'_, Vec<Name>> {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.devices)
     }
+}
+
+/// A panic under the lock leaves whole values: they are used as they are.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Kept {

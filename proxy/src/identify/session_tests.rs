@@ -1,19 +1,63 @@
 //! What is believed of a session between two answers of the store.
 use super::session::Sessions;
 use crate::login::seal::SealKey;
-use crate::login::session::{SessionStore, TicketHash, Which};
+use crate::login::session::{Session, SessionStore, TicketHash, Which};
 use crate::store::{SqlStore, contract};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::Timestamp;
 
 const NOW: Timestamp = contract::NOON;
 
+async fn store(folder: &Path) -> Arc<SqlStore> {
+    let seal = Arc::new(SealKey::load_or_create(folder).unwrap());
+    Arc::new(SqlStore::sqlite(&folder.join("torhaus.db"), seal).await.unwrap())
+}
+
+#[tokio::test]
+async fn what_changes_about_a_session_counts_at_once_under_each_of_its_handles_and_nobody_else_is_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let sessions = Sessions::new(store.clone(), Duration::from_secs(300));
+    let [first, moved, second, other] = [1, 2, 3, 4].map(|n| TicketHash([n; 32]));
+    let alice = contract::session("s-1", "alice");
+    sessions.create(&alice, first, "wiki").await.unwrap();
+    sessions.add_handle(&alice.id, second, "files", None).await.unwrap();
+    sessions.create(&contract::session("s-2", "bob"), other, "wiki").await.unwrap();
+    let name = async |handle, host| {
+        let found = sessions.find(handle, host, NOW).await.unwrap();
+        found.map(|live| live.session.display_name.clone().unwrap_or_default())
+    };
+    let before = alice.display_name.clone().unwrap_or_default();
+    for (handle, host) in [(first, "wiki"), (second, "files")] {
+        assert_eq!(name(handle, host).await, Some(before.clone()));
+    }
+    assert!(name(other, "wiki").await.is_some());
+    assert!(sessions.add_handle(&alice.id, moved, "wiki", Some(first)).await.unwrap());
+    assert_eq!((name(first, "wiki").await, name(moved, "wiki").await), (None, Some(before.clone())));
+
+    let renamed = Session { display_name: Some("Alice A.".into()), ..alice.clone() };
+    assert!(sessions.update(&renamed).await.unwrap());
+    for (handle, host) in [(moved, "wiki"), (second, "files")] {
+        assert_eq!(name(handle, host).await.as_deref(), Some("Alice A."));
+    }
+    // Told by another replica.
+    assert!(store.update(&alice).await.unwrap());
+    assert_eq!(name(second, "files").await.as_deref(), Some("Alice A."), "nobody said so");
+    sessions.note_changed("s-1").await;
+    assert_eq!(name(second, "files").await, Some(before));
+
+    store.close().await;
+    assert!(name(other, "wiki").await.is_some(), "the other one's was kept");
+    sessions.note_ended(&[alice.id.clone()]).await;
+    assert!(sessions.find(moved, "wiki", NOW).await.is_err(), "it was forgotten, and the store is not there to ask");
+}
+
 #[tokio::test]
 async fn after_a_doubt_a_session_is_asked_for_again_and_goes_on_where_the_store_is_not_back_yet() {
     let folder = tempfile::tempdir().unwrap();
-    let seal = Arc::new(SealKey::load_or_create(folder.path()).unwrap());
-    let store = Arc::new(SqlStore::sqlite(&folder.path().join("torhaus.db"), seal).await.unwrap());
+    let store = store(folder.path()).await;
     let sessions = Sessions::new(store.clone(), Duration::from_secs(300));
     let (alice, bob) = (TicketHash([1; 32]), TicketHash([2; 32]));
     for (id, user, handle) in [("s-1", "alice", alice), ("s-2", "bob", bob)] {
