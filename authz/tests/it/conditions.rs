@@ -91,8 +91,10 @@ fn a_place_is_new_to_somebody_who_was_not_seen_there() {
 #[test]
 fn whom_a_place_is_new_for_is_known_after_a_login() {
     let new = Condition::NewPlace(NewPlace::Network);
-    let policy = m6_with("wiki", |row| row.require = vec![guard(9, "known place", not(new.clone()))]);
-    for known in [true, false] {
+    let required = m6_with("wiki", |row| row.require = vec![guard(9, "known place", not(new.clone()))]);
+    let denied = m6_with("wiki", |row| row.deny = vec![guard(9, "new place", new.clone())]);
+    let raised = m6_with("wiki", |row| row.raise = vec![raise(9, "new place", new.clone(), "hardware")]);
+    for (policy, known) in [required, denied, raised].iter().flat_map(|policy| [(policy, true), (policy, false)]) {
         let seen = Seen { country: Fact::Known(known), network: Fact::Known(known) };
         let nobody = Facts { identity: Identity::Anonymous, seen, ..request("wiki", INSIDE) };
         assert_eq!(outcome(&policy.decide(&nobody)), "login standard", "seen: {known}");
