@@ -117,13 +117,14 @@ async function startNginx() {
   const socket = join(tmpdir(), `torhaus-old-printer-${process.pid}.sock`);
   const example = readFileSync(join(import.meta.dirname, '../examples/printer/old-tls.conf'), 'utf8')
     .replaceAll('/run/torhaus/old-printer.sock', socket).replace('192.0.2.40:443', `127.0.0.1:${device}`)
-    .replaceAll('printer.internal.test', 'auth.gate.test').replace('/etc/torhaus/old-printer.pem', file('ca.crt'));
+    .replaceAll('printer.internal.test', 'auth.gate.test').replaceAll('printer\\.internal\\.test', 'auth\\.gate\\.test').replace('/etc/torhaus/old-printer.pem', file('ca.crt'));
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((what) => `${what}_temp_path ${home}/${what};`);
   writeFileSync(join(home, 'nginx.conf'), `daemon off; pid ${home}/pid; error_log stderr; worker_processes 1; user root; events { }
 http {\naccess_log off; ${temporary.join(' ')} types { text/html html; } gzip on; gzip_min_length 100;
 server { listen 127.0.0.1:${port}; root ${home}/files; }
 server { listen 127.0.0.1:${device} ssl; ssl_protocols TLSv1; ssl_ciphers DEFAULT@SECLEVEL=0;
-ssl_certificate ${file('server.crt')}; ssl_certificate_key ${file('server.key')}; default_type text/plain; return 200 "$ssl_protocol for $http_host"; }
+ssl_certificate ${file('server.crt')}; ssl_certificate_key ${file('server.key')}; default_type text/plain;
+location = / { return 301 https://$http_host:${device}/start; } location / { return 200 "$ssl_protocol for $http_host"; } }
 ${example}\n}\n`);
   const peer = start('nginx-application', 'nginx', ['-p', home, '-c', join(home, 'nginx.conf'), '-e', 'stderr']);
   await ready(peer, () => listens(port));
@@ -228,7 +229,7 @@ test('files of nginx arrive compressed, in parts or not at all when they are kno
 test('a device that knows TLS 1.0 only is reached through nginx beside the gate, by the policy table', async () => {
   const person = new Client();
   const page = await signIn(person, gate.at('old-printer'), alice);
-  assert.deepEqual([page.status, page.text], [200, 'TLSv1 for auth.gate.test']);
+  assert.deepEqual([page.status, page.text, page.url], [200, 'TLSv1 for auth.gate.test', gate.at('old-printer', '/start')]);
   person.close();
   const stranger = new Client();
   assert.equal((await stranger.send(gate.at('old-printer'), { headers: { accept: 'application/json' } })).status, 401);

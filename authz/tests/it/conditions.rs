@@ -81,8 +81,8 @@ fn a_place_is_new_to_somebody_who_was_not_seen_there() {
     for (facts, of_country, of_network) in [
         (seen(Fact::Known(true), Fact::Known(false)), "no", "yes"),
         (seen(Fact::Known(false), Fact::Known(true)), "yes", "no"),
-        (seen(unknown.clone(), Fact::Known(true)), "unknown", "no"),
-        (seen(Fact::Known(true), unknown.clone()), "no", "unknown"),
+        (seen(unknown, Fact::Known(true)), "unknown", "no"),
+        (seen(Fact::Known(true), unknown), "no", "unknown"),
     ] {
         assert_eq!((asked(&country, &facts).as_str(), asked(&network, &facts).as_str()), (of_country, of_network));
     }

@@ -118,16 +118,20 @@ pub fn of_subject<T>(by_process: &BTreeMap<String, T>) -> impl Iterator<Item = &
     by_process.iter().filter(|(name, _)| *name != APPLICATION).map(|(_, value)| value)
 }
 
-/// Each subject does its job: it answers those who show what they have to, and nobody else. Who checks nothing is fast.
+/// Each subject does its job: it answers those who show what they have to, and nobody who shows nothing. Who asks for
+/// nothing is fast.
 async fn try_each(subjects: &Subjects, core: u32) -> Result<()> {
     for subject in &subjects.rows {
         let outcome = one(subjects, subject, Scenario::Http1, (Duration::ZERO, SMOKE), core).await?;
         if let Some(fault) = outcome.first_fault() {
             return Err(Error::new(format!("{} does not answer as it should: {fault}", subject.name)));
         }
+        if outcome.completed == 0 {
+            return Err(Error::new(format!("{} answered nothing within {SMOKE:?}", subject.name)));
+        }
         let stranger = subject.without_credentials();
         let outcome = one(subjects, &stranger, Scenario::Http1, (Duration::ZERO, SMOKE), core).await?;
-        if outcome.completed > 0 {
+        if outcome.completed > 0 || outcome.first_fault().is_none() {
             return Err(Error::new(format!("{} answers whoever shows nothing", subject.name)));
         }
     }

@@ -262,12 +262,12 @@ struct Authoriser {
 }
 
 impl Subject {
-    /// Shows a client certificate and no cookie.
     /// The same server, asked by somebody who shows nothing.
     pub fn without_credentials(&self) -> Self {
         Self { with_certificate: false, cookie_file: None, bearer_file: None, ..self.clone() }
     }
 
+    /// Shows a client certificate and no cookie.
     fn with_certificate(name: &'static str, address: Loopback, child: &Child) -> Self {
         Self {
             name,

@@ -355,9 +355,13 @@ impl ProxyHttp for Engine {
                 response.append_header(SET_COOKIE, value)?;
             }
         }
-        if let (Some(location), Some(chosen)) = (response.headers.get(LOCATION), &ctx.chosen) {
-            let (host, server) = (&ctx.host, &chosen.0.server);
-            if let Some(here) = response_head::at_the_gate(location, host, &authority(host, ctx.port), server) {
+        if let (Some(location), Some(chosen), Some(forward)) =
+            (response.headers.get(LOCATION), &ctx.chosen, &ctx.forward)
+        {
+            let backend = &chosen.0;
+            let told = (!forward.route.preserve_host).then_some(backend.own_host.as_str());
+            let (host, here) = (&ctx.host, authority(&ctx.host, ctx.port));
+            if let Some(here) = response_head::at_the_gate(location, host, &here, &backend.server, told) {
                 response.insert_header(LOCATION, here)?;
             }
         }

@@ -139,12 +139,19 @@ impl Sessions {
             });
             Ok(Op::Put(Arc::new(Kept { host: host.into(), live, read, doubts, asking: AtomicBool::new(false) })))
         };
-        match self.live.entry(handle).and_try_compute_with(read).await? {
+        let kept = match self.live.entry(handle).and_try_compute_with(read).await? {
             CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) | CompResult::Unchanged(entry) => {
-                Ok(entry.into_value())
+                entry.into_value()
             }
-            CompResult::StillNone(_) | CompResult::Removed(_) => Err(Unavailable("nothing was read".into())),
+            CompResult::StillNone(_) | CompResult::Removed(_) => {
+                return Err(Unavailable("nothing was read".into()));
+            }
+        };
+        if let Some(live) = &kept.live {
+            // Once more: a sweep that came before it was kept has taken it for one that is not kept any more.
+            lock(&live.used.handles).insert(handle);
         }
+        Ok(kept)
     }
 
     /// Asks again, beside the request that found `kept` good enough.
@@ -201,9 +208,6 @@ impl Sessions {
         let added = self.store.add_handle(session, handle, host, replaces).await?;
         if let Some(old) = replaces {
             self.live.invalidate(&old).await;
-            if let Some(seen) = lock(&self.seen).get(session) {
-                lock(&seen.used.handles).remove(&old);
-            }
         }
         Ok(added)
     }
@@ -251,6 +255,7 @@ impl Sessions {
             }
             // Nobody holds it any more, and its last use is written.
             all.retain(|_, seen| {
+                lock(&seen.used.handles).retain(|handle| self.live.contains_key(handle));
                 Arc::strong_count(&seen.used) > 1 || seen.used.at.load(Ordering::Relaxed) > seen.written
             });
         }
