@@ -1,4 +1,4 @@
-# Reports the state of this Windows machine to Torhaus (docs/posture.md), with the client certificate of the machine.
+# Reports the state of this Windows machine to Torhaus (docs/posture-report.md), with the client certificate of the machine.
 # Run it as SYSTEM from the task scheduler, every hour:
 #   schtasks /Create /TN Torhaus-Posture /SC HOURLY /RU SYSTEM /TR "powershell -NoProfile -ExecutionPolicy AllSigned -File C:\ProgramData\Torhaus\torhaus-posture.ps1 -Gate https://wiki.example.test -Issuer 'CN=Torhaus devices'"
 # What cannot be read is left out, and is unknown to the gate.

@@ -1,5 +1,5 @@
 //! What a provider says, in a claim of its ID token, of the device that somebody signs in with. The form is that of a
-//! device's own report (`posture/report.rs`); authentik fills it in by a scope mapping (docs/posture.md).
+//! device's own report (`posture/report.rs`); authentik fills it in by a scope mapping (docs/posture-claim.md).
 //!
 //! It belongs to the session that the token made, and to nothing else: it makes no connection a device's. Of a connection
 //! that shows a device by itself it counts only where it names that very device. Never logs what the claim says.

@@ -1,4 +1,4 @@
-//! The format of a report (docs/posture.md): the names of the list of devices, in JSON. What was not read is left out.
+//! The format of a report (docs/posture-report.md): the names of the list of devices, in JSON. What was not read is left out.
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use torhaus_authz::{Edr, Name, Os, OsFamily, OsVersion, Posture, Report, SourceTrust, Timestamp};
