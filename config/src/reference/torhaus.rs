@@ -360,7 +360,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("routes[].headers.groups_limited_to", "list of names", "all", "only these groups are told"),
             key("routes[].headers.assertion", "true/false", "`true`", "send `X-Torhaus-Assertion`, a signed statement of who it is"),
             key("routes[].headers.client_certificate", "true/false", "`false`", "send the client certificate as `Client-Cert` (RFC 9440)"),
-            key("routes[].preserve_host", "true/false", "`true`", "send `Host` as the browser did; `false`: the upstream's own"),
+            key("routes[].preserve_host", "true/false", "`true`", "send `Host` as the browser did; `false`: the upstream's own. A redirect with the gate's name and the application's scheme or port arrives as one to the gate; with `false`, so does one with the application's own name"),
             key("routes[].cors_origins", "list of origins", "`[]`", "`https://host[:port]` whose scripts may call this route; the gate answers their preflights")
                 .because("a preflight carries no identity, so it never reaches the application"),
             key("routes[].title", "text", "its name", "what people read in the portal"),
