@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { pki } from './pki.mjs';
-import { emptyFolder, endLeftovers } from './work.mjs';
+import { emptyFolder, endLeftovers, takePortsBack } from './work.mjs';
 
 const folder = resolve(import.meta.dirname, '..');
 const named = process.argv.slice(2).map((file) => resolve(file));
@@ -12,6 +12,7 @@ const files = named.length > 0 ? named
 const tells = (line) => console.log(line);
 
 endLeftovers();
+takePortsBack();
 emptyFolder('logs');
 pki();
 

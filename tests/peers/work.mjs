@@ -22,16 +22,33 @@ export function emptyFolder(...path) {
   return folder;
 }
 
-/** Ports of the loopback interface that nobody listens on. */
+const given = join(work, 'ports');
+/** Below those that the kernel gives to whoever connects somewhere (from 32768 on). */
+const PORTS = { first: 24_000, count: 8_000 };
+
+/**
+ * Ports of the loopback interface that nobody listens on. Each is given once in a run, to one of its processes, so that
+ * nobody else has it when its server is started at last.
+ */
 export async function freePorts(count) {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise((done, failed) => {
-    const server = createServer().on('error', failed);
-    server.listen(0, '127.0.0.1', () => done(server));
-  })));
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+  mkdirSync(given, { recursive: true });
+  const ports = [];
+  for (let tries = 0; ports.length < count; tries += 1) {
+    if (tries > 10 * PORTS.count) throw new Error(`no port is left; remove ${given}`);
+    const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+    try { mkdirSync(join(given, String(port))); } catch { continue; }
+    if (await isFree(port)) ports.push(port);
+  }
   return ports;
 }
+
+const isFree = (port) => new Promise((done) => {
+  const server = createServer().on('error', () => done(false));
+  server.listen(port, '127.0.0.1', () => server.close(() => done(true)));
+});
+
+/** A new run begins. */
+export const takePortsBack = () => rmSync(given, { recursive: true, force: true });
 
 /** Asks again and again until `ask` answers something true; that is returned. */
 export async function until(what, ask, { within = 10_000, every = 25 } = {}) {
