@@ -17,6 +17,7 @@ import { client, gatePorts, startGate } from './peers/gate.mjs';
 import { startIdp } from './peers/idp.mjs';
 import { alice, signIn } from './peers/people.mjs';
 import { pki } from './peers/pki.mjs';
+import { nginx } from './peers/proxies.mjs';
 import { emptyFolder, freePorts, listens, ready, start, until } from './peers/work.mjs';
 
 const GIB = 1024 ** 3;
@@ -32,10 +33,10 @@ before(async () => {
   const cockpit = await startCockpit(`https://cockpit.gate.test:${ports.inside}`);
   const etcd = await startEtcd();
   const printer = await startPrinter();
-  const nginx = await startNginx();
+  const files = await startNginx();
   const store = await startStore();
   const mesh = await startMesh();
-  peers.push(cockpit, etcd, printer, nginx, store, mesh);
+  peers.push(cockpit, etcd, printer, files, store, mesh);
   const password = join(folder, 'printer-password');
   writeFileSync(password, 'of the printer', { mode: 0o600 });
   const machines = { client_auth: { mode: 'required', trust_domains: ['clients'] }, listed: false };
@@ -44,8 +45,8 @@ before(async () => {
       { name: 'cockpit', host: 'cockpit.gate.test', resource: 'cockpit', upstream: cockpit.url, profile: 'cockpit' },
       { name: 'printer', host: 'printer.gate.test', resource: 'printer', upstream: printer.url,
         send: { Authorization: { file: password, basic_user: 'gate' } } },
-      { name: 'files', host: 'files.gate.test', resource: 'files', upstream: nginx.url },
-      { name: 'old-printer', host: 'old-printer.gate.test', resource: 'printer', upstream: nginx.socket, profile: 'printer' },
+      { name: 'files', host: 'files.gate.test', resource: 'files', upstream: files.url },
+      { name: 'old-printer', host: 'old-printer.gate.test', resource: 'printer', upstream: files.socket, profile: 'printer' },
       { name: 'etcd', host: 'localhost', resource: 'etcd', upstream: etcd.url.replace('https', 'h2'), response_timeout: 'off', min_body_rate: '0B',
         upstream_tls: { ca_file: file('ca.crt'), server_name: 'localhost', client_cert_file: file('laptop.crt'), client_key_file: file('laptop.key') }, ...machines },
       { name: 'store', host: 'store.gate.test', resource: 'store', upstream: store.url, ...machines },
@@ -118,15 +119,12 @@ async function startNginx() {
   const example = readFileSync(join(import.meta.dirname, '../examples/printer/old-tls.conf'), 'utf8')
     .replaceAll('/run/torhaus/old-printer.sock', socket).replace('192.0.2.40:443', `127.0.0.1:${device}`)
     .replaceAll('printer.internal.test', 'auth.gate.test').replaceAll('printer\\.internal\\.test', 'auth\\.gate\\.test').replace('/etc/torhaus/old-printer.pem', file('ca.crt'));
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((what) => `${what}_temp_path ${home}/${what};`);
-  writeFileSync(join(home, 'nginx.conf'), `daemon off; pid ${home}/pid; error_log stderr; worker_processes 1; user root; events { }
-http {\naccess_log off; ${temporary.join(' ')} types { text/html html; } gzip on; gzip_min_length 100;
+  const peer = nginx('nginx-application', home, `types { text/html html; } gzip on; gzip_min_length 100;
 server { listen 127.0.0.1:${port}; root ${home}/files; }
 server { listen 127.0.0.1:${device} ssl; ssl_protocols TLSv1; ssl_ciphers DEFAULT@SECLEVEL=0;
 ssl_certificate ${file('server.crt')}; ssl_certificate_key ${file('server.key')}; default_type text/plain;
 location = / { return 301 https://$http_host:${device}/start; } location / { return 200 "$ssl_protocol for $http_host"; } }
-${example}\n}\n`);
-  const peer = start('nginx-application', 'nginx', ['-p', home, '-c', join(home, 'nginx.conf'), '-e', 'stderr']);
+${example}`, 'user root;');
   await ready(peer, () => listens(port));
   return { url: `http://127.0.0.1:${port}`, socket: `unix:${socket}`, stop: async () => { await peer.stop(); rmSync(socket, { force: true }); } };
 }

@@ -1,18 +1,17 @@
 // A directory of people: OpenLDAP. Groups come from it and not from the token, and so does whether an account is in use.
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startApplication } from './peers/application.mjs';
 import { Client } from './peers/client.mjs';
-import { run } from './peers/command.mjs';
 import { startForwarder } from './peers/forwarder.mjs';
 import { client, gatePorts, reason, reasonOf, startGate } from './peers/gate.mjs';
 import { startIdp } from './peers/idp.mjs';
 import { alice, bob, signIn } from './peers/people.mjs';
 import { pki } from './peers/pki.mjs';
 import { BASE, dnEscaped, startSlapd, tree } from './peers/slapd.mjs';
-import { torhaus, until } from './peers/work.mjs';
+import { until } from './peers/work.mjs';
 
 const STRANGE = 'jörg (the *) \\ ß';
 const STRANGE_GROUP = 'R&D, (all) * \\ Zürich';
@@ -147,12 +146,7 @@ test('one server dies and nobody notices; both die and groups are unknown, not n
 
 test('a certificate of somebody else, or of yesterday, is not believed, and `check --online` says so', async () => {
   expired = await startSlapd({ name: 'expired', ldif: tree(['svc'], {}), certificate: 'expired-server' });
-  const online = async (lookups) => {
-    const config = JSON.parse(readFileSync(join(gate.folder, 'torhaus.yaml'), 'utf8'));
-    const file = join(gate.folder, 'online.yaml');
-    writeFileSync(file, JSON.stringify({ ...config, lookups }), { mode: 0o600 });
-    return run(torhaus, ['check', '--online', '--config', file, '--user', 'alice'], { within: 60_000 });
-  };
+  const online = (lookups) => gate.online(lookups, 'alice');
   const good = await online(ldap([slapd]));
   assert.equal(good.code, 0, good.stdout + good.stderr);
   assert.match(good.stdout, new RegExp(`uid=alice,ou=people,${BASE}.*active.*company, department, everybody, team`, 's'));

@@ -1,19 +1,16 @@
 // Active Directory as Samba has it: a leaver is out with everything that is open, and groups are those of the domain.
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { startApplication } from './peers/application.mjs';
 import { Client } from './peers/client.mjs';
-import { run } from './peers/command.mjs';
 import { startForwarder } from './peers/forwarder.mjs';
 import { client, gatePorts, reason, reasonOf, startGate } from './peers/gate.mjs';
 import { startIdp } from './peers/idp.mjs';
 import { alice, bob, signIn } from './peers/people.mjs';
 import { pki } from './peers/pki.mjs';
 import { BASE, startSamba } from './peers/samba.mjs';
-import { torhaus, until } from './peers/work.mjs';
+import { until } from './peers/work.mjs';
 
 const MANY = 1200;
 const LARGE = 3000;
@@ -23,7 +20,7 @@ const program = { headers: { accept: 'application/json' } };
 /** What is promised; most of these tests poll each second, so as not to wait for it. */
 const WITHIN = { within: 60_000 };
 
-let samba, idp, application, first, second, gate, unhurried;
+let samba, idp, application, first, second, gate, unhurried, settings;
 
 const b64 = (text) => Buffer.from(text).toString('base64');
 const user = (name, cn = name) => [`CN=${cn},CN=Users,${BASE}`, `objectClass: user\nsAMAccountName:: ${b64(name)}\nuserAccountControl: 544`];
@@ -60,13 +57,13 @@ before(async () => {
   const dc = { host: samba.address, port: samba.port };
   [first, second] = [await startForwarder(dc), await startForwarder(dc)];
   application = await startApplication();
-  const ldap = { url: [first, second].map(({ port }) => `ldaps://127.0.0.1:${port}`), ca_file: pki()('ca.crt'),
+  settings = { url: [first, second].map(({ port }) => `ldaps://127.0.0.1:${port}`), ca_file: pki()('ca.crt'),
     bind_dn: samba.bind, bind_password_file: samba.password, base_dn: BASE, poll: '1s', max_stale: '20s', timeout: '10s' };
-  gate = await startGate({ name: 'samba', ports, idp, upstream: { all: application.url }, lookups: { ldap },
+  gate = await startGate({ name: 'samba', ports, idp, upstream: { all: application.url }, lookups: { ldap: settings },
     rows: [row('deep', ['group:company']), row('books', ['group:accounting']), row('strange', [`group:${STRANGE_GROUP}`]),
       row('primary', ['group:Domain Users']), row('above-primary', ['group:everyone-here']), row('anybody', ['authenticated']),
       row('last-of-many', [`group:many-${MANY - 1}`]), row('large', ['group:everybody']), row('list', ['group:list'])] });
-  const { poll: _poll, max_stale: _stale, ...asDelivered } = ldap;
+  const { poll: _poll, max_stale: _stale, ...asDelivered } = settings;
   unhurried = await startGate({ name: 'samba-unhurried', ports: others, idp, upstream: { all: application.url }, lookups: { ldap: asDelivered },
     rows: [row('anybody', ['authenticated'])] });
 });
@@ -182,12 +179,7 @@ test('one way to the domain controller is cut, then both: unknown is not none, a
 });
 
 test('a domain controller of another authority, or with a certificate of yesterday, is not believed', async () => {
-  const online = async (more) => {
-    const config = JSON.parse(readFileSync(join(gate.folder, 'torhaus.yaml'), 'utf8'));
-    const other = join(gate.folder, 'online.yaml');
-    writeFileSync(other, JSON.stringify({ ...config, lookups: { ldap: { ...config.lookups.ldap, ...more } } }), { mode: 0o600 });
-    return run(torhaus, ['check', '--online', '--config', other, '--user', 'alice'], { within: 60_000 });
-  };
+  const online = (more) => gate.online({ ldap: { ...settings, ...more } }, 'alice');
   const believed = await online({});
   assert.equal(believed.code, 0, believed.stdout + believed.stderr);
   const stranger = await online({ ca_file: pki()('strangers-ca.crt') });

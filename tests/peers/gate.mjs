@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { run } from './command.mjs';
 import { API, KEY, MFA } from './idp.mjs';
 import { pki } from './pki.mjs';
 import { emptyFolder, freePorts, listens, ready, start, torhaus } from './work.mjs';
@@ -133,6 +134,12 @@ export async function startGate({ name, ports, idp, upstream, tiers = byAcr, org
     folder, command, pid: peer.child.pid, log: () => peer.said(), stop: () => peer.stop(), again,
     at: (host, path = '/') => `https://${host}.gate.test:${ports.inside}${path}`,
     outside: (host, path = '/') => `https://${host}.gate.test:${ports.outside}${path}`,
+    /** `check --online` about a person, by this configuration with other lookups. */
+    online: (other, user) => {
+      const file = join(folder, 'online.yaml');
+      writeFileSync(file, JSON.stringify({ ...config, lookups: { ...lookups, ...other } }), { mode: 0o600 });
+      return run(torhaus, ['check', '--online', '--config', file, '--user', user], { within: 60_000 });
+    },
     /** Decisions and events, oldest first. */
     audit: () => command('audit', 'query', '--output', 'json'),
     revoke: (...which) => command('session', 'revoke', ...which),

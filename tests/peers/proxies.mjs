@@ -28,13 +28,18 @@ async function run(name, gate, application, begin) {
   return { name, host: `${host}:${port}`, log: peer.said, stop: peer.stop, at: (path = '/') => `https://${host}:${port}${path}` };
 }
 
+/** nginx with these servers, and nothing outside its folder. */
+export function nginx(name, folder, servers, main = '') {
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((what) => `${what}_temp_path ${folder}/${what};`);
+  writeFileSync(join(folder, 'nginx.conf'), `daemon off; pid ${folder}/pid; error_log stderr; worker_processes 1; ${main} events { }\n`
+    + `http {\naccess_log off; ${temporary.join(' ')}\n${servers}\n}\n`);
+  return start(name, 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', 'stderr']);
+}
+
 export const startNginx = (gate, application) => run('nginx', gate, application, ({ folder, fit }) => {
   const bind = `proxy_bind ${ADDRESS.nginx};\n`;
   writeFileSync(join(folder, 'torhaus-tls.conf'), bind + fit('torhaus-tls.conf'));
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((what) => `${what}_temp_path ${folder}/${what};`);
-  writeFileSync(join(folder, 'nginx.conf'), `daemon off; pid ${folder}/pid; error_log stderr; worker_processes 1; events { }\n`
-    + `http {\naccess_log off; ${temporary.join(' ')}\n${fit('nginx.conf')}\n}\n`);
-  return start('nginx', 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', 'stderr']);
+  return nginx('nginx', folder, fit('nginx.conf'));
 });
 
 export const startCaddy = (gate, application) => run('caddy', gate, application, ({ folder, port, host, fit }) => {

@@ -160,7 +160,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("identity.providers[].scopes", "list of texts", "`[openid, profile, email, groups]`", "what is asked for; `openid` must be there"),
             key("identity.providers[].user_claim", "claim", "`sub`", "what `user:alice` in the policy means"),
             key("identity.providers[].groups_claim", "claim", "`groups`", "what `group:hr` in the policy means; absent is unknown, not none"),
-            key("identity.providers[].posture_claim", "claim", "none", "the state of the device that somebody signs in with, as the provider reports it ([how](posture.md#a-claim-of-the-identity-provider))"),
+            key("identity.providers[].posture_claim", "claim", "none", "the state of the device that somebody signs in with, as the provider reports it ([how](posture-claim.md))"),
             key("identity.providers[].posture_trust", "`self`, `agent`, `mdm`", "`agent`", "how far that claim is believed"),
             key("identity.providers[].federated", "true/false", "`false`", "its people are `external` wherever they are"),
             key("identity.providers[].tiers", "names", "required", "how each tier of the policy is proven there; `{}`: by any login"),
@@ -260,7 +260,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 .because("a partner's authority could name its laptop after one of ours"),
             key("lookups.posture.max_age", "duration", "`24h`", "how old a report may be where a condition does not say; also how long a list counts that could not be read again")
                 .because("device management hears from a laptop about every 8 hours"),
-            key("lookups.posture.agent", "true/false", "`false`", "devices report their own state with `torhaus posture report` and their client certificate ([its page](posture.md))"),
+            key("lookups.posture.agent", "true/false", "`false`", "devices report their own state with `torhaus posture report` and their client certificate ([its page](posture-report.md))"),
             key("lookups.posture.sources", "list", "`[]`", "device managements that are asked over HTTPS ([their page](posture.md))"),
             key("lookups.posture.sources[].name", "name", "required", "in records, metrics and `status`"),
             key("lookups.posture.sources[].kind", "`fleet`, `intune`, `json`", "required", "Fleet's REST API, Microsoft Intune through Graph, or any list of devices in JSON"),
