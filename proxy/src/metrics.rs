@@ -14,8 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use torhaus_authz::{Name, Reason, Timestamp, VerdictKind};
 
@@ -231,7 +230,7 @@ impl RouteMetrics {
 
 /// The handles of routes, resolved when first used.
 #[derive(Debug)]
-pub struct RouteHandles(moka::sync::Cache<(Name, Option<Name>), RouteMetrics>);
+pub struct RouteHandles(moka::sync::Cache<(Name, Option<Name>), Arc<RouteMetrics>>);
 
 impl Default for RouteHandles {
     fn default() -> Self {
@@ -240,9 +239,9 @@ impl Default for RouteHandles {
 }
 
 impl RouteHandles {
-    pub fn of(&self, metrics: &Metrics, listener: &Name, route: Option<&Name>) -> RouteMetrics {
+    pub fn of(&self, metrics: &Metrics, listener: &Name, route: Option<&Name>) -> Arc<RouteMetrics> {
         let key = (listener.clone(), route.cloned());
-        self.0.get_with(key, || metrics.route(listener, route.map_or("-", |route| route)))
+        self.0.get_with(key, || Arc::new(metrics.route(listener, route.map_or("-", |route| route))))
     }
 }
 

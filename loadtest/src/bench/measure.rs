@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::child::pinned;
 use super::subjects::{APPLICATION, Subject, Subjects};
-use super::{Extent, nginx, say};
+use super::{Extent, Turns, nginx, say};
 use crate::error::{Doing, Error, Result};
 use crate::outcome::Outcome;
 
@@ -42,6 +42,13 @@ impl Scenario {
             Self::Mebibyte => &["--connections", "8"],
             Self::Gibibyte => &["--connections", "1"],
             Self::UploadGibibyte => &["--connections", "1", "--upload-bytes", "1073741824"],
+        }
+    }
+
+    pub fn turns(self, extent: Extent) -> Turns {
+        match self {
+            Self::Gibibyte | Self::UploadGibibyte => extent.long,
+            Self::Http1 | Self::Http2 | Self::FullHandshakes | Self::ResumedHandshakes | Self::Mebibyte => extent.short,
         }
     }
 
@@ -138,18 +145,23 @@ async fn try_each(subjects: &Subjects, core: u32) -> Result<()> {
     Ok(())
 }
 
-/// Every scenario with every subject, turn after turn.
+/// Every scenario with every subject, turn after turn. Each turn begins with another subject: nobody always comes after
+/// the same one.
 pub async fn in_turns(subjects: &Subjects, extent: Extent, core: u32) -> Result<Vec<Measured>> {
     try_each(subjects, core).await?;
     let mut measured = Vec::new();
-    for turn in 1..=extent.turns {
+    for turn in 1..=extent.short.count.max(extent.long.count) {
         for &scenario in extent.scenarios {
-            for subject in subjects.rows.iter().filter(|subject| subject.scenarios.contains(&scenario)) {
-                let outcome = one(subjects, subject, scenario, (extent.warm_up, extent.duration), core).await?;
+            let Turns { count, warm_up, duration } = scenario.turns(extent);
+            if turn > count {
+                continue;
+            }
+            let rows: Vec<_> = subjects.rows.iter().filter(|subject| subject.scenarios.contains(&scenario)).collect();
+            for subject in rows.iter().cycle().skip(turn as usize).take(rows.len()) {
+                let outcome = one(subjects, subject, scenario, (warm_up, duration), core).await?;
                 let result = Measured { scenario, subject: subject.name, turn, outcome };
                 say(&format!(
-                    "turn {turn}/{}  {scenario:<33} {:<28} {:>7.0}/s {:>7.1} us cpu{}",
-                    extent.turns,
+                    "turn {turn}/{count}  {scenario:<33} {:<28} {:>7.0}/s {:>7.1} us cpu{}",
                     subject.name,
                     result.outcome.per_second,
                     result.cost(),

@@ -42,25 +42,42 @@ use subjects::Subjects;
 /// How much of everything one benchmark does.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
-    pub turns: u32,
-    pub warm_up: Duration,
-    pub duration: Duration,
+    /// Of thousands of operations a second: many short turns, because a machine's weather changes within seconds.
+    pub short: Turns,
+    /// Of one operation a second.
+    pub long: Turns,
     pub scenarios: &'static [Scenario],
 }
+
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Turns {
+    pub count: u32,
+    #[serde(skip)]
+    pub warm_up: Duration,
+    #[serde(rename = "milliseconds", serialize_with = "millis")]
+    pub duration: Duration,
+}
+
+fn millis<S: serde::Serializer>(duration: &Duration, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_u128(duration.as_millis())
+}
+
+const WARM_UP: Duration = Duration::from_millis(250);
+
+/// Of the open loop.
+const LATENCY_TURNS: u32 = 3;
 
 impl Extent {
     fn of(length: Length) -> Self {
         match length {
             Length::Quick => Self {
-                turns: 3,
-                warm_up: Duration::from_millis(600),
-                duration: Duration::from_secs(2),
+                short: Turns { count: 8, warm_up: WARM_UP, duration: Duration::from_millis(750) },
+                long: Turns { count: 0, warm_up: WARM_UP, duration: Duration::ZERO },
                 scenarios: &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes],
             },
             Length::Full => Self {
-                turns: 5,
-                warm_up: Duration::from_secs(1),
-                duration: Duration::from_secs(4),
+                short: Turns { count: 20, warm_up: WARM_UP, duration: Duration::from_secs(1) },
+                long: Turns { count: 4, warm_up: WARM_UP, duration: Duration::from_secs(8) },
                 scenarios: subjects::EVERYTHING,
             },
         }
@@ -82,7 +99,10 @@ async fn measure_all(args: &BenchArgs) -> Result<ExitCode> {
     }
     let programs = Programs::find(args)?;
     let mut extent = Extent::of(args.length);
-    extent.turns = args.turns.unwrap_or(extent.turns);
+    if let Some(turns) = args.turns {
+        extent.short.count = turns;
+        extent.long.count = turns.min(extent.long.count);
+    }
     let scratch = tempfile::Builder::new()
         .prefix("torhaus-bench-")
         .permissions(Permissions::from_mode(0o755)) // nginx's worker is another user when we are root
@@ -99,7 +119,7 @@ async fn measure_all(args: &BenchArgs) -> Result<ExitCode> {
     let measured = measure::in_turns(&subjects, extent, args.load_core).await?;
     let more = match args.length {
         Length::Quick => More::default(),
-        Length::Full => More::measure(args, &programs, &subjects, &measured, extent).await?,
+        Length::Full => More::measure(args, &programs, &subjects, &measured).await?,
     };
     drop(subjects);
 
@@ -135,10 +155,9 @@ impl More {
         programs: &Programs,
         subjects: &Subjects,
         measured: &[Measured],
-        extent: Extent,
     ) -> Result<Self> {
         let core = args.load_core;
-        let latency = latency::in_turns(subjects, measured, extent.turns.min(3), core).await?;
+        let latency = latency::in_turns(subjects, measured, args.turns.unwrap_or(LATENCY_TURNS).min(LATENCY_TURNS), core).await?;
         let reloads = match &programs.torhaus {
             Some(program) => reload::under_load(subjects, program, core).await?,
             None => None,

@@ -12,7 +12,7 @@ use super::subjects::{
     APACHE_OIDC, BARE_EDGE, CADDY_AUTH, HAPROXY, NGINX, NGINX_AUTH, TORHAUS_BEARER, TORHAUS_CERTIFICATE, TORHAUS_LARGE,
     TORHAUS_SESSION,
 };
-use super::{Extent, More};
+use super::{Extent, More, Turns};
 use crate::error::{Doing, Result};
 use crate::stats::{Summary, ratio};
 
@@ -65,8 +65,8 @@ const RATIOS: &[(Scenario, &str, &str, Option<f64>)] = &[
 #[derive(Debug, Serialize)]
 pub struct Report<'a> {
     machine: Machine,
-    turns: u32,
-    seconds_per_measurement: f64,
+    turns: Turns,
+    turns_of_one_gibibyte: Turns,
     ratios: Vec<Ratio>,
     decisions: Vec<Decision>,
     more: More,
@@ -112,8 +112,8 @@ impl<'a> Report<'a> {
     ) -> Self {
         Self {
             machine,
-            turns: extent.turns,
-            seconds_per_measurement: extent.duration.as_secs_f64(),
+            turns: extent.short,
+            turns_of_one_gibibyte: extent.long,
             ratios: RATIOS.iter().filter_map(|ratio| Ratio::new(*ratio, measured)).collect(),
             decisions,
             more,
@@ -143,11 +143,17 @@ impl<'a> Report<'a> {
         let Machine { taken_at, command, commit, processor, cores, kernel, versions } = &self.machine;
         writeln!(out, "# Benchmark, {taken_at}\n")?;
         writeln!(out, "Commit `{commit}`; {processor}, {cores} cores; Linux {kernel}; {}.", versions.join("; "))?;
+        let Turns { count, duration, .. } = self.turns;
         writeln!(
             out,
-            "Command: `{command}`. {} turns of {:.1} s, A B A B; medians. In brackets: a ratio's lowest and highest turn, a figure's spread.\n",
-            self.turns, self.seconds_per_measurement
+            "Command: `{command}`. {count} turns of {:.2} s, A B A B; medians. In brackets: a ratio's lowest and highest turn, a figure's spread.",
+            duration.as_secs_f64()
         )?;
+        let Turns { count, duration, .. } = self.turns_of_one_gibibyte;
+        if count > 0 {
+            writeln!(out, "Bodies of 1 GiB: {count} turns of {:.0} s.", duration.as_secs_f64())?;
+        }
+        writeln!(out)?;
         self.write_ratios(out)?;
         self.write_decisions(out)?;
         self.more.write(out)?;

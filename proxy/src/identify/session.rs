@@ -22,6 +22,8 @@ const KEPT: u64 = 200_000;
 
 /// A session as read from the store, and when it was last used.
 pub struct LiveSession {
+    /// Without its ID token and refresh token, which stay in the store: never write it back from here
+    /// ([`Sessions::stored`]).
     pub session: Arc<Session>,
     used: Arc<Used>,
 }
@@ -132,10 +134,11 @@ impl Sessions {
             let (read, doubts) = (Instant::now(), self.doubts.load(Ordering::Acquire));
             let found = self.store.find(handle, host).await;
             self.lost.store(found.is_err(), Ordering::Release);
-            let live = found?.map(|session| {
+            let live = found?.map(|session: Session| {
                 let used = self.used_of(&session);
                 lock(&used.handles).insert(handle);
-                Arc::new(LiveSession { session: Arc::new(session), used })
+                let tokens = session.tokens.for_requests();
+                Arc::new(LiveSession { session: Arc::new(Session { tokens, ..session }), used })
             });
             Ok(Op::Put(Arc::new(Kept { host: host.into(), live, read, doubts, asking: AtomicBool::new(false) })))
         };
@@ -210,6 +213,14 @@ impl Sessions {
             self.live.invalidate(&old).await;
         }
         Ok(added)
+    }
+
+    /// A session with all its tokens; none if it has ended.
+    ///
+    /// # Errors
+    /// The store could not be asked.
+    pub async fn stored(&self, id: &SessionId) -> Result<Option<Session>, Unavailable> {
+        Ok(self.store.list(&Which::Session(id.clone())).await?.pop())
     }
 
     /// Replaces what is known of a session; counts on the next request. False: it has ended.

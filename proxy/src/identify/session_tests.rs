@@ -56,6 +56,22 @@ async fn what_changes_about_a_session_counts_at_once_under_each_of_its_handles_a
 }
 
 #[tokio::test]
+async fn what_is_remembered_of_a_session_has_no_token_that_only_its_provider_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let sessions = Sessions::new(store(folder.path()).await, Duration::from_secs(300));
+    let (alice, handle) = (contract::session("s-1", "alice"), TicketHash([1; 32]));
+    sessions.create(&alice, handle, "wiki").await.unwrap();
+
+    let remembered = sessions.find(handle, "wiki", NOW).await.unwrap().unwrap().session.tokens.clone();
+    assert!(remembered.id_token.is_none() && remembered.refresh_token.is_none());
+    assert!(remembered.access_token.is_some(), "applications get it with each request");
+
+    let stored = sessions.stored(&alice.id).await.unwrap().unwrap().tokens;
+    assert_eq!((stored.id_token, stored.refresh_token), (alice.tokens.id_token, alice.tokens.refresh_token));
+    assert!(sessions.stored(&"s-2".into()).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn after_a_doubt_a_session_is_asked_for_again_and_goes_on_where_the_store_is_not_back_yet() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;

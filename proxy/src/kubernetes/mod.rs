@@ -42,9 +42,9 @@ use torhaus_config::{Config, Kubernetes};
 use translate::{Cache, Outcome, translate};
 use world::{Scope, Seen, World};
 
-/// Changes come in bursts (a rollout, a listing): they are served once it has been quiet for this long,
+/// Changes come in bursts (a rollout): the first is served at once, the others once it has been quiet for this long,
 const QUIET: Duration = Duration::from_millis(15);
-/// and after this long in any case.
+/// and after this long in any case. A change that comes later than that after another one is a first one.
 const LONGEST_WAIT: Duration = Duration::from_millis(60);
 /// Pause before the cluster is asked anew when it could not be reached at all, or a status could not be written.
 const TRY_AGAIN: Duration = Duration::from_secs(3);
@@ -281,20 +281,26 @@ impl Cluster {
         tasks
     }
 
-    /// Debounced: a burst is one change, and a steady stream is served all the same.
+    /// Debounced: a burst is two changes, and a steady stream is served all the same.
     async fn serve_changes<F>(&self, refresh: &(impl Fn() -> F + Send))
     where
         F: Future<Output = Result<(), ReloadError>> + Send,
     {
+        let mut last: Option<Instant> = None;
         loop {
             self.changed.notified().await;
-            let quiet = async { while tokio::time::timeout(QUIET, self.changed.notified()).await.is_ok() {} };
-            let _ = tokio::time::timeout(LONGEST_WAIT, quiet).await;
+            if last.is_some_and(|last| last.elapsed() < LONGEST_WAIT) {
+                let quiet = async { while tokio::time::timeout(QUIET, self.changed.notified()).await.is_ok() {} };
+                let _ = tokio::time::timeout(LONGEST_WAIT, quiet).await;
+            }
+            let begun = Instant::now();
             self.state().synced = true;
             match refresh().await {
                 Ok(()) => self.state().served = true,
                 Err(error) => tracing::error!(%error, "a change of the cluster could not be served"),
             }
+            tracing::debug!(took = ?begun.elapsed(), "the cluster's routes were made anew");
+            last = Some(Instant::now());
             self.write.notify_one();
         }
     }

@@ -129,11 +129,10 @@ async fn ask(
     id: &SessionId,
     now: Timestamp,
 ) -> Result<AccessToken, NoToken> {
-    let which = Which::Session(id.clone());
     for _ in 0..LOOKS {
         // Claimed before it is read: what is read then is what nobody else changes.
         let claimed = sessions.store.claim_renewal(id, now.minus(renewal::CLAIM), now).await?;
-        let session = sessions.store.list(&which).await?.pop();
+        let session = sessions.stored(id).await?;
         let session = session.ok_or_else(|| NoToken::Ended("it is over".to_owned()))?;
         if let Some(token) = lives(&session, now.plus(ENDS_SOON)) {
             return Ok(token.clone());

@@ -104,15 +104,14 @@ async fn still_claimed(
     if !ours {
         return Ok(None);
     }
-    let read = sessions.store.list(&Which::Session(listed.id.clone())).await?.pop();
+    let read = sessions.stored(&listed.id).await?;
     Ok(read.filter(|read| read.tokens.refresh_token == listed.tokens.refresh_token))
 }
 
 /// Keeps what a refresh brought, if the session has not ended meanwhile.
 pub(super) async fn keep(sessions: &Sessions, asked: &Session, refreshed: Refreshed) {
     // Read again: a step-up may have added a proof while the provider was asked.
-    let now = sessions.store.list(&Which::Session(asked.id.clone())).await;
-    let kept = match now.map(|mut sessions| sessions.pop()) {
+    let kept = match sessions.stored(&asked.id).await {
         Ok(Some(session)) => sessions.update(&renewed(session, refreshed)).await.map(drop),
         // It has ended meanwhile, and stays so.
         Ok(None) => Ok(()),

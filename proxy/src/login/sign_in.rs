@@ -262,7 +262,9 @@ async fn establish(
         user.issuer == signed_in.user.issuer && user.subject == signed_in.user.subject
     };
     if let Some(live) = before.as_ref().filter(|live| same(live)) {
-        let session = merged(&live.session, signed_in);
+        // As it is now: its tokens may have been refreshed since it was read for this request.
+        let stored = gate.sessions.stored(&live.session.id).await.map_err(unavailable)?;
+        let session = merged(&stored.ok_or(Reason::SessionRevoked)?, signed_in);
         let old = request.cookie(cookie::SESSION).and_then(Ticket::parse).map(|old| old.hash());
         let kept = gate.sessions.update(&session).await.map_err(unavailable)?
             && gate.sessions.add_handle(&session.id, handle.hash(), request.host, old).await.map_err(unavailable)?;

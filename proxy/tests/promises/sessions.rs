@@ -70,6 +70,8 @@ async fn signing_out_ends_the_session_at_every_host() {
         let answer = alice.follow(at, answer).await;
         assert_eq!(answer.status, 200, "{at}: {:?}", alice.trail);
         assert!(alice.trail.last().unwrap().1.starts_with("https://auth.test/signed-out"), "{:?}", alice.trail);
+        // OpenID Connect RP-Initiated Logout 1.0, section 2: with the token it needs not ask who that is.
+        assert!(alice.trail.iter().any(|(_, url)| url.contains("id_token_hint=")), "{:?}", alice.trail);
         alice.jar = handles;
         for url in hosts {
             equal(&is(&mut alice, url).await, EXPIRED, url);
