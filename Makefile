@@ -31,8 +31,7 @@ lint:
 	scripts/sbom
 
 bench-build:
-	cargo build --locked --release -p torhaus -p torhaus-loadtest --bins
-	cargo build --locked --release -p torhaus --example bare-edge
+	cargo build --locked --release -p torhaus -p torhaus-loadtest --bins --example bare-edge
 	cargo bench --locked -p torhaus-authz --bench decide --no-run
 	cargo bench --locked -p torhaus-certs --bench ca --no-run
 

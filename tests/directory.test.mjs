@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { startApplication } from './peers/application.mjs';
 import { Client } from './peers/client.mjs';
 import { startForwarder } from './peers/forwarder.mjs';
-import { client, gatePorts, reason, reasonOf, startGate } from './peers/gate.mjs';
+import { client, gatePorts, reason, reasonOf, startGate, untilRefused } from './peers/gate.mjs';
 import { startIdp } from './peers/idp.mjs';
 import { alice, bob, signIn } from './peers/people.mjs';
 import { pki } from './peers/pki.mjs';
@@ -130,10 +130,7 @@ test('one server dies and nobody notices; both die and groups are unknown, not n
   await until('the second is asked', () => second.connections() > 0);
   assert.equal((await browser.send(gate.at('deep'), program)).status, 200);
   second.cut();
-  const refused = await until('what is known is too old', async () => {
-    const answer = await browser.send(gate.at('deep'), program);
-    return answer.status !== 200 && answer;
-  }, { within: 60_000 });
+  const refused = await untilRefused('what is known is too old', () => browser.send(gate.at('deep'), program), { within: 60_000 });
   assert.deepEqual([refused.status, reasonOf(refused)], [503, reason('groups_unknown')]);
   assert.equal((await browser.send(gate.at('anybody'), program)).status, 200, 'a row without groups needs no directory');
   assert.match(gate.command('status'), /ldap +failing since/);
@@ -172,10 +169,7 @@ test('whoever takes the place of a running gate\'s directory is not believed', a
   const deep = async () => (await browser.send(gate.at('deep'), program));
   for (const [impostor, why] of [[strange, /UnknownIssuer/], [expired, /[Ee]xpired/]]) {
     [first, second].forEach((way) => way.lead(impostor));
-    const refused = await until('what is known is too old', async () => {
-      const answer = await deep();
-      return answer.status !== 200 && answer;
-    }, { within: 60_000 });
+    const refused = await untilRefused('what is known is too old', deep, { within: 60_000 });
     assert.deepEqual([refused.status, reasonOf(refused)], [503, reason('groups_unknown')]);
     assert.match(gate.command('status'), why);
     assert.equal((await browser.send(gate.at('anybody'), program)).status, 200);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startApplication } from './peers/application.mjs';
 import { Client } from './peers/client.mjs';
-import { client, gatePorts, reason, reasonOf, startGate } from './peers/gate.mjs';
+import { client, gatePorts, reason, reasonOf, startGate, untilRefused } from './peers/gate.mjs';
 import { startIdp } from './peers/idp.mjs';
 import { entry, startDouble } from './peers/ldap_double.mjs';
 import { alice, signIn } from './peers/people.mjs';
@@ -86,7 +86,7 @@ for (const [name, answer] of [
   test(`${name}: groups become unknown, nothing opens, and it recovers`, async () => {
     const browser = await signedIn();
     double.answer = answer;
-    await until('what is known is too old', async () => (await asked(browser, 'grouped'))[0] !== 200, { within: 30_000 });
+    await untilRefused('what is known is too old', () => browser.send(gate.at('grouped'), program), { within: 30_000 });
     assert.deepEqual(await asked(browser, 'grouped'), UNKNOWN);
     assert.equal((await asked(browser, 'anybody'))[0], 200);
     await until('status says so', () => /ldap +failing since/.test(gate.command('status')));
@@ -98,7 +98,7 @@ for (const [name, answer] of [
 test('an answer after three seconds is none: groups become unknown, and who needs none waits for nothing', async () => {
   const browser = await signedIn();
   double.later = 3000;
-  await until('what is known is too old', async () => (await asked(browser, 'grouped'))[0] !== 200, { within: 30_000 });
+  await untilRefused('what is known is too old', () => browser.send(gate.at('grouped'), program), { within: 30_000 });
   assert.deepEqual(await asked(browser, 'grouped'), UNKNOWN);
   assert.equal((await asked(browser, 'anybody'))[0], 200);
   await until('status says so', () => /ldap +failing since.*in time/.test(gate.command('status')));
@@ -123,7 +123,7 @@ test('a directory that flaps is as good as its last answer', async () => {
 test('a thousand requests that need no directory are answered while it withholds every answer', async () => {
   const browser = await signedIn();
   double.answer = () => undefined;
-  await until('what is known is too old', async () => (await asked(browser, 'grouped'))[0] !== 200, { within: 30_000 });
+  await untilRefused('what is known is too old', () => browser.send(gate.at('grouped'), program), { within: 30_000 });
   const stranger = new Client();
   const before = double.searches;
   const statuses = {};

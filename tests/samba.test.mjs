@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { startApplication } from './peers/application.mjs';
 import { Client } from './peers/client.mjs';
 import { startForwarder } from './peers/forwarder.mjs';
-import { client, gatePorts, reason, reasonOf, startGate } from './peers/gate.mjs';
+import { client, gatePorts, reason, reasonOf, startGate, untilRefused } from './peers/gate.mjs';
 import { startIdp } from './peers/idp.mjs';
 import { alice, bob, signIn } from './peers/people.mjs';
 import { pki } from './peers/pki.mjs';
@@ -168,10 +168,7 @@ test('one way to the domain controller is cut, then both: unknown is not none, a
   await until('the second is asked', () => second.connections() > 0);
   assert.equal((await browser.send(gate.at('deep'), program)).status, 200);
   second.cut();
-  const refused = await until('what is known is too old', async () => {
-    const answer = await browser.send(gate.at('deep'), program);
-    return answer.status !== 200 && answer;
-  }, WITHIN);
+  const refused = await untilRefused('what is known is too old', () => browser.send(gate.at('deep'), program), WITHIN);
   assert.deepEqual([refused.status, reasonOf(refused)], [503, reason('groups_unknown')]);
   assert.equal((await browser.send(gate.at('anybody'), program)).status, 200);
   [first, second].forEach((way) => way.mend());
@@ -189,10 +186,7 @@ test('a domain controller of another authority, or with a certificate of yesterd
   const browser = new Client();
   await signIn(browser, gate.at('deep'), alice);
   await samba.present('expired-server');
-  const refused = await until('what is known is too old', async () => {
-    const answer = await browser.send(gate.at('deep'), program);
-    return answer.status !== 200 && answer;
-  }, WITHIN);
+  const refused = await untilRefused('what is known is too old', () => browser.send(gate.at('deep'), program), WITHIN);
   assert.deepEqual([refused.status, reasonOf(refused)], [503, reason('groups_unknown')]);
   assert.match(gate.command('status'), /[Ee]xpired/);
   await samba.present('server');

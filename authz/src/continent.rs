@@ -83,6 +83,7 @@ mod tests {
             assert_eq!(Continent::of(Country::parse(code).unwrap()).map(Continent::code), Some(expected), "{code}");
         }
         assert_eq!(Continent::of(Country::parse("ZZ").unwrap()), None);
+        assert_eq!(Continent::codes().count(), 7);
         for code in Continent::codes() {
             assert_eq!(Continent::parse(code).map(Continent::code), Some(code));
         }

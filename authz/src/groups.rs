@@ -93,6 +93,8 @@ mod tests {
         let groups = |names: &[&str]| names.iter().copied().collect::<Groups>();
         assert_eq!(groups(&["hr", "finance", "hr"]), groups(&["finance", "hr"]));
         assert_ne!(groups(&["ab", "c"]).reference(), groups(&["a", "bc"]).reference());
+        assert_eq!((groups(&["hr", "finance", "hr"]).len(), groups(&["hr"]).is_empty()), (2, false));
+        assert!(Groups::default().is_empty());
         assert!(groups(&["hr", "finance"]).contains("hr") && !groups(&["hr"]).contains("h"));
         let json = serde_json::to_string(&groups(&["hr"]).reference()).unwrap();
         assert_eq!(serde_json::from_str::<GroupsRef>(&json).unwrap(), groups(&["hr"]).reference());

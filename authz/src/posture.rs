@@ -281,6 +281,38 @@ mod tests {
         for wrong in ["", "14.", ".1", "1.2b", "-1", "1 2", "99999999999", "1.2.3.4.5.6.7.8.9"] {
             assert_eq!(OsVersion::parse(wrong), None, "{wrong}");
         }
+        let written = serde_json::to_string(&version("10.0.22631")).unwrap();
+        assert_eq!((written.as_str(), version("10.0.22631").to_string().as_str()), (r#""10.0.22631""#, "10.0.22631"));
+        assert_eq!(serde_json::from_str::<OsVersion>(&written).unwrap(), version("10.0.22631"));
+        assert!(serde_json::from_str::<OsVersion>(r#""ten""#).is_err());
+    }
+
+    #[test]
+    fn words_of_the_policy_and_of_the_record_are_the_same() {
+        fn each<T: Copy + PartialEq + std::fmt::Debug + serde::Serialize>(
+            all: &[T],
+            word: impl Fn(T) -> &'static str,
+            parse: impl Fn(&str) -> Option<T>,
+        ) {
+            for one in all {
+                assert_eq!(serde_json::to_value(one).unwrap(), word(*one));
+                assert_eq!(parse(word(*one)), Some(*one));
+            }
+            assert_eq!(parse("xyzzy"), None);
+        }
+        each(&SourceTrust::ALL, SourceTrust::as_str, SourceTrust::parse);
+        each(&Edr::ALL, Edr::as_str, Edr::parse);
+        each(&OsFamily::ALL, OsFamily::as_str, OsFamily::parse);
+    }
+
+    #[test]
+    fn the_newest_value_is_the_youngest_report_of_any() {
+        assert_eq!(Posture::default().newest(), None);
+        let posture = Posture { firewall: report(true, 9), edr: report(Edr::Healthy, 5), ..Posture::default() };
+        assert_eq!(posture.newest(), Some(NOW.minus(Duration::from_secs(5))));
+        let os = Os { family: OsFamily::Linux, version: None };
+        let posture = Posture { os: report(os, 3), patched: report(NOW, 4), ..posture };
+        assert_eq!(posture.newest(), Some(NOW.minus(Duration::from_secs(3))));
     }
 
     #[test]
@@ -312,7 +344,8 @@ mod tests {
         assert_eq!(at(60).value(asks(SourceTrust::Mdm), NOW), Fact::Known(&true));
         assert_eq!(at(61).value(asks(SourceTrust::Mdm), NOW), Fact::Unknown(Why::Stale));
         assert_eq!(at(1).value(asks(SourceTrust::Attested), NOW), Fact::Unknown(Why::Untrusted));
-        let early = Report { at: NOW.plus(Duration::from_secs(61)), ..at(0) };
-        assert_eq!(early.value(asks(SourceTrust::Mdm), NOW), Fact::Unknown(Why::Stale));
+        let early = |ahead| Report { at: NOW.plus(Duration::from_secs(ahead)), ..at(0) };
+        assert_eq!(early(60).value(asks(SourceTrust::Mdm), NOW), Fact::Known(&true));
+        assert_eq!(early(61).value(asks(SourceTrust::Mdm), NOW), Fact::Unknown(Why::Stale));
     }
 }

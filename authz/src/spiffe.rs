@@ -82,6 +82,7 @@ mod tests {
     fn an_id_is_its_text_or_nothing() {
         let id = SpiffeId::parse("spiffe://example.test/ns/prod/backup").unwrap();
         assert_eq!(id.trust_domain(), "example.test");
+        assert_eq!((id.as_str(), id.to_string().as_str()), ("spiffe://example.test/ns/prod/backup", id.as_str()));
         for (text, why) in [
             ("https://example.test/backup", InvalidSpiffeId::Scheme),
             ("spiffe://example.test", InvalidSpiffeId::Path),
@@ -96,5 +97,14 @@ mod tests {
         ] {
             assert_eq!(SpiffeId::parse(text), Err(why), "{text}");
         }
+    }
+
+    #[test]
+    fn the_longest_ones_are_those_of_the_specification() {
+        // SPIFFE-ID section 2.1 and 2.3: 255 bytes of trust domain, 2,048 of all.
+        let domain = |bytes: usize| SpiffeId::parse(&format!("spiffe://{}/a", "d".repeat(bytes))).err();
+        assert_eq!((domain(255), domain(256)), (None, Some(InvalidSpiffeId::TrustDomain)));
+        let whole = |bytes: usize| SpiffeId::parse(&format!("spiffe://d/{}", "p".repeat(bytes - 11))).err();
+        assert_eq!((whole(2048), whole(2049)), (None, Some(InvalidSpiffeId::TooLong)));
     }
 }

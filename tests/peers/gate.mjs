@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { run } from './command.mjs';
 import { API, KEY, MFA } from './idp.mjs';
 import { pki } from './pki.mjs';
-import { emptyFolder, freePorts, listens, ready, start, torhaus } from './work.mjs';
+import { emptyFolder, freePorts, listens, ready, start, torhaus, until } from './work.mjs';
 
 const SECRET = 'a-client-secret-for-tests';
 
@@ -158,6 +158,18 @@ export function reasonOf(answer) {
   const found = /<dd><code>([a-z_]+)<\/code><\/dd>/.exec(answer.text);
   return found ? `urn:torhaus:reason:${found[1]}` : undefined;
 }
+
+/**
+ * What a request gets once it is not let through any more. One that is under way at that moment is cut: then it is asked
+ * again.
+ */
+export const untilRefused = (what, ask, options) => until(what, async () => {
+  const answer = await ask().catch((error) => {
+    if (error.message === 'socket hang up' || error.code === 'ECONNRESET') return { status: 200 };
+    throw error;
+  });
+  return answer.status !== 200 && answer;
+}, options);
 
 export const reason = (name) => `urn:torhaus:reason:${name}`;
 export const readText = (path) => readFileSync(path, 'utf8');

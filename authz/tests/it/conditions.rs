@@ -1,5 +1,6 @@
 //! What each condition asks, and what it answers when the fact is unknown.
 use crate::fixture::*;
+use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::*;
 
@@ -99,6 +100,52 @@ fn whom_a_place_is_new_for_is_known_after_a_login() {
         let nobody = Facts { identity: Identity::Anonymous, seen, ..request("wiki", INSIDE) };
         assert_eq!(outcome(&policy.decide(&nobody)), "login standard", "seen: {known}");
     }
+}
+
+#[test]
+fn a_country_is_two_capital_letters() {
+    for wrong in ["", "D", "DEU", "de", "De", "dE", "D1", "1D"] {
+        assert_eq!(Country::parse(wrong), None, "{wrong}");
+    }
+    assert_eq!(Country::parse("DE").unwrap().as_str(), "DE");
+}
+
+#[test]
+fn a_device_is_known_managed_somebodys_and_tagged_as_its_list_says() {
+    let with = |device| Facts { device, ..dana() };
+    let device = |owner: Fact<Option<Name>>, managed| {
+        let known = Device {
+            id: "d-1".into(),
+            serial: None,
+            owner,
+            tags: ["laptop".into(), "stock".into()].into(),
+            managed,
+            source: "inventory".into(),
+        };
+        with(Fact::Known(Some(Arc::new(known))))
+    };
+    let silent = Fact::Unknown(Why::NotFound);
+    let hers = device(Fact::Known(Some("dana".into())), Fact::Known(true));
+    let his = device(Fact::Known(Some("bob".into())), Fact::Known(false));
+    let nobodys = device(Fact::Known(None), Fact::Known(true));
+    let untold = device(silent.clone(), silent.clone().map(|_: Option<Name>| true));
+    let (in_no_list, unasked) = (with(Fact::Known(None)), with(Fact::Unknown(Why::SourceDown)));
+    let facts = [&hers, &his, &nobodys, &untold, &in_no_list, &unasked];
+    for (asks, expected) in [
+        (DeviceDraft::Known(true), ["yes", "yes", "yes", "yes", "no", "unknown"]),
+        (DeviceDraft::Known(false), ["no", "no", "no", "no", "yes", "unknown"]),
+        (DeviceDraft::Managed(true), ["yes", "no", "yes", "unknown", "no", "unknown"]),
+        (DeviceDraft::Managed(false), ["no", "yes", "no", "unknown", "yes", "unknown"]),
+        (DeviceDraft::Own, ["yes", "no", "no", "unknown", "no", "unknown"]),
+        (DeviceDraft::Owners(names(&["bob", "carol"])), ["no", "yes", "no", "unknown", "no", "unknown"]),
+        (DeviceDraft::Tags(names(&["stock"])), ["yes", "yes", "yes", "yes", "no", "unknown"]),
+        (DeviceDraft::Tags(names(&["phone"])), ["no", "no", "no", "no", "no", "unknown"]),
+    ] {
+        let condition = Condition::Device(asks.clone());
+        assert_eq!(facts.map(|facts| asked(&condition, facts)), expected, "{asks:?}");
+    }
+    let a_service = Facts { identity: service("spiffe://example.test/dana"), ..hers };
+    assert_eq!(asked(&Condition::Device(DeviceDraft::Own), &a_service), "no");
 }
 
 #[test]

@@ -149,6 +149,39 @@ fn unknown_groups_are_not_no_groups() {
 }
 
 #[test]
+fn who_is_not_named_in_a_row_without_groups_is_refused_whatever_is_known_of_groups() {
+    let policy = m6_with("wiki", |row| row.allow = vec![at(9, "user:carol")]);
+    let facts = Facts { groups: Fact::Unknown(Why::SourceDown), ..dana("wiki", INSIDE, "hardware") };
+    check(&policy, &facts, "deny not_allowed");
+}
+
+#[test]
+fn an_exception_that_may_fit_and_asks_for_less_changes_nothing_for_who_is_allowed_anyway() {
+    let mut draft = m6();
+    draft.rows[2].allow.push(at(11, "user:dana"));
+    draft.exceptions = vec![exception(18, "EX-1", "samba-hr", &["group:hr"], "internal", "standard")];
+    let facts = Facts { groups: Fact::Unknown(Why::SourceDown), ..dana("samba-hr", INSIDE, "standard") };
+    check(&build(draft), &facts, "step_up mfa");
+}
+
+#[test]
+fn the_shortest_life_of_a_proof_is_a_second() {
+    let with = |age| {
+        let mut draft = m6();
+        draft.rows[0].max_age = Some(age);
+        Policy::build(draft).is_ok()
+    };
+    assert_eq!((with(Duration::from_secs(1)), with(Duration::from_millis(999))), (true, false));
+}
+
+#[test]
+fn a_verdict_is_called_as_the_record_calls_it() {
+    for kind in [VerdictKind::Allow, VerdictKind::Login, VerdictKind::StepUp, VerdictKind::Deny] {
+        assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());
+    }
+}
+
+#[test]
 fn an_unknown_exception_never_asks_for_less() {
     let mut draft = m6();
     draft.rows[2].allow.push(at(11, "user:dana"));
