@@ -55,6 +55,10 @@ fn every_mistake_is_named_with_its_line_and_what_to_do() {
             |d| d.rows[0].allow[0] = at(30, "spiffe://example.test/x"),
             "30: `spiffe://example.test/x` in `allow` begins with an unknown word `spiffe`; did you mean `service:spiffe://example.test/x`?",
         ),
+        (
+            |d| d.rows[0].allow[0] = at(30, "colour:red"),
+            "30: `colour:red` in `allow` begins with an unknown word `colour`; write `group:NAME`, `user:NAME`, `service:SPIFFE-ID`, `authenticated` or `anyone`",
+        ),
         (|d| d.rows[0].allow[0] = at(30, "group:"), "30: a group has no name; give it a name"),
         (
             |d| d.rows[0].allow[0] = at(30, "service:backup"),
