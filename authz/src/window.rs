@@ -189,6 +189,13 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_that_a_hint_names_is_one() {
+        let zones = Clock::zones();
+        assert!(zones.iter().any(|name| name == "Europe/Berlin"));
+        assert!(zones.iter().all(|name| Clock::zone(name).is_some()));
+    }
+
+    #[test]
     fn a_window_has_its_first_minute_and_not_its_last() {
         let window = Window::new(WORK, 8 * 60, 18 * 60, offset(60)).unwrap();
         assert_eq!(window.to_string(), "mon, tue, wed, thu, fri from 08:00 to 18:00 (+01:00)");

@@ -75,6 +75,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tls: [(name.clone(), Arc::new(tls))].into(),
         trusted_proxies: Vec::new(),
         handshake_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(60),
         max_connections: 100_000,
         shares: Bounds { connections_per_address: 100_000, handshakes: 100_000 },
         // This engine does not tell when a head was read, so nothing may count on it.

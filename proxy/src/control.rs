@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::recording;
 use crate::reload::Reloader;
 use async_trait::async_trait;
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::HttpServerApp;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub struct Running<E> {
 }
 
 #[async_trait]
-impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
+impl<E: HttpServerApp + Send + Sync + 'static> Control for Running<E> {
     fn status(&self) -> Status {
         let snapshot = self.gate.snapshot.load();
         let last = self.reloader.last();
@@ -201,7 +201,7 @@ impl<E: ServerApp + Send + Sync + 'static> Control for Running<E> {
 }
 
 #[async_trait]
-impl<E: ServerApp + Send + Sync + 'static> Devices for Running<E> {
+impl<E: HttpServerApp + Send + Sync + 'static> Devices for Running<E> {
     fn devices(&self) -> Vec<Arc<DeviceRecord>> {
         self.records().map(|records| records.all()).unwrap_or_default()
     }
@@ -232,7 +232,7 @@ impl<E: ServerApp + Send + Sync + 'static> Devices for Running<E> {
 
 const STORE_LOST: &str = "the store does not answer: nobody can sign in";
 
-impl<E: ServerApp + Send + Sync + 'static> Running<E> {
+impl<E: HttpServerApp + Send + Sync + 'static> Running<E> {
     fn store_is_lost(&self) -> bool {
         self.gate.metrics.store_up.get() == 0
     }

@@ -8,13 +8,13 @@ use crate::ca::{CaError, moment, own_domain, timestamp};
 use crate::clock;
 use crate::control::Running;
 use async_trait::async_trait;
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::HttpServerApp;
 use std::net::IpAddr;
 use torhaus_authz::{Entry, Kind, Timestamp};
 use torhaus_certs::{Csr, Enrolment, Purpose, Query, Reason, Serial};
 
 #[async_trait]
-impl<E: ServerApp + Send + Sync + 'static> Certificates for Running<E> {
+impl<E: HttpServerApp + Send + Sync + 'static> Certificates for Running<E> {
     async fn ca_status(&self) -> Result<CaStatus, CaError> {
         self.configured()?;
         let (root_is_here, authorities) = self.gate.ca.lines().ok_or(CaError::NotConfigured)?;
@@ -111,7 +111,7 @@ impl<E: ServerApp + Send + Sync + 'static> Certificates for Running<E> {
     }
 }
 
-impl<E: ServerApp + Send + Sync + 'static> Running<E> {
+impl<E: HttpServerApp + Send + Sync + 'static> Running<E> {
     fn configured(&self) -> Result<(), CaError> {
         own_domain(&self.gate.snapshot.load().config).map(drop).ok_or(CaError::NotConfigured)
     }

@@ -11,7 +11,7 @@ use crate::snapshot::{Snapshot, SnapshotError};
 use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher};
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::HttpServerApp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::io;
@@ -66,7 +66,7 @@ pub enum ReloadError {
     Listen(#[from] io::Error),
 }
 
-impl<E: ServerApp + Send + Sync + 'static> Reloader<E> {
+impl<E: HttpServerApp + Send + Sync + 'static> Reloader<E> {
     pub fn new(file: PathBuf, gate: Arc<Gate>, edge: Arc<Edge<E>>, listeners: Listeners) -> Arc<Self> {
         let now = clock::now();
         let last = Last { at: now, loaded: now, error: None };

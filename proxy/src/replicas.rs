@@ -8,7 +8,7 @@ use crate::login::session::SessionId;
 use crate::reload::Reloader;
 use crate::store::tidings::{News, Tidings};
 use crate::streams::Ending;
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::HttpServerApp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(4);
 const WAITING: usize = 1024;
 
 /// Runs as long as the process. `tidings`: none is told where there is one process, and nothing has to be looked for.
-pub async fn follow<E: ServerApp + Send + Sync + 'static>(
+pub async fn follow<E: HttpServerApp + Send + Sync + 'static>(
     gate: Arc<Gate>,
     reloader: Arc<Reloader<E>>,
     tidings: Option<Tidings>,
@@ -41,7 +41,7 @@ pub async fn follow<E: ServerApp + Send + Sync + 'static>(
     }
 }
 
-async fn act<E: ServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &Reloader<E>, news: News) {
+async fn act<E: HttpServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &Reloader<E>, news: News) {
     let now = clock::now();
     match news {
         News::Ended(id) => ended(gate, &[id.into()], now).await,
@@ -68,7 +68,7 @@ async fn act<E: ServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &Reloa
     }
 }
 
-async fn look<E: ServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &Reloader<E>) {
+async fn look<E: HttpServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &Reloader<E>) {
     let now = clock::now();
     look_at_sessions(gate, now).await;
     revoked(gate, now).await;
@@ -123,7 +123,7 @@ async fn devices(gate: &Gate) {
     }
 }
 
-async fn authorities<E: ServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &Reloader<E>, now: Timestamp) {
+async fn authorities<E: HttpServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &Reloader<E>, now: Timestamp) {
     match gate.ca.learn_authorities(now).await {
         Ok(false) => {}
         Ok(true) => match reloader.rebuild().await {

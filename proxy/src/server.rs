@@ -342,7 +342,7 @@ fn make_state_dir(path: &Path) -> Result<(), ServeError> {
 }
 
 /// Until it is to stop, or to make room for the program that lies in its place now.
-async fn wait_for_stop<E: pingora_core::apps::ServerApp + Send + Sync + 'static>(
+async fn wait_for_stop<E: pingora_core::apps::HttpServerApp + Send + Sync + 'static>(
     gate: &Gate,
     reloader: &Reloader<E>,
     file: &Path,

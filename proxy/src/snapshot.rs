@@ -175,6 +175,7 @@ impl Snapshot {
                 connections_per_address: self.config.limits.max_connections_per_address,
                 handshakes: self.config.limits.max_handshakes,
             },
+            idle_timeout: self.config.limits.idle_timeout,
             header_timeout: self.config.limits.header_timeout,
             max_header_bytes: self.config.limits.max_header_bytes,
         })

@@ -166,12 +166,16 @@ fn an_exception_that_may_fit_and_asks_for_less_changes_nothing_for_who_is_allowe
 
 #[test]
 fn the_shortest_life_of_a_proof_is_a_second() {
-    let with = |age| {
-        let mut draft = m6();
-        draft.rows[0].max_age = Some(age);
-        Policy::build(draft).is_ok()
-    };
-    assert_eq!((with(Duration::from_secs(1)), with(Duration::from_millis(999))), (true, false));
+    let of_row: fn(&mut PolicyDraft, Duration) = |draft, age| draft.rows[0].max_age = Some(age);
+    let of_tier: fn(&mut PolicyDraft, Duration) = |draft, age| draft.tiers[0].max_age = age;
+    for set in [of_row, of_tier] {
+        let with = |age| {
+            let mut draft = m6();
+            set(&mut draft, age);
+            Policy::build(draft).is_ok()
+        };
+        assert_eq!((with(Duration::from_secs(1)), with(Duration::from_millis(999))), (true, false));
+    }
 }
 
 #[test]

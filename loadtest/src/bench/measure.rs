@@ -16,6 +16,8 @@ use crate::outcome::Outcome;
 
 /// Before the first turn every subject answers for this long; what is set up wrongly shows here, not after minutes.
 const SMOKE: Duration = Duration::from_millis(200);
+/// A virtual machine may stand still for longer than that.
+const SMOKES: usize = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -129,20 +131,31 @@ pub fn of_subject<T>(by_process: &BTreeMap<String, T>) -> impl Iterator<Item = &
 /// nothing is fast.
 async fn try_each(subjects: &Subjects, core: u32) -> Result<()> {
     for subject in &subjects.rows {
-        let outcome = one(subjects, subject, Scenario::Http1, (Duration::ZERO, SMOKE), core).await?;
+        let outcome = smoke(subjects, subject, core).await?;
         if let Some(fault) = outcome.first_fault() {
             return Err(Error::new(format!("{} does not answer as it should: {fault}", subject.name)));
         }
         if outcome.completed == 0 {
-            return Err(Error::new(format!("{} answered nothing within {SMOKE:?}", subject.name)));
+            return Err(Error::new(format!("{} answered nothing, {SMOKES} times for {SMOKE:?}", subject.name)));
         }
-        let stranger = subject.without_credentials();
-        let outcome = one(subjects, &stranger, Scenario::Http1, (Duration::ZERO, SMOKE), core).await?;
+        let outcome = smoke(subjects, &subject.without_credentials(), core).await?;
         if outcome.completed > 0 || outcome.first_fault().is_none() {
             return Err(Error::new(format!("{} answers whoever shows nothing", subject.name)));
         }
     }
     Ok(())
+}
+
+/// Until there is an answer, of whatever kind.
+async fn smoke(subjects: &Subjects, subject: &Subject, core: u32) -> Result<Outcome> {
+    let mut tries = 1;
+    loop {
+        let outcome = one(subjects, subject, Scenario::Http1, (Duration::ZERO, SMOKE), core).await?;
+        if outcome.completed > 0 || outcome.first_fault().is_some() || tries == SMOKES {
+            return Ok(outcome);
+        }
+        tries += 1;
+    }
 }
 
 /// Every scenario with every subject, turn after turn. Each turn begins with another subject: nobody always comes after

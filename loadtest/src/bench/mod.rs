@@ -157,7 +157,8 @@ impl More {
         measured: &[Measured],
     ) -> Result<Self> {
         let core = args.load_core;
-        let latency = latency::in_turns(subjects, measured, args.turns.unwrap_or(LATENCY_TURNS).min(LATENCY_TURNS), core).await?;
+        let latency =
+            latency::in_turns(subjects, measured, args.turns.unwrap_or(LATENCY_TURNS).min(LATENCY_TURNS), core).await?;
         let reloads = match &programs.torhaus {
             Some(program) => reload::under_load(subjects, program, core).await?,
             None => None,

@@ -6,7 +6,7 @@ use crate::ca::{moment, own_domain, timestamp};
 use crate::clock;
 use crate::control::Running;
 use async_trait::async_trait;
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::HttpServerApp;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const LONGEST_KEY: Duration = Duration::from_secs(366 * 24 * 3600);
 const LONGEST_ENROLMENT: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 #[async_trait]
-impl<E: ServerApp + Send + Sync + 'static> Enrolments for Running<E> {
+impl<E: HttpServerApp + Send + Sync + 'static> Enrolments for Running<E> {
     async fn enrolments(&self, owner: Option<&str>) -> Result<Vec<EnrolmentLine>, EnrolError> {
         enrolment::list(&self.gate, owner, clock::now()).await
     }

@@ -2,6 +2,7 @@
 use crate::acme_client::challenges::{self, Challenges};
 use crate::edge::client_hello::{self, HelloError};
 use crate::edge::connection::{ConnectionInfo, TlsInfo};
+use crate::edge::keep_alive;
 use crate::edge::pace::{HeadBounds, Progress};
 use crate::edge::proxy_protocol::{self, HeaderError};
 use crate::edge::shares::{self, Bounds, Shares};
@@ -11,7 +12,7 @@ use crate::metrics::{self, ListenerMetrics, Metrics};
 use crate::systemd::Inherited;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::HttpServerApp;
 use pingora_core::server::ShutdownWatch;
 use rustls::HandshakeKind;
 use rustls::server::Accepted;
@@ -53,12 +54,14 @@ pub struct EdgeSettings {
     pub handshake_timeout: Duration,
     pub max_connections: usize,
     pub shares: Bounds,
+    /// Between two requests.
+    pub idle_timeout: Duration,
     /// Of the head of a request.
     pub header_timeout: Duration,
     pub max_header_bytes: usize,
 }
 
-/// The connection layer in front of an engine (pingora's `HttpProxy`, or any other [`ServerApp`]).
+/// The connection layer in front of an engine (pingora's `HttpProxy`, or any other [`HttpServerApp`]).
 pub struct Edge<E> {
     engine: Arc<E>,
     settings: ArcSwap<EdgeSettings>,
@@ -96,7 +99,7 @@ impl Open {
     }
 }
 
-impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
+impl<E: HttpServerApp + Send + Sync + 'static> Edge<E> {
     pub fn new(engine: Arc<E>, settings: EdgeSettings, metrics: Arc<Metrics>) -> Arc<Self> {
         let stopping = tokio::sync::watch::Sender::new(false);
         Arc::new(Self {
@@ -171,7 +174,7 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         }
         tokio::time::sleep(SETTLE).await;
         self.stopping.send_replace(true);
-        self.engine.cleanup().await;
+        self.engine.http_cleanup().await;
         let gone = async {
             while self.open.load(Ordering::Acquire) > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -219,12 +222,13 @@ impl<E: ServerApp + Send + Sync + 'static> Edge<E> {
         // A response's head and tail are separate writes; waiting for acknowledgements in between costs 40 ms.
         let _ = stream.set_nodelay(true);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let ready =
-            tokio::time::timeout(settings.handshake_timeout, self.prepare(listener, stream, peer, &settings, metrics));
-        match ready.await {
+        // On the heap, so that what a handshake needs is freed with its end and not with the connection's.
+        let prepared = Box::pin(self.prepare(listener, stream, peer, &settings, metrics));
+        match tokio::time::timeout(settings.handshake_timeout, prepared).await {
             Ok(Ok((stream, _share))) => {
+                let idle = settings.idle_timeout;
                 drop(settings);
-                self.engine.process_new(Box::new(stream), shutdown).await;
+                keep_alive::serve(&self.engine, stream, idle, shutdown).await;
             }
             Ok(Err(error)) => {
                 error.count(metrics);

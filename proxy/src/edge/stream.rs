@@ -13,6 +13,7 @@ use pingora_core::protocols::{
 };
 use pingora_http::ResponseHeader;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
@@ -119,6 +120,31 @@ impl GateStream {
         waker.register(cx.waker());
         // Cut between the check and the registration: nobody would wake us.
         if self.info.cutter.is_cut() { Err(cut_error()) } else { Ok(()) }
+    }
+
+    pub fn is_h2(&self) -> bool {
+        self.control.is_some()
+    }
+
+    /// Waits until there is something to read, and takes nothing of it. False: the client says no more.
+    ///
+    /// # Errors
+    /// The connection broke, or was cut.
+    pub async fn has_more(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| {
+            if self.info.cutter.is_cut() {
+                return Poll::Ready(Err(cut_error()));
+            }
+            let polled = match &mut self.io {
+                Transport::Tls(stream) => Pin::new(&mut **stream).poll_fill_buf(cx).map_ok(|said| !said.is_empty()),
+                Transport::Plain(stream) => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map_ok(|said| said > 0),
+            };
+            if polled.is_pending() {
+                self.check_cut(&self.info.cutter.0.reader, cx)?;
+            }
+            polled
+        })
+        .await
     }
 
     /// Ends the connection for what its client does: with a last word on HTTP/1.1, by closing on HTTP/2.

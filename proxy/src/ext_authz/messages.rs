@@ -2,6 +2,7 @@
 //! Envoy's published API. What else a proxy says is passed over.
 use prost::Message;
 use std::collections::HashMap;
+use std::fmt;
 
 /// `CheckRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -49,6 +50,7 @@ pub struct Asked {
 
 /// `AttributeContext.HttpRequest`. Several headers of one name are one here, joined by Envoy.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct HttpRequest {
     #[prost(string, tag = "2")]
     pub method: String,
@@ -119,11 +121,25 @@ pub struct HeaderOption {
 
 /// `config.core.v3.HeaderValue`.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct HeaderValue {
     #[prost(string, tag = "1")]
     pub key: String,
     #[prost(string, tag = "2")]
     pub value: String,
+}
+
+/// Headers carry cookies and tokens, paths codes: nothing of them gets into a log.
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest").field("method", &self.method).field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HeaderValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeaderValue").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl HeaderOption {
@@ -140,5 +156,24 @@ impl HeaderOption {
     fn of(name: &str, value: &[u8], append_action: i32) -> Option<Self> {
         let value = std::str::from_utf8(value).ok()?.to_owned();
         Some(Self { header: Some(HeaderValue { key: name.to_owned(), value }), append_action })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_shown_tells_no_header_and_no_path() {
+        let asked = HttpRequest {
+            method: "GET".to_owned(),
+            headers: [("cookie".to_owned(), "marked".to_owned())].into(),
+            path: "/?code=marked".to_owned(),
+            ..HttpRequest::default()
+        };
+        let headers = vec![HeaderOption::add("set-cookie", b"marked").unwrap()];
+        let denied = Denied { headers, ..Denied::default() };
+        let shown = format!("{asked:?} {:?}", CheckResponse { denied: Some(denied), ..CheckResponse::default() });
+        assert!(shown.contains("GET") && shown.contains("set-cookie") && !shown.contains("marked"), "{shown}");
     }
 }
