@@ -189,6 +189,16 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_is_written_as_the_policy_has_it_and_the_same_as_another_of_its_name() {
+        for (minutes, shown) in [(0, "+00:00"), (60, "+01:00"), (-90, "-01:30"), (14 * 60, "+14:00")] {
+            assert_eq!(offset(minutes).to_string(), shown);
+        }
+        let zone = |name: &str| Clock::zone(name).unwrap();
+        assert_eq!(zone("Europe/Berlin"), zone("Europe/Berlin"));
+        assert!(zone("Europe/Berlin") != zone("Europe/Paris") && offset(60) != zone("Europe/Berlin"));
+    }
+
+    #[test]
     fn a_zone_that_a_hint_names_is_one() {
         let zones = Clock::zones();
         assert!(zones.iter().any(|name| name == "Europe/Berlin"));

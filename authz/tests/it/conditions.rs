@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::*;
 
-/// `yes`, `no`, `unknown` or `pending`, as the explanation says it of a `require` with this condition alone.
+/// `yes`, `no`, `unknown` or `pending`, as the explanation says it of a `raise` with this condition alone.
 fn asked(condition: &Condition, facts: &Facts<'_>) -> String {
+    serde_json::to_value(explained(condition, facts).answer).unwrap().as_str().unwrap().to_owned()
+}
+
+fn explained(condition: &Condition, facts: &Facts<'_>) -> ExplainedStep {
     let facts = Facts { resource: "wiki", ..facts.clone() };
     let policy = m6_with("wiki", |row| {
         row.allow = vec![at(9, "authenticated")];
@@ -13,8 +17,7 @@ fn asked(condition: &Condition, facts: &Facts<'_>) -> String {
     });
     let decision = policy.decide(&facts);
     let steps = explain(&policy, &facts, &decision).steps;
-    let step = steps.iter().find(|step| step.text.contains("`asked`")).unwrap();
-    serde_json::to_value(step.answer).unwrap().as_str().unwrap().to_owned()
+    steps.into_iter().find(|step| step.text.contains("`asked`")).unwrap()
 }
 
 fn not(condition: Condition) -> Condition {
@@ -144,8 +147,71 @@ fn a_device_is_known_managed_somebodys_and_tagged_as_its_list_says() {
         let condition = Condition::Device(asks.clone());
         assert_eq!(facts.map(|facts| asked(&condition, facts)), expected, "{asks:?}");
     }
+    let nobody_yet = Facts { identity: Identity::Anonymous, ..hers.clone() };
+    assert_eq!(asked(&Condition::Device(DeviceDraft::Own), &nobody_yet), "pending");
+    assert_eq!(asked(&Condition::Device(DeviceDraft::Known(true)), &nobody_yet), "yes");
     let a_service = Facts { identity: service("spiffe://example.test/dana"), ..hers };
     assert_eq!(asked(&Condition::Device(DeviceDraft::Own), &a_service), "no");
+}
+
+fn posture(asks: Vec<PostureAsk>) -> Condition {
+    Condition::Posture(PostureDraft { asks, max_report_age: hours(24), source: SourceTrust::Agent })
+}
+
+#[test]
+fn the_state_of_a_device_is_what_was_reported_of_it() {
+    fn reported<T>(value: T) -> Option<Report<T>> {
+        Some(Report { value, source: "agent".into(), trust: SourceTrust::Agent, at: NOW.minus(hours(1)) })
+    }
+    let state = |good: bool, edr, patched, family, version: Option<&str>| Posture {
+        disk_encrypted: reported(good),
+        firewall: reported(good),
+        secure_boot: reported(good),
+        compliant: reported(good),
+        edr: reported(edr),
+        patched: reported(NOW.minus(hours(patched))),
+        os: reported(Os { family, version: version.and_then(OsVersion::parse) }),
+    };
+    let good = state(true, Edr::Healthy, 48, OsFamily::Linux, Some("6.1.5"));
+    let bad = state(false, Edr::Absent, 49, OsFamily::Windows, Some("6.1.4"));
+    let vague = Posture { os: reported(Os { family: OsFamily::Macos, version: None }), ..Posture::default() };
+    let facts = [good, bad, vague].map(|posture| Facts { posture: Fact::Known(Arc::new(posture)), ..dana() });
+    let version = OsVersion::parse("6.1.5").unwrap();
+    for (ask, expected, words) in [
+        (PostureAsk::DiskEncrypted(true), ["yes", "no", "unknown"], "its disk is encrypted"),
+        (PostureAsk::DiskEncrypted(false), ["no", "yes", "unknown"], "its disk is not encrypted"),
+        (PostureAsk::Firewall(true), ["yes", "no", "unknown"], "its firewall is on"),
+        (PostureAsk::Firewall(false), ["no", "yes", "unknown"], "its firewall is off"),
+        (PostureAsk::SecureBoot(true), ["yes", "no", "unknown"], "its secure boot is on"),
+        (PostureAsk::SecureBoot(false), ["no", "yes", "unknown"], "its secure boot is off"),
+        (PostureAsk::Compliant(true), ["yes", "no", "unknown"], "its management calls it compliant"),
+        (PostureAsk::Compliant(false), ["no", "yes", "unknown"], "its management does not call it compliant"),
+        (PostureAsk::Edr(vec![Edr::Healthy]), ["yes", "no", "unknown"], "its malware protection is `healthy`"),
+        (PostureAsk::PatchedWithin(hours(48)), ["yes", "no", "unknown"], "it was patched within 2d"),
+        (PostureAsk::Os(vec![OsFamily::Linux, OsFamily::Macos]), ["yes", "no", "yes"], "its system is"),
+        (PostureAsk::OsVersionAtLeast(version), ["yes", "no", "unknown"], "its system is of version 6.1.5 or later"),
+    ] {
+        let condition = posture(vec![ask.clone()]);
+        assert_eq!(facts.each_ref().map(|facts| asked(&condition, facts)), expected, "{ask:?}");
+        let step = explained(&condition, &facts[0]);
+        assert!(step.text.contains(words), "{}", step.text);
+    }
+}
+
+#[test]
+fn a_question_about_a_device_is_shown_in_words() {
+    for (ask, words) in [
+        (DeviceDraft::Known(true), "the device is in a list"),
+        (DeviceDraft::Known(false), "the device is in no list"),
+        (DeviceDraft::Managed(true), "the device is managed"),
+        (DeviceDraft::Managed(false), "the device is not managed"),
+        (DeviceDraft::Own, "the device is the person's own"),
+        (DeviceDraft::Owners(names(&["bob"])), "the device is of `bob`"),
+        (DeviceDraft::Tags(names(&["stock"])), "the device has tag `stock`"),
+    ] {
+        let step = explained(&Condition::Device(ask), &dana());
+        assert!(step.text.contains(words), "{}", step.text);
+    }
 }
 
 #[test]

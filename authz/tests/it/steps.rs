@@ -324,6 +324,23 @@ fn zones_are_listeners_and_networks_together() {
 }
 
 #[test]
+fn a_network_of_ipv6_begins_and_ends_at_its_own_addresses() {
+    let mut draft = m6();
+    draft.zones[0].networks = vec![at(3, net("2001:db8:0:1::/64")), at(3, net("2001:db8:0:3::5/128"))];
+    let policy = build(draft);
+    for (address, zone) in [
+        ("2001:db8:0:0:ffff:ffff:ffff:ffff", "external"),
+        ("2001:db8:0:1::", "internal"),
+        ("2001:db8:0:1:ffff:ffff:ffff:ffff", "internal"),
+        ("2001:db8:0:2::", "external"),
+        ("2001:db8:0:3::5", "internal"),
+        ("2001:db8:0:3::6", "external"),
+    ] {
+        assert_eq!(&*policy.decide(&request("wiki", address)).zone, zone, "{address}");
+    }
+}
+
+#[test]
 fn carrier_nat_never_counts_by_network_even_where_a_zone_contains_it() {
     let mut draft = m6();
     draft.zones[0].networks.push(at(3, net("100.64.0.0/10")));
