@@ -182,6 +182,7 @@ mod tests {
             ("2024-02-29T12:30:45.120Z", 1_709_209_845_120),
         ] {
             assert_eq!(Timestamp::parse(text), Some(Timestamp(millis)), "{text}");
+            assert_eq!(Timestamp(millis).millis(), millis);
             assert_eq!(Timestamp(millis).to_string().replace(".12Z", ".120Z"), text);
         }
         assert_eq!(Timestamp::parse("2026-12-01T02:00:00.5+02:00"), Some(Timestamp(1_796_083_200_500)));
@@ -191,6 +192,8 @@ mod tests {
             "2026-13-01T00:00:00Z",
             "2026-02-29T00:00:00Z",
             "2026-12-01T24:00:00Z",
+            "2026-12-01T23:60:00Z",
+            "2026-12-01T23:59:60Z",
             "2026-12-01T00:00:00",
             "2026-12-01T00:00:00.Z",
             "2026-12-01T00:00:00+2:00",
@@ -208,9 +211,17 @@ mod tests {
 
     #[test]
     fn durations_read_as_people_write_them() {
-        for (seconds, text) in
-            [(0, "0s"), (45, "45s"), (5400, "1h 30m"), (43_200, "12h"), (86_400, "24h"), (1_209_600, "14d")]
-        {
+        for (seconds, text) in [
+            (0, "0s"),
+            (45, "45s"),
+            (5400, "1h 30m"),
+            (43_200, "12h"),
+            (86_400, "24h"),
+            (187_200, "2d 4h"),
+            (172_980, "2d 3m"),
+            (172_805, "2d 5s"),
+            (1_209_600, "14d"),
+        ] {
             assert_eq!(short(Duration::from_secs(seconds)), text);
         }
     }
