@@ -144,11 +144,15 @@ impl Window {
         let minutes = seconds.saturating_add(self.clock.offset_at(seconds)).div_euclid(60);
         let (day, minute) = (minutes.div_euclid(MINUTES_PER_DAY), minutes.rem_euclid(MINUTES_PER_DAY));
         let (from, to) = (i64::from(self.from), i64::from(self.to));
-        if from < to {
-            return self.on(day) && (from..to).contains(&minute);
+        if self.is_over_midnight() {
+            // The morning belongs to the evening before.
+            return (minute >= from && self.on(day)) || (minute < to && self.on(day - 1));
         }
-        // Over midnight: the morning belongs to the evening before.
-        (minute >= from && self.on(day)) || (minute < to && self.on(day - 1))
+        self.on(day) && (from..to).contains(&minute)
+    }
+
+    fn is_over_midnight(&self) -> bool {
+        self.from > self.to
     }
 
     /// Days since the epoch, which was a Thursday.

@@ -12,13 +12,6 @@ use tokio::net::{TcpListener, TcpStream};
 /// bound takes gigabytes.
 const MOST_GROWTH_KIB: u64 = 48 * 1024;
 
-/// Of its own: pages of the program itself come in as they are first needed.
-fn resident_kib(world: &World) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 /// What an identity provider sends instead of its metadata or its keys.
 #[derive(Clone)]
 enum Answer {
@@ -121,7 +114,7 @@ async fn a_provider_that_sends_too_much_is_not_believed_and_costs_nobody_else() 
         let world = setup.start().await;
         let open = async || world.call(Door::Inside, None, &Call::get("status.test", "/")).await.unwrap().status;
         assert_eq!(open().await, 200);
-        let before = resident_kib(&world);
+        let before = world.memory_kib("RssAnon:");
         let head = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","typ":"at+jwt","kid":"1"}"#);
         let claims = format!(r#"{{"iss":"{}","aud":"torhaus","sub":"a"}}"#, provider.issuer);
         let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
@@ -133,7 +126,7 @@ async fn a_provider_that_sends_too_much_is_not_believed_and_costs_nobody_else() 
         assert!(provider.asked[of_keys].load(Ordering::Relaxed) > 0, "{what}: nobody read it");
         assert_eq!(open().await, 200, "{what}");
         assert_eq!(world.echo.count(), 2, "{what}: only the open page was served");
-        let after = resident_kib(&world);
+        let after = world.memory_kib("RssAnon:");
         assert!(after.saturating_sub(before) < MOST_GROWTH_KIB, "{what}: it grew from {before} to {after} KiB");
     }
 }
@@ -159,13 +152,13 @@ async fn a_list_of_devices_that_unfolds_is_not_unfolded() {
     let deep = format!("version: 1\ndevices: {}", "[".repeat(200_000));
     let flow = format!("version: 1\ndevices: {}", "{a: ".repeat(200_000));
     for (what, text) in [("a thousand million laughs", laughs), ("nested lists", deep), ("nested maps", flow)] {
-        let before = resident_kib(&world);
+        let before = world.memory_kib("RssAnon:");
         world.write("devices.yaml", &text);
         until(what, async || world.status().await.without.iter().any(|line| line.contains("devices"))).await;
         assert_eq!(world.call(Door::Inside, None, &Call::get("status.test", "/")).await.unwrap().status, 200, "{what}");
         world.write("devices.yaml", good);
         until("the good list is back", async || world.status().await.without.is_empty()).await;
-        let after = resident_kib(&world);
+        let after = world.memory_kib("RssAnon:");
         assert!(after.saturating_sub(before) < MOST_GROWTH_KIB, "{what}: it grew from {before} to {after} KiB");
     }
 }

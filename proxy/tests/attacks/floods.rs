@@ -199,12 +199,6 @@ async fn open_connections(world: &World) -> u64 {
     open
 }
 
-fn resident_kib(world: &World) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 /// Asks until told to stop, and at least so often; how long each took.
 async fn behave(world: &World, least: usize, stop: &AtomicBool) -> Vec<Duration> {
     let tls = world.tls(None, &["http/1.1"]);
@@ -231,7 +225,7 @@ async fn a_flood_leaves_nothing_behind_and_nobody_else_waiting() {
     rounds(&world, 0, 2, time / 6).await;
     until("all is closed", async || open_connections(&world).await == 0).await;
     let quiet = behave(&world, 100, &AtomicBool::new(true)).await;
-    let before = resident_kib(&world);
+    let before = world.memory_kib("VmRSS:");
 
     let stop = AtomicBool::new(false);
     let flood = async {
@@ -241,7 +235,7 @@ async fn a_flood_leaves_nothing_behind_and_nobody_else_waiting() {
     let (beside, ()) = tokio::join!(behave(&world, 50, &stop), flood);
 
     until("all is closed", async || open_connections(&world).await == 0).await;
-    let after = resident_kib(&world);
+    let after = world.memory_kib("VmRSS:");
     println!(
         "{} requests beside the flood; p99 {:?}, quiet {:?}, {:.1} times; resident {before} -> {after} KiB",
         beside.len(),

@@ -37,7 +37,7 @@ use torhaus::admin::SOCKET;
 /// More than one test in this file may want it: a gate whose limits are small enough to reach.
 async fn gate_with(limits: &str) -> World {
     let mut setup = Setup::new().await;
-    setup.config = setup.config.replace("limits: { drain: 1s }", &format!("limits: {{ drain: 1s, {limits} }}"));
+    setup.limit(limits);
     setup.start().await
 }
 

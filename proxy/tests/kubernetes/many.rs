@@ -5,16 +5,9 @@ use crate::harness::until;
 use crate::objects::{annotated, ingress, service};
 use crate::{Before, said};
 use serde_json::Value;
-use std::fs;
 use std::time::{Duration, Instant};
 
 const MANY: usize = 5000;
-
-fn resident_kib(pid: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
 
 fn one(at: usize, path: &str) -> Value {
     let (name, host) = (format!("i{at}"), format!("h{at}.many.test"));
@@ -34,7 +27,7 @@ async fn five_thousand_ingresses_are_served_and_one_change_touches_one() {
         }
     }
     let cluster = before.start().await;
-    let empty = resident_kib(cluster.world.pid());
+    let empty = cluster.world.memory_kib("VmRSS:");
     cluster.api.come_back();
     cluster.is_ready().await;
     let loaded = cluster.api.first_asked().unwrap().elapsed();
@@ -42,7 +35,7 @@ async fn five_thousand_ingresses_are_served_and_one_change_touches_one() {
         assert_eq!(said(&cluster.get(&format!("h{at}.many.test"), "/").await), port);
     }
     assert_eq!(cluster.world.status().await.kubernetes.unwrap().routes, MANY);
-    let full = resident_kib(cluster.world.pid());
+    let full = cluster.world.memory_kib("VmRSS:");
     for at in (0..MANY).step_by(97) {
         let name = format!("i{at}");
         until("it has its status", async || cluster.api.addresses("team-a", &name) == ["203.0.113.7"]).await;

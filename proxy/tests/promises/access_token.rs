@@ -89,6 +89,21 @@ async fn a_token_that_is_about_to_end_is_renewed_once_for_all_who_ask() {
     assert!(world.idp.provider.knows_access_token(&all[0]));
 }
 
+/// A provider need not give a refresh token each time (OpenID Connect Core 1.0 section 11).
+#[tokio::test]
+async fn a_step_up_takes_no_refresh_token_away() {
+    let world = world(40).await;
+    let mut alice = world.browser(Door::Inside).of("alice");
+    let first = token(&alice.open("https://wiki.test/").await);
+    world.idp.provider.give_no_refresh_tokens();
+    alice.open("https://samba.test/").await;
+    assert_eq!(world.recorded_with(&[("kind", "step_up")]).len(), 1);
+    assert_eq!(token(&alice.open("https://wiki.test/").await), first, "of the login that can be continued");
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let second = token(&alice.open("https://wiki.test/").await);
+    assert!(second != first && world.idp.provider.knows_access_token(&second), "renewed");
+}
+
 #[tokio::test]
 async fn a_renewal_that_the_provider_refuses_ends_the_session_and_one_that_it_cannot_answer_does_not() {
     let mut world = world(1).await;

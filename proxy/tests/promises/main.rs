@@ -24,6 +24,7 @@ mod explain;
 mod harness;
 mod headers;
 mod health;
+mod idle;
 mod login;
 mod logout;
 mod lookups;

@@ -219,7 +219,7 @@ const QUIET: Duration = Duration::from_secs(7);
 async fn a_stream_of_headscale_may_be_quiet_for_longer_than_any_timeout() {
     let (port, seen) = double(headscale).await;
     let mut setup = Setup::new().await;
-    setup.config = setup.config.replace("limits: { drain: 1s }", "limits: { drain: 1s, idle_timeout: 2s }");
+    setup.limit("idle_timeout: 2s");
     let world = gate_with(setup, port, "profile: headscale").await;
     let derp =
         "GET /derp HTTP/1.1\r\nHost: status.test\r\nUpgrade: DERP\r\nConnection: upgrade\r\nDerp-Fast-Start: 1\r\n\r\n";

@@ -33,7 +33,7 @@ use client::Client;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub struct Provider {
@@ -54,6 +54,8 @@ pub struct Provider {
     used_codes: Mutex<HashMap<&'static str, u64>>,
     /// What `expires_in` of access tokens says, in seconds.
     token_life: AtomicI64,
+    /// Whether logins come with a refresh token.
+    refreshes: AtomicBool,
 }
 
 impl Provider {
@@ -73,6 +75,7 @@ impl Provider {
             used_codes: Mutex::default(),
             further: Mutex::new(json!({})),
             token_life: AtomicI64::new(keys::TOKEN_LIFE.whole_seconds()),
+            refreshes: AtomicBool::new(true),
             issuer,
             authority,
         }))
@@ -98,6 +101,11 @@ impl Provider {
     /// From now on clients are told that access tokens live so many seconds.
     pub fn set_token_life(&self, seconds: i64) {
         self.token_life.store(seconds, Ordering::Relaxed);
+    }
+
+    /// From now on no login and no refresh comes with a refresh token; those that are out go on.
+    pub fn give_no_refresh_tokens(&self) {
+        self.refreshes.store(false, Ordering::Relaxed);
     }
 
     /// Whether it is an access token of ours that has not ended.

@@ -91,14 +91,17 @@ fn tokens(provider: &Provider, grant: &Grant, now: OffsetDateTime) -> Response {
     let Ok((access, id)) = signed else {
         return problem(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "could not sign");
     };
-    no_store(Json(json!({
+    let mut answer = json!({
         "access_token": access,
         "token_type": "Bearer",
         "expires_in": provider.token_life.load(Ordering::Relaxed),
-        "refresh_token": provider.grants.refresh_token(grant, now),
         "id_token": id,
         "scope": grant.scopes.join(" "),
-    })))
+    });
+    if provider.refreshes.load(Ordering::Relaxed) {
+        add(&mut answer, json!({ "refresh_token": provider.grants.refresh_token(grant, now) }));
+    }
+    no_store(Json(answer))
 }
 
 fn bearer(header: &str) -> Option<&str> {

@@ -87,6 +87,11 @@ impl Setup {
         Self::with_secret("a secret of two parties").await
     }
 
+    /// With these limits, too: `idle_timeout: 5s, ...`.
+    pub fn limit(&mut self, limits: &str) {
+        self.config = self.config.replace("limits: { drain: 1s }", &format!("limits: {{ drain: 1s, {limits} }}"));
+    }
+
     pub async fn with_secret(secret: &str) -> Self {
         let (pki, idp, echo) = (Pki::new(), Idp::start(secret), Echo::start().await);
         let folder = tempfile::tempdir().unwrap();
@@ -183,6 +188,13 @@ impl World {
 
     pub fn pid(&self) -> u32 {
         self.gate.0.id()
+    }
+
+    /// What the gate's process has resident: `VmRSS:` of all, `RssAnon:` without pages of the program itself.
+    pub fn memory_kib(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let found = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+        found.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     pub fn address(&self, door: Door) -> SocketAddr {
