@@ -101,6 +101,8 @@ pub struct Class {
 #[derive(Clone, Debug)]
 pub struct Ingress {
     pub uid: String,
+    /// Another one after every change of the object, and of what is written about it.
+    pub version: String,
     /// Seconds since the epoch.
     pub created: i64,
     /// The same value as long as nobody changes it, so that what was made of it is found again.
@@ -208,6 +210,7 @@ pub fn ingress_of(ingress: ApiIngress) -> Ingress {
     addresses.sort();
     Ingress {
         uid: ingress.metadata.uid.unwrap_or_default(),
+        version: ingress.metadata.resource_version.unwrap_or_default(),
         created: ingress.metadata.creation_timestamp.map_or(i64::MAX, |at| at.0.as_second()),
         addresses,
         body: Arc::new(IngressBody {

@@ -35,46 +35,62 @@ pub struct Writer {
     publish: Publish,
     /// What was said about each ingress already; said again after another leader.
     said: HashMap<Key, Vec<Problem>>,
+    /// The last status that was written of each ingress. The watch tells of it some time later; until then the ingress
+    /// looks as if nothing had been written.
+    written: HashMap<Key, Status>,
+}
+
+/// What an ingress is to show.
+#[derive(Clone, PartialEq, Eq)]
+struct Status {
+    /// The version of the ingress that it was found wanting in.
+    version: String,
+    addresses: Vec<Address>,
 }
 
 struct Wanted {
-    addresses: Vec<(Key, Vec<Address>)>,
+    statuses: Vec<(Key, Status)>,
     problems: BTreeMap<Key, (String, Vec<Problem>)>,
 }
 
 impl Writer {
     pub fn new(client: Client, publish: Publish, identity: &str) -> Self {
-        Self { client, identity: identity.to_owned(), publish, said: HashMap::new() }
+        Self { client, identity: identity.to_owned(), publish, said: HashMap::new(), written: HashMap::new() }
     }
 
     /// Somebody else was leader, or nobody: what is to be said is said again.
     pub fn forget(&mut self) {
         self.said.clear();
+        self.written.clear();
     }
 
     /// Writes what differs. False: something could not be written, and is to be tried again.
     pub async fn write(&mut self, cluster: &Arc<Cluster>) -> bool {
-        let wanted = cluster.look(|state| self.wanted(state));
+        let wanted = cluster.look(|state| {
+            self.written.retain(|key, written| {
+                state.world.ingresses.get(key).is_some_and(|ingress| ingress.version == written.version)
+            });
+            self.wanted(state)
+        });
         let client = &self.client;
-        let write = async |(key, addresses): (Key, Vec<Address>)| {
+        let write = async |(key, status): (Key, Status)| {
             if !cluster.leads() {
-                return false;
+                return None;
             }
-            let done = tokio::time::timeout(PATIENCE, patch(client, &key, &addresses)).await;
-            match done {
-                Ok(Ok(())) => true,
+            match tokio::time::timeout(PATIENCE, patch(client, &key, &status.addresses)).await {
+                Ok(Ok(())) => return Some((key, status)),
                 Ok(Err(error)) => {
                     tracing::warn!(ingress = %key, %error, "the status of an ingress could not be written");
-                    false
                 }
-                Err(_) => {
-                    tracing::warn!(ingress = %key, "the status of an ingress could not be written in time");
-                    false
-                }
+                Err(_) => tracing::warn!(ingress = %key, "the status of an ingress could not be written in time"),
             }
+            None
         };
-        let written: Vec<bool> = stream::iter(wanted.addresses).map(write).buffer_unordered(AT_ONCE).collect().await;
-        let mut all = written.iter().all(|done| *done);
+        let asked = wanted.statuses.len();
+        let written = stream::iter(wanted.statuses).map(write).buffer_unordered(AT_ONCE);
+        let written: Vec<_> = written.filter_map(std::future::ready).collect().await;
+        let mut all = written.len() == asked;
+        self.written.extend(written);
         self.said.retain(|key, _| wanted.problems.contains_key(key));
         for (key, (uid, problems)) in wanted.problems {
             if !cluster.leads() {
@@ -96,13 +112,14 @@ impl Writer {
                 Some(addresses)
             }
         };
-        let mut wanted = Wanted { addresses: Vec::new(), problems: BTreeMap::new() };
+        let mut wanted = Wanted { statuses: Vec::new(), problems: BTreeMap::new() };
         for (key, fate) in &state.outcome.ingresses {
             let ingress = state.world.ingresses.get(key);
             if let (Some(ingress), Some(published)) = (ingress, &published) {
                 let addresses: &[Address] = if fate.is_served { published } else { &[] };
-                if ingress.addresses != addresses {
-                    wanted.addresses.push((key.clone(), addresses.to_vec()));
+                let status = Status { version: ingress.version.clone(), addresses: addresses.to_vec() };
+                if ingress.addresses != addresses && self.written.get(key) != Some(&status) {
+                    wanted.statuses.push((key.clone(), status));
                 }
             }
             if !fate.problems.is_empty() && self.said.get(key) != Some(&fate.problems) {

@@ -54,6 +54,8 @@ struct State {
     /// Raw lines that are sent into every watch of a resource once.
     injected: Vec<(String, String)>,
     refused: BTreeSet<(String, String)>,
+    /// Resources whose watches are told nothing for now.
+    withheld: BTreeSet<String>,
     is_down: bool,
     /// Method and path of everything that was asked.
     asked: Vec<(String, String)>,
@@ -170,6 +172,16 @@ impl ApiServer {
 
     pub fn permit(&self, verb: &str, plural: &str) {
         self.cluster.state.lock().unwrap().refused.remove(&(verb.to_owned(), plural.to_owned()));
+    }
+
+    /// Watches of a resource are told what happens after `tell`.
+    pub fn withhold(&self, plural: &str) {
+        self.cluster.state.lock().unwrap().withheld.insert(plural.to_owned());
+    }
+
+    pub fn tell(&self, plural: &str) {
+        self.cluster.state.lock().unwrap().withheld.remove(plural);
+        self.cluster.news.send_modify(|news| *news += 1);
     }
 
     /// Nobody answers, and every connection is gone.
@@ -372,7 +384,7 @@ fn watching(cluster: &Arc<Cluster>, scope: Scope, query: &HashMap<String, String
         let send = |line: String| sender.unbounded_send(Ok(Frame::data(Bytes::from(line + "\n")))).is_ok();
         loop {
             let mut lines = Vec::new();
-            {
+            if !cluster.state.lock().unwrap().withheld.contains(&scope.plural) {
                 let mut state = cluster.state.lock().unwrap();
                 if seen < state.forgotten {
                     let gone =

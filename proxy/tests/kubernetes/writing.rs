@@ -45,6 +45,30 @@ async fn the_leader_writes_where_an_ingress_is_reached_and_takes_it_back() {
 }
 
 #[tokio::test]
+async fn what_was_written_is_not_written_again_while_the_watch_is_late() {
+    let (_apps, services) = apps("team-a", ["app"]);
+    let before = Before::new().await;
+    for object in services.into_iter().chain([of("a", "a.test")]) {
+        before.api.put(object);
+    }
+    before.api.withhold("ingresses");
+    let cluster = before.start().await;
+    let api = &cluster.api;
+    until("the status is written", async || !api.addresses("team-a", "a").is_empty()).await;
+    // With every look at the lease, the leader looks at what there is to write.
+    let looks = api.asked("PUT", "/leases");
+    until("the lease is renewed twice", async || api.asked("PUT", "/leases") >= looks + 2).await;
+    assert_eq!(api.asked("PATCH", "/ingresses/a/status"), 1);
+    api.tell("ingresses");
+    // Whoever writes afterwards is seen, and set right.
+    let mut other = api.get("ingresses", "team-a", "a").unwrap();
+    other["status"] = json!(null);
+    cluster.put([other]);
+    until("it is written again", async || api.addresses("team-a", "a") == ["203.0.113.7"]).await;
+    assert_eq!(api.asked("PATCH", "/ingresses/a/status"), 2);
+}
+
+#[tokio::test]
 async fn addresses_are_those_of_the_service_that_is_published() {
     let (_apps, services) = apps("team-a", ["app"]);
     let mut before = Before::new().await;
