@@ -9,6 +9,7 @@ need nginx nginx-light
 need openssl openssl
 need taskset util-linux
 if [ "${1:-full}" = full ]; then
+  need sqlite3 sqlite3
   need haproxy haproxy
   need caddy caddy
   need apache2 apache2

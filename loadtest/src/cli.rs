@@ -1,12 +1,14 @@
 //! What can be typed.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Doing, Error, Result};
-use crate::load::{Plan, Shape};
+use crate::load::{Plan, Shape, Turn};
 use crate::target::{Credentials, Expected, Loopback, Target, Version};
 use crate::tls::{self, KeyExchange, Tickets};
 
@@ -50,7 +52,7 @@ pub struct RunArgs {
     cert: Option<PathBuf>,
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// File with the value of the Cookie header.
+    /// File with values of the Cookie header, one a line; each request shows the next.
     #[arg(long, value_name = "FILE")]
     cookie_file: Option<PathBuf>,
     /// File with a bearer token.
@@ -76,6 +78,10 @@ pub struct RunArgs {
     warm_up: Duration,
     #[arg(long, value_parser = duration, default_value = "5s")]
     duration: Duration,
+    /// Take turns: each line of the input begins one, `for 50ms 200ms` (warm-up, then measured) or `operations 3`, and is
+    /// answered by a line of JSON. Connections stay open between turns. Only of the closed loop and of handshakes.
+    #[arg(long, conflicts_with_all = ["warm_up", "duration", "rate"])]
+    pub turns: bool,
     #[arg(long, value_enum, default_value_t = KeyExchange::X25519)]
     key_exchange: KeyExchange,
     /// Take the CPU time of this process and its children, e.g. `proxy=4711`. Repeatable.
@@ -183,6 +189,9 @@ impl RunArgs {
         if self.connections == 0 || streams == 0 {
             return Err(Error::new("--connections and --streams must be at least 1"));
         }
+        if self.turns && matches!(self.mode, Mode::Open | Mode::Idle) {
+            return Err(Error::new("--turns is for the modes closed, full and resumed"));
+        }
         let shape = match (self.mode, self.rate) {
             (Mode::Full | Mode::Resumed, _) => Shape::Handshakes { callers: self.connections },
             (Mode::Idle, _) => Shape::Idle { connections: self.connections },
@@ -196,8 +205,9 @@ impl RunArgs {
         };
         let tickets = if self.mode == Mode::Resumed { Tickets::Used } else { Tickets::Refused };
         let read = |file: &PathBuf| std::fs::read_to_string(file).doing(format!("file `{}`", file.display()));
+        let cookies = self.cookie_file.as_ref().map(read).transpose()?.unwrap_or_default();
         let credentials = Credentials {
-            cookie: self.cookie_file.as_ref().map(read).transpose()?,
+            cookies: cookies.lines().map(str::to_owned).collect(),
             bearer: self.bearer_file.as_ref().map(read).transpose()?,
         };
         let expected = Expected { status: self.expect_status, body_bytes: self.expect_bytes };
@@ -207,10 +217,36 @@ impl RunArgs {
             target,
             tls: tls::client(tls::certificates(&self.ca)?, identity, version, self.key_exchange, tickets)?,
             shape,
-            warm_up: self.warm_up,
-            duration: self.duration,
             processes: self.pid.clone(),
         })
+    }
+}
+
+impl RunArgs {
+    pub fn turn(&self) -> Turn {
+        Turn::For { warm_up: self.warm_up, duration: self.duration }
+    }
+}
+
+impl FromStr for Turn {
+    type Err = Error;
+
+    fn from_str(line: &str) -> Result<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match *words.as_slice() {
+            ["for", warm_up, measured] => Ok(Self::For { warm_up: duration(warm_up)?, duration: duration(measured)? }),
+            ["operations", count] => Ok(Self::Operations(count.parse().doing(format!("`{count}`"))?)),
+            _ => Err(Error::new(format!("`{line}` is no turn; write `for 50ms 200ms` or `operations 3`"))),
+        }
+    }
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::For { warm_up, duration } => write!(f, "for {}ms {}ms", warm_up.as_millis(), duration.as_millis()),
+            Self::Operations(count) => write!(f, "operations {count}"),
+        }
     }
 }
 
@@ -247,6 +283,17 @@ mod tests {
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
         for wrong in ["3", "s", "1m", ""] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_turn_is_read_as_it_is_written() {
+        let spans = (Duration::from_millis(50), Duration::from_millis(1200));
+        for turn in [Turn::For { warm_up: spans.0, duration: spans.1 }, Turn::Operations(3)] {
+            assert_eq!(turn.to_string().parse::<Turn>().unwrap(), turn);
+        }
+        for wrong in ["", "for 1s", "operations", "operations x", "ever"] {
+            assert!(wrong.parse::<Turn>().is_err(), "{wrong}");
         }
     }
 

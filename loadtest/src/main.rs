@@ -27,9 +27,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use cli::{Cli, Command, RunArgs};
 use error::{Doing, Result};
+use load::Load;
+use outcome::Outcome;
 
 /// The generator shares a core with the application: what it saves, the peers under test get as load.
 #[global_allocator]
@@ -59,14 +62,35 @@ fn start(command: Command) -> Result<ExitCode> {
 }
 
 async fn run(args: &RunArgs) -> Result<ExitCode> {
-    let outcome = load::run(args.plan()?).await?;
-    let mut out = std::io::stdout().lock();
+    if args.turns {
+        return take_turns(args).await;
+    }
+    let outcome = load::run(args.plan()?, args.turn()).await?;
     if args.json {
-        serde_json::to_writer(&mut out, &outcome).doing("output")?;
-        writeln!(out).doing("output")?;
+        print_line(&outcome)?;
     } else {
-        write!(out, "{outcome}").doing("output")?;
+        write!(std::io::stdout().lock(), "{outcome}").doing("output")?;
     }
     let failed = outcome.fault_count() > 0 && !args.allow_faults;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Until the input ends.
+async fn take_turns(args: &RunArgs) -> Result<ExitCode> {
+    let mut load = Load::start(args.plan()?).await?;
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut faults = 0;
+    while let Some(line) = lines.next_line().await.doing("input")? {
+        let outcome = load.turn(line.parse()?).await?;
+        faults += outcome.fault_count();
+        print_line(&outcome)?;
+    }
+    load.stop().await;
+    Ok(if faults > 0 && !args.allow_faults { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print_line(outcome: &Outcome) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, outcome).doing("output")?;
+    writeln!(out).doing("output")
 }

@@ -80,6 +80,11 @@ impl Tally {
         entry.count += 1;
     }
 
+    /// Operations that ended, well or not.
+    pub fn ended(&self) -> u64 {
+        self.completed + self.faults.values().map(|fault| fault.count).sum::<u64>()
+    }
+
     pub fn faults(&self) -> &BTreeMap<String, FaultCount> {
         &self.faults
     }

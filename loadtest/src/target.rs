@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
@@ -57,7 +59,8 @@ impl Version {
 /// What the caller shows beside (or instead of) a client certificate.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    pub cookie: Option<String>,
+    /// Values of the Cookie header; each request shows the next.
+    pub cookies: Vec<String>,
     pub bearer: Option<String>,
 }
 
@@ -79,6 +82,9 @@ pub struct Target {
     pub upload: u64,
     uri: Uri,
     headers: HeaderMap,
+    /// More than one; a single one stands in `headers`.
+    cookies: Arc<[HeaderValue]>,
+    next_cookie: Arc<AtomicUsize>,
 }
 
 impl Target {
@@ -100,14 +106,26 @@ impl Target {
             }
             Version::Http2 => format!("https://{authority}{path}"),
         };
-        if let Some(cookie) = &credentials.cookie {
-            headers.insert(COOKIE, secret(cookie, "cookie")?);
+        let mut cookies =
+            credentials.cookies.iter().map(|cookie| secret(cookie, "cookie")).collect::<Result<Vec<_>>>()?;
+        if cookies.len() == 1 {
+            headers.extend(cookies.pop().map(|cookie| (COOKIE, cookie)));
         }
         if let Some(bearer) = &credentials.bearer {
             headers.insert(AUTHORIZATION, secret(&format!("Bearer {bearer}"), "bearer token")?);
         }
         let uri = uri.parse().doing(format!("`{uri}` is not a request target"))?;
-        Ok(Self { address, host: host.to_owned(), version, expected, upload: 0, uri, headers })
+        Ok(Self {
+            address,
+            host: host.to_owned(),
+            version,
+            expected,
+            upload: 0,
+            uri,
+            headers,
+            cookies: cookies.into(),
+            next_cookie: Arc::default(),
+        })
     }
 
     pub fn request(&self) -> Request<Zeros> {
@@ -117,6 +135,10 @@ impl Target {
         }
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
+        if !self.cookies.is_empty() {
+            let next = self.next_cookie.fetch_add(1, Ordering::Relaxed) % self.cookies.len();
+            request.headers_mut().extend(self.cookies.get(next).map(|cookie| (COOKIE, cookie.clone())));
+        }
         request
     }
 }
@@ -151,5 +173,19 @@ mod tests {
         let two = build(Version::Http2).request();
         assert_eq!(two.uri(), "https://a.test:8443/x");
         assert!(two.headers().get("host").is_none());
+    }
+
+    #[test]
+    fn each_request_shows_the_next_cookie() {
+        let cookies = ["id=1", "id=2"].map(str::to_owned).to_vec();
+        let expected = Expected { status: 200, body_bytes: None };
+        let show = |cookies, count| -> Vec<String> {
+            let credentials = Credentials { cookies, bearer: None };
+            let port = Loopback::port(8443);
+            let target = Target::new(port, "a.test", "/x", Version::Http1, &credentials, expected).unwrap();
+            (0..count).map(|_| target.request().headers()[COOKIE].to_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(show(cookies, 3), ["id=1", "id=2", "id=1"]);
+        assert_eq!(show(vec!["id=1".to_owned()], 2), ["id=1", "id=1"]);
     }
 }

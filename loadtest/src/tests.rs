@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use torhaus_certs::{Authority, Issued, LeafRequest};
 
-use crate::load::{self, Plan, Shape};
+use crate::load::{self, Load, Plan, Shape, Turn};
 use crate::outcome::Outcome;
 use crate::target::{Credentials, Expected, Loopback, Target, Version};
 use crate::tls::{self, Identity, KeyExchange, Tickets};
@@ -90,23 +90,26 @@ enum Shows {
     Nothing,
 }
 
+const TURN: Turn = Turn::For { warm_up: Duration::from_millis(100), duration: Duration::from_millis(500) };
+
 async fn measure(server: &Server, version: Version, shape: Shape, tickets: Tickets, shows: Shows) -> Outcome {
+    load::run(plan(server, version, shape, tickets, shows), TURN).await.unwrap()
+}
+
+fn plan(server: &Server, version: Version, shape: Shape, tickets: Tickets, shows: Shows) -> Plan {
     let identity = (shows == Shows::Certificate).then(|| {
         let (chain, key) = parts(&server.client);
         Identity { chain, key }
     });
-    let cookie = (shows == Shows::Cookie).then(|| "id=alice".to_owned());
-    let credentials = Credentials { cookie, bearer: None };
+    let cookies = (shows == Shows::Cookie).then(|| "id=alice".to_owned()).into_iter().collect();
+    let credentials = Credentials { cookies, bearer: None };
     let expected = Expected { status: 200, body_bytes: Some(BODY.len() as u64) };
-    let plan = Plan {
+    Plan {
         target: Target::new(server.address, HOST, "/bench", version, &credentials, expected).unwrap(),
         tls: tls::client(vec![server.root.clone()], identity, version, KeyExchange::X25519, tickets).unwrap(),
         shape,
-        warm_up: Duration::from_millis(100),
-        duration: Duration::from_millis(500),
         processes: vec![("proxy".to_owned(), std::process::id())],
-    };
-    load::run(plan).await.unwrap()
+    }
 }
 
 #[tokio::test]
@@ -163,4 +166,38 @@ async fn the_open_loop_says_how_late_it_was() {
     assert!(outcome.lateness.is_some());
     // The rate itself depends on who else uses the machine: no test's affair.
     assert!(outcome.completed > 0);
+}
+
+#[tokio::test]
+async fn between_turns_connections_stay_open_and_nothing_is_asked() {
+    let server = server(true).await;
+    for shape in [Shape::Closed { connections: 2, streams: 1 }, Shape::Handshakes { callers: 2 }] {
+        let plan = plan(&server, Version::Http1, shape, Tickets::Refused, Shows::Certificate);
+        let mut load = Load::start(plan).await.unwrap();
+        for number in 1..=3 {
+            // As many as were asked for: nobody began another one, neither meanwhile nor before.
+            let outcome = load.turn(Turn::Operations(number)).await.unwrap();
+            assert_eq!((outcome.completed, outcome.fault_count()), (number, 0), "{:?}", outcome.faults);
+            let opened = match shape {
+                Shape::Handshakes { .. } => number,
+                _ if number == 1 => 2,
+                _ => 0,
+            };
+            assert_eq!(outcome.full_handshakes, opened, "{shape:?}, turn {number}");
+        }
+        let timed = load.turn(TURN).await.unwrap();
+        assert!(timed.completed > 3, "{}", timed.completed);
+        load.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_turn_of_operations_ends_with_their_faults_too() {
+    let server = server(false).await;
+    let shape = Shape::Closed { connections: 2, streams: 1 };
+    let plan = plan(&server, Version::Http1, shape, Tickets::Refused, Shows::Nothing);
+    let mut load = Load::start(plan).await.unwrap();
+    let outcome = load.turn(Turn::Operations(4)).await.unwrap();
+    assert_eq!((outcome.completed, outcome.fault_count()), (0, 4), "{:?}", outcome.faults);
+    load.stop().await;
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::child::{Child, pinned};
 use super::idp::Provider;
-use super::login;
+use super::login::Browser;
 use super::nginx::Place;
 use super::pki::{DOMAIN, Pki, private_file};
 use crate::error::{Doing, Result};
@@ -43,7 +43,7 @@ pub async fn openidc(place: Place<'_>, pki: &Pki, application: Loopback) -> Resu
     let mut command = pinned(place.core, Path::new("apache2"));
     command.args(["-DFOREGROUND", "-f"]).arg(&file);
     let child = Child::start("apache", command, place.folder, place.listen).await?;
-    let cookie = login::session(place.listen, &pki.ca, &host()).await?;
+    let cookie = Browser::new(place.listen, &pki.ca)?.session(&host()).await?;
     let cookie_file = private_file(&home, "cookie", &cookie)?;
     Ok(Started { child, cookie_file })
 }

@@ -1,11 +1,11 @@
-//! An OpenID provider that says yes to everybody, so that a login can be scripted.
+//! An OpenID provider that says yes to everybody, so that a login can be scripted. Each login is another person's.
 //!
 //! Discovery, keys, authorization code, token: what a relying party needs, on loopback, for one client. It checks
 //! nothing (no password, no PKCE, no secret) and must never stand before anything but a benchmark.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -44,6 +44,8 @@ struct Inner {
     /// The nonce of each authorization request whose code was not redeemed yet.
     codes: Mutex<HashMap<String, String>>,
     next_code: AtomicU64,
+    /// Codes are not redeemed: the question stays open.
+    is_silent: AtomicBool,
 }
 
 impl Provider {
@@ -54,7 +56,13 @@ impl Provider {
         let listener = TcpListener::bind(Loopback::port(0).address()).await.doing("provider's port")?;
         let address = Loopback::new(listener.local_addr().doing("provider's port")?)?;
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).doing("provider's key")?;
-        let inner = Inner { address, key, codes: Mutex::default(), next_code: AtomicU64::new(1) };
+        let inner = Inner {
+            address,
+            key,
+            codes: Mutex::default(),
+            next_code: AtomicU64::new(1),
+            is_silent: AtomicBool::new(false),
+        };
         let provider = Self(Arc::new(inner));
         tokio::spawn(provider.clone().serve(listener));
         Ok(provider)
@@ -67,6 +75,11 @@ impl Provider {
     /// Anything will do; relying parties insist on having one.
     pub fn client_secret(&self) -> &'static str {
         "not-a-secret-only-a-benchmark"
+    }
+
+    /// Whether it leaves the gate's questions unanswered from now on.
+    pub fn be_silent(&self, silent: bool) {
+        self.0.is_silent.store(silent, Ordering::Relaxed);
     }
 
     async fn serve(self, listener: TcpListener) {
@@ -86,7 +99,6 @@ impl Provider {
             "/keys" => Ok(self.keys()),
             "/authorize" => self.authorize(request.uri().query().unwrap_or_default()),
             "/token" => self.token(request).await,
-            "/userinfo" => Ok(body(&person())),
             path => Err(Error::new(format!("no such page `{path}`"))),
         };
         answered.unwrap_or_else(|error| {
@@ -103,7 +115,6 @@ impl Provider {
             "issuer": issuer,
             "authorization_endpoint": format!("{issuer}/authorize"),
             "token_endpoint": format!("{issuer}/token"),
-            "userinfo_endpoint": format!("{issuer}/userinfo"),
             "jwks_uri": format!("{issuer}/keys"),
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code"],
@@ -146,17 +157,17 @@ impl Provider {
     /// A JWT for an API caller, of the same person (RFC 9068 section 2).
     pub fn access_token(&self) -> Result<String> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        self.sign("at+jwt", &self.claims(now, [("client_id", json!(Self::CLIENT)), ("jti", json!("bench"))]))
+        self.sign("at+jwt", &self.claims("api", now, [("client_id", json!(Self::CLIENT)), ("jti", json!("bench"))]))
     }
 
-    fn claims(&self, now: i64, more: [(&str, Value); 2]) -> Value {
+    fn claims(&self, who: &str, now: i64, more: [(&str, Value); 2]) -> Value {
         let common = [
             ("iss", json!(self.issuer())),
             ("aud", json!(Self::CLIENT)),
             ("iat", json!(now)),
             ("exp", json!(now + TOKEN_SECONDS)),
         ];
-        let mut claims = person();
+        let mut claims = person(who);
         if let Some(claims) = claims.as_object_mut() {
             claims.extend(common.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)));
         }
@@ -164,11 +175,15 @@ impl Provider {
     }
 
     async fn token(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+        if self.0.is_silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let form = request.into_body().collect().await.doing("form")?.to_bytes();
         let code = form_urlencoded::parse(&form).find(|(name, _)| name == "code").map(|(_, code)| code.into_owned());
-        let nonce = self.codes().remove(&code.unwrap_or_default()).ok_or_else(|| Error::new("unknown code"))?;
+        let code = code.unwrap_or_default();
+        let nonce = self.codes().remove(&code).ok_or_else(|| Error::new("unknown code"))?;
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let claims = self.claims(now, [("auth_time", json!(now)), ("nonce", json!(nonce))]);
+        let claims = self.claims(&code, now, [("auth_time", json!(now)), ("nonce", json!(nonce))]);
         Ok(body(&json!({
             "access_token": "unused", "token_type": "Bearer", "expires_in": TOKEN_SECONDS,
             "id_token": self.sign("JWT", &claims)?,
@@ -188,11 +203,11 @@ impl Provider {
     }
 }
 
-/// The only person there is.
-fn person() -> Value {
+fn person(who: &str) -> Value {
     json!({
-        "sub": "4711", "preferred_username": "alice", "name": "Alice Load", "email": "alice@bench.test",
-        "email_verified": true, "groups": ["load", "all-employees", "developers"],
+        "sub": format!("4711-{who}"), "preferred_username": format!("alice-{who}"), "name": format!("Alice {who}"),
+        "email": format!("alice-{who}@bench.test"), "email_verified": true,
+        "groups": ["load", "all-employees", "developers"],
     })
 }
 
@@ -217,7 +232,7 @@ mod tests {
         assert_eq!(provider.codes().remove(&sent["code"]).as_deref(), Some("n"));
         assert!(provider.codes().remove(&sent["code"]).is_none());
 
-        let token = provider.sign("JWT", &person()).unwrap();
+        let token = provider.sign("JWT", &person("a")).unwrap();
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, provider.0.key.public_key().as_ref());
         key.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();

@@ -77,7 +77,7 @@ pub async fn in_turns(subjects: &Subjects, measured: &[Measured], turns: u32, co
 }
 
 /// Arrivals per second at this share of what the row did in the closed loop.
-fn rate(subject: &str, measured: &[Measured], share: f64) -> Option<u32> {
+pub fn rate(subject: &str, measured: &[Measured], share: f64) -> Option<u32> {
     let own = measured.iter().filter(|one| one.scenario == Scenario::Http1 && one.subject == subject);
     let capacity = Summary::of(own.map(|one| one.outcome.per_second))?.median;
     // Rates are some ten thousand a second; the cast saturates.

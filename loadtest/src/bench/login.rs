@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, COOKIE, HOST, LOCATION, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -30,32 +30,11 @@ const MOST_REDIRECTS: usize = 20;
 /// How much of an unexpected page stands in the error.
 const SHOWN: usize = 600;
 
-/// Logs in for `https://{host}/` at `gate` and answers with the Cookie header that the host gets from then on.
-pub async fn session(gate: Loopback, ca: &Path, host: &str) -> Result<String> {
-    let roots = tls::certificates(ca)?;
-    let tls = tls::client(roots, None, Version::Http1, KeyExchange::X25519, Tickets::Refused)?;
-    let mut browser = Browser { gate, tls, jar: HashMap::new() };
-    let start = format!("https://{host}:{}{}", gate.address().port(), nginx::PATH);
-    let mut url = Url::parse(&start).doing("address")?;
-    for _ in 0..MOST_REDIRECTS {
-        let answer = browser.get(&url).await?;
-        match answer.location {
-            Some(next) => url = url.join(&next).doing(format!("redirect to `{next}`"))?,
-            None if answer.status == StatusCode::OK && url.host_str() == Some(host) => {
-                return browser.cookies(host).ok_or_else(|| Error::new(format!("{host} set no cookie at the login")));
-            }
-            None => {
-                let page: String = answer.text.chars().take(SHOWN).collect();
-                return Err(Error::new(format!("the login ended at {url} with {}:\n{page}", answer.status)));
-            }
-        }
-    }
-    Err(Error::new(format!("the login was still redirecting after {MOST_REDIRECTS} answers, to {url}")))
-}
-
-struct Browser {
+/// A browser that keeps a connection to each server, however many people log in with it, one after the other.
+pub struct Browser {
     gate: Loopback,
     tls: Arc<ClientConfig>,
+    connections: HashMap<String, SendRequest<Empty<Bytes>>>,
     jar: HashMap<String, BTreeMap<String, String>>,
 }
 
@@ -66,6 +45,33 @@ struct Answer {
 }
 
 impl Browser {
+    pub fn new(gate: Loopback, ca: &Path) -> Result<Self> {
+        let roots = tls::certificates(ca)?;
+        let tls = tls::client(roots, None, Version::Http1, KeyExchange::X25519, Tickets::Refused)?;
+        Ok(Self { gate, tls, connections: HashMap::new(), jar: HashMap::new() })
+    }
+
+    /// Logs somebody in for `https://{host}/` and answers with the Cookie header that the host gets from then on.
+    pub async fn session(&mut self, host: &str) -> Result<String> {
+        self.jar.clear();
+        let start = format!("https://{host}:{}{}", self.gate.address().port(), nginx::PATH);
+        let mut url = Url::parse(&start).doing("address")?;
+        for _ in 0..MOST_REDIRECTS {
+            let answer = self.get(&url).await?;
+            match answer.location {
+                Some(next) => url = url.join(&next).doing(format!("redirect to `{next}`"))?,
+                None if answer.status == StatusCode::OK && url.host_str() == Some(host) => {
+                    return self.cookies(host).ok_or_else(|| Error::new(format!("{host} set no cookie at the login")));
+                }
+                None => {
+                    let page: String = answer.text.chars().take(SHOWN).collect();
+                    return Err(Error::new(format!("the login ended at {url} with {}:\n{page}", answer.status)));
+                }
+            }
+        }
+        Err(Error::new(format!("the login was still redirecting after {MOST_REDIRECTS} answers, to {url}")))
+    }
+
     /// https is the gate whatever the host's name, http is the provider.
     async fn get(&mut self, url: &Url) -> Result<Answer> {
         let host = url.host_str().ok_or_else(|| Error::new(format!("{url} has no host")))?.to_owned();
@@ -81,18 +87,28 @@ impl Browser {
             request = request.header(COOKIE, cookies);
         }
         let request = request.body(Empty::new()).doing(format!("request for {url}"))?;
-        let (status, headers, text) = if url.scheme() == "https" {
-            let tcp = TcpStream::connect(self.gate.address()).await.doing(url)?;
-            let name = ServerName::try_from(host.clone()).doing(url)?;
-            let connector = TlsConnector::from(Arc::clone(&self.tls));
-            exchange(connector.connect(name, tcp).await.doing(url)?, request).await?
-        } else {
-            let address: Loopback = format!("{host}:{}", url.port().unwrap_or(80)).parse()?;
-            exchange(TcpStream::connect(address.address()).await.doing(url)?, request).await?
-        };
+        let (status, headers, text) = exchange(self.connection(url, &host).await?, request).await?;
         self.keep_cookies(host, &headers);
         let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok(Answer { status, location: location.filter(|_| status.is_redirection()), text })
+    }
+
+    async fn connection(&mut self, url: &Url, host: &str) -> Result<&mut SendRequest<Empty<Bytes>>> {
+        let place = format!("{}://{host}:{:?}", url.scheme(), url.port());
+        let is_open = self.connections.get(&place).is_some_and(|open| !open.is_closed());
+        if !is_open {
+            let open = if url.scheme() == "https" {
+                let tcp = TcpStream::connect(self.gate.address()).await.doing(url)?;
+                let name = ServerName::try_from(host.to_owned()).doing(url)?;
+                let connector = TlsConnector::from(Arc::clone(&self.tls));
+                speak(connector.connect(name, tcp).await.doing(url)?).await?
+            } else {
+                let address: Loopback = format!("{host}:{}", url.port().unwrap_or(80)).parse()?;
+                speak(TcpStream::connect(address.address()).await.doing(url)?).await?
+            };
+            self.connections.insert(place.clone(), open);
+        }
+        self.connections.get_mut(&place).ok_or_else(|| Error::new("no connection"))
     }
 
     fn cookies(&self, host: &str) -> Option<String> {
@@ -118,12 +134,20 @@ impl Browser {
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<(StatusCode, HeaderMap, String)>
+async fn speak<S>(stream: S) -> Result<SendRequest<Empty<Bytes>>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.doing("login")?;
+    let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.doing("login")?;
     tokio::spawn(driver);
+    Ok(sender)
+}
+
+async fn exchange(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+) -> Result<(StatusCode, HeaderMap, String)> {
+    sender.ready().await.doing("login")?;
     let (head, body) = sender.send_request(request).await.doing("login")?.into_parts();
     let bytes = body.collect().await.doing("login")?.to_bytes();
     Ok((head.status, head.headers, String::from_utf8_lossy(&bytes).into_owned()))

@@ -33,13 +33,21 @@ pub fn describe(torhaus: Option<&Path>, all_peers: bool) -> Machine {
     }
     Machine {
         taken_at: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: command(),
         commit: first_line("git", &["describe", "--always", "--dirty", "--abbrev=12"]),
         processor: processor(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         versions,
     }
+}
+
+/// Without the folder that the program lies in, which is this machine's own affair.
+fn command() -> String {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn processor() -> String {

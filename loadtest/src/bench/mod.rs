@@ -17,14 +17,16 @@ mod nginx;
 mod pki;
 mod reload;
 mod report;
+mod sessions;
 mod soak;
 mod subjects;
 mod torhaus;
+mod trouble;
 
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,16 +38,18 @@ use measure::{Measured, Scenario};
 use reload::Reloads;
 use report::Report;
 use serde::Serialize;
+use sessions::Sessions;
 use soak::Soak;
 use subjects::Subjects;
+use trouble::Trouble;
 
 /// How much of everything one benchmark does.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
     /// Of thousands of operations a second: many short turns, because a machine's weather changes within seconds.
     pub short: Turns,
-    /// Of one operation a second.
-    pub long: Turns,
+    /// Turns of one body of 1 GiB each.
+    pub bodies: u32,
     pub scenarios: &'static [Scenario],
 }
 
@@ -62,24 +66,23 @@ fn millis<S: serde::Serializer>(duration: &Duration, to: S) -> std::result::Resu
     to.serialize_u128(duration.as_millis())
 }
 
-const WARM_UP: Duration = Duration::from_millis(250);
+/// Connections are open already, so this is for caches.
+const WARM_UP: Duration = Duration::from_millis(30);
+const MEASURED: Duration = Duration::from_millis(200);
 
 /// Of the open loop.
 const LATENCY_TURNS: u32 = 3;
 
 impl Extent {
     fn of(length: Length) -> Self {
+        let turns = |count| Turns { count, warm_up: WARM_UP, duration: MEASURED };
         match length {
             Length::Quick => Self {
-                short: Turns { count: 8, warm_up: WARM_UP, duration: Duration::from_millis(750) },
-                long: Turns { count: 0, warm_up: WARM_UP, duration: Duration::ZERO },
+                short: turns(25),
+                bodies: 0,
                 scenarios: &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes],
             },
-            Length::Full => Self {
-                short: Turns { count: 20, warm_up: WARM_UP, duration: Duration::from_secs(1) },
-                long: Turns { count: 4, warm_up: WARM_UP, duration: Duration::from_secs(8) },
-                scenarios: subjects::EVERYTHING,
-            },
+            Length::Full => Self { short: turns(100), bodies: 15, scenarios: subjects::EVERYTHING },
         }
     }
 }
@@ -101,7 +104,7 @@ async fn measure_all(args: &BenchArgs) -> Result<ExitCode> {
     let mut extent = Extent::of(args.length);
     if let Some(turns) = args.turns {
         extent.short.count = turns;
-        extent.long.count = turns.min(extent.long.count);
+        extent.bodies = turns.min(extent.bodies);
     }
     let scratch = tempfile::Builder::new()
         .prefix("torhaus-bench-")
@@ -119,7 +122,7 @@ async fn measure_all(args: &BenchArgs) -> Result<ExitCode> {
     let measured = measure::in_turns(&subjects, extent, args.load_core).await?;
     let more = match args.length {
         Length::Quick => More::default(),
-        Length::Full => More::measure(args, &programs, &subjects, &measured).await?,
+        Length::Full => More::measure(args, &programs, &subjects, (&measured, extent), scratch.path()).await?,
     };
     drop(subjects);
 
@@ -146,6 +149,8 @@ pub struct More {
     latency: Vec<Latency>,
     idle: Vec<Idle>,
     reloads: Option<Reloads>,
+    sessions: Option<Sessions>,
+    trouble: Vec<Trouble>,
     soak: Option<Soak>,
 }
 
@@ -154,9 +159,12 @@ impl More {
         args: &BenchArgs,
         programs: &Programs,
         subjects: &Subjects,
-        measured: &[Measured],
+        (measured, extent): (&[Measured], Extent),
+        folder: &Path,
     ) -> Result<Self> {
         let core = args.load_core;
+        // First: sessions stay, and what was freed before would hide what they take.
+        let sessions = sessions::growth(subjects, folder, extent.short, core).await?;
         let latency =
             latency::in_turns(subjects, measured, args.turns.unwrap_or(LATENCY_TURNS).min(LATENCY_TURNS), core).await?;
         let reloads = match &programs.torhaus {
@@ -165,21 +173,29 @@ impl More {
         };
         let soak = if args.without.contains(&Part::Soak) { None } else { soak::ten_minutes(subjects, core).await? };
         // Last: ten thousand connections leave their mark on an allocator.
+        let trouble = trouble::each(subjects, measured, core).await?;
         let idle = idle::each(subjects, core).await?;
-        Ok(Self { latency, idle, reloads, soak })
+        Ok(Self { latency, idle, reloads, sessions, trouble, soak })
     }
 
     fn faults(&self) -> u64 {
         let latency = self.latency.iter().map(|row| row.faults);
         let idle = self.idle.iter().map(|row| row.faults);
-        let once = [self.reloads.as_ref().map(|found| found.faults), self.soak.as_ref().map(|found| found.faults)];
-        latency.chain(idle).chain(once.into_iter().flatten()).sum()
+        let trouble = self.trouble.iter().map(|row| row.faults);
+        let once = [
+            self.reloads.as_ref().map(|found| found.faults),
+            self.sessions.as_ref().map(|found| found.faults),
+            self.soak.as_ref().map(|found| found.faults),
+        ];
+        latency.chain(idle).chain(trouble).chain(once.into_iter().flatten()).sum()
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         latency::write(&self.latency, out)?;
         idle::write(&self.idle, out)?;
+        sessions::write(self.sessions.as_ref(), out)?;
         reload::write(self.reloads.as_ref(), out)?;
+        trouble::write(&self.trouble, out)?;
         soak::write(self.soak.as_ref(), out)
     }
 }

@@ -14,7 +14,7 @@ use super::subjects::{
 };
 use super::{Extent, More, Turns};
 use crate::error::{Doing, Result};
-use crate::stats::{Summary, ratio};
+use crate::stats::{Estimate, Summary, ratio};
 
 /// A subject that was busy for less of its core than this was not at its limit; then only its cost can be compared.
 const SATURATED: f64 = 0.95;
@@ -63,15 +63,14 @@ const RATIOS: &[(Scenario, &str, &str, Option<f64>)] = &[
 ];
 
 #[derive(Debug, Serialize)]
-pub struct Report<'a> {
+pub struct Report {
     machine: Machine,
     turns: Turns,
-    turns_of_one_gibibyte: Turns,
+    turns_of_one_gibibyte: u32,
     ratios: Vec<Ratio>,
     decisions: Vec<Decision>,
     more: More,
     rows: Vec<Row>,
-    measured: &'a [Measured],
 }
 
 #[derive(Debug, Serialize)]
@@ -79,9 +78,9 @@ struct Ratio {
     scenario: Scenario,
     above: &'static str,
     below: &'static str,
-    by_rate: Option<Summary>,
+    by_rate: Option<Estimate>,
     /// CPU time of `below` divided by that of `above`, so that more is better here, too.
-    by_cost: Option<Summary>,
+    by_cost: Option<Estimate>,
     /// Both were at the limit of their core, so the rates can be compared.
     rates_comparable: bool,
     promised: Option<f64>,
@@ -100,25 +99,21 @@ struct Row {
     p99_us: f64,
     foreign_core_share: f64,
     faults: u64,
+    /// Turn by turn, in the order in which they were taken.
+    per_second_by_turn: Vec<f64>,
+    cpu_us_by_turn: Vec<f64>,
 }
 
-impl<'a> Report<'a> {
-    pub fn new(
-        machine: Machine,
-        extent: Extent,
-        decisions: Vec<Decision>,
-        measured: &'a [Measured],
-        more: More,
-    ) -> Self {
+impl Report {
+    pub fn new(machine: Machine, extent: Extent, decisions: Vec<Decision>, measured: &[Measured], more: More) -> Self {
         Self {
             machine,
             turns: extent.short,
-            turns_of_one_gibibyte: extent.long,
+            turns_of_one_gibibyte: extent.bodies,
             ratios: RATIOS.iter().filter_map(|ratio| Ratio::new(*ratio, measured)).collect(),
             decisions,
             more,
             rows: rows(measured),
-            measured,
         }
     }
 
@@ -146,12 +141,11 @@ impl<'a> Report<'a> {
         let Turns { count, duration, .. } = self.turns;
         writeln!(
             out,
-            "Command: `{command}`. {count} turns of {:.2} s, A B A B; medians. In brackets: a ratio's lowest and highest turn, a figure's spread.",
-            duration.as_secs_f64()
+            "Command: `{command}`. {count} turns of {} ms, A B A B. A ratio is the mean of the middle half of its turns' ratios, with two standard errors; a figure is a median, with its spread in brackets.",
+            duration.as_millis()
         )?;
-        let Turns { count, duration, .. } = self.turns_of_one_gibibyte;
-        if count > 0 {
-            writeln!(out, "Bodies of 1 GiB: {count} turns of {:.0} s.", duration.as_secs_f64())?;
+        if self.turns_of_one_gibibyte > 0 {
+            writeln!(out, "Bodies of 1 GiB: {} turns of one each.", self.turns_of_one_gibibyte)?;
         }
         writeln!(out)?;
         self.write_ratios(out)?;
@@ -168,11 +162,11 @@ impl<'a> Report<'a> {
             let Ratio { scenario, above, below, by_rate, by_cost, rates_comparable, promised, holds } = ratio;
             let rate = match (by_rate, rates_comparable) {
                 (Some(_), false) => "not at the limit".to_owned(),
-                (summary, _) => bracketed(*summary, 2),
+                (estimate, _) => with_error(*estimate),
             };
             let promised = promised.map_or_else(String::new, |floor| format!(">= {floor}"));
             let holds = holds.map_or("", |holds| if holds { "yes" } else { "NO" });
-            let cost = bracketed(*by_cost, 2);
+            let cost = with_error(*by_cost);
             writeln!(out, "| {scenario} | {above} / {below} | {cost} | {rate} | {promised} | {holds} |")?;
         }
         writeln!(out)
@@ -248,7 +242,7 @@ impl Ratio {
         let by_cost = ratio(&costs(&b), &costs(&a));
         let rates_comparable = [&a, &b].into_iter().all(|side| median(side, Measured::busy) >= SATURATED);
         let judged = if rates_comparable { by_rate } else { by_cost };
-        let holds = promised.zip(judged).map(|(floor, found)| found.median >= floor);
+        let holds = promised.zip(judged).map(|(floor, found)| found.value >= floor);
         Some(Self { scenario, above, below, by_rate, by_cost, rates_comparable, promised, holds })
     }
 }
@@ -291,6 +285,8 @@ fn row((scenario, subject): (Scenario, &'static str), measured: &[Measured]) -> 
         p99_us: median(&of, |m| m.outcome.latency.p99_us),
         foreign_core_share: median(&of, |m| m.outcome.foreign_core_share),
         faults: of.iter().map(|m| m.faults()).sum(),
+        per_second_by_turn: rates(&of).into_iter().map(short).collect(),
+        cpu_us_by_turn: costs(&of).into_iter().map(short).collect(),
     })
 }
 
@@ -306,11 +302,13 @@ fn median(measured: &[&Measured], of: impl Fn(&Measured) -> f64) -> f64 {
     Summary::of(measured.iter().map(|m| of(m))).map_or(0.0, |summary| summary.median)
 }
 
-fn bracketed(summary: Option<Summary>, digits: usize) -> String {
-    summary.map_or_else(
-        || "none".to_owned(),
-        |Summary { median, lowest, highest }| format!("{median:.digits$} ({lowest:.digits$}-{highest:.digits$})"),
-    )
+/// A thousandth is more than a turn can tell.
+fn short(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn with_error(estimate: Option<Estimate>) -> String {
+    estimate.map_or_else(|| "none".to_owned(), |Estimate { value, within }| format!("{value:.2} ± {within:.2}"))
 }
 
 fn with_spread(summary: Summary, digits: usize) -> String {
@@ -324,7 +322,7 @@ mod tests {
     use crate::tally::Tally;
     use std::time::Duration;
 
-    fn measured(subject: &'static str, turn: u32, operations: u32, cpu: Duration) -> Measured {
+    fn measured(subject: &'static str, operations: u32, cpu: Duration) -> Measured {
         let mut tally = Tally::new().unwrap();
         (0..operations).for_each(|_| tally.success(Duration::from_micros(100)));
         let busy = Busy {
@@ -334,14 +332,13 @@ mod tests {
             foreign: Duration::ZERO,
             resident: Vec::new(),
         };
-        Measured { scenario: Scenario::Http1, subject, turn, outcome: Outcome::new(&tally, busy) }
+        Measured { scenario: Scenario::Http1, subject, outcome: Outcome::new(&tally, busy) }
     }
 
     fn judged(bare: (u32, u64), nginx: (u32, u64)) -> Ratio {
-        let turn = |subject, (operations, milliseconds), turn| {
-            measured(subject, turn, operations, Duration::from_millis(milliseconds))
-        };
-        let all: Vec<_> = (1..=3).flat_map(|n| [turn(BARE_EDGE, bare, n), turn(NGINX, nginx, n)]).collect();
+        let turn =
+            |subject, (operations, milliseconds)| measured(subject, operations, Duration::from_millis(milliseconds));
+        let all: Vec<_> = (0..4).flat_map(|_| [turn(BARE_EDGE, bare), turn(NGINX, nginx)]).collect();
         Ratio::new((Scenario::Http1, BARE_EDGE, NGINX, Some(0.75)), &all).unwrap()
     }
 
@@ -349,7 +346,7 @@ mod tests {
     fn at_the_limit_of_both_cores_the_rate_decides() {
         let found = judged((80, 1000), (100, 1000));
         assert!(found.rates_comparable);
-        assert_eq!((found.by_rate.unwrap().median, found.holds), (0.8, Some(true)));
+        assert_eq!((found.by_rate.unwrap().value, found.holds), (0.8, Some(true)));
         assert_eq!(judged((70, 1000), (100, 1000)).holds, Some(false));
     }
 
@@ -358,12 +355,12 @@ mod tests {
         // The same rate, because the generator gave no more, but nginx used half the CPU for it.
         let found = judged((100, 1000), (100, 500));
         assert!(!found.rates_comparable);
-        assert_eq!((found.by_cost.unwrap().median, found.holds), (0.5, Some(false)));
+        assert_eq!((found.by_cost.unwrap().value, found.holds), (0.5, Some(false)));
     }
 
     #[test]
     fn a_peer_that_was_left_out_makes_no_ratio() {
-        let only = [measured(NGINX, 1, 10, Duration::from_secs(1))];
+        let only = [measured(NGINX, 10, Duration::from_secs(1))];
         assert!(Ratio::new((Scenario::Http1, BARE_EDGE, NGINX, None), &only).is_none());
     }
 

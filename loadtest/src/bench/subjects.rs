@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
 use super::child::{Child, free_port, pinned};
+use super::idp::Provider;
 use super::measure::Scenario;
 use super::nginx::{self, Place};
 use super::pki::{self, DOMAIN, KeyPair, Pki};
@@ -70,7 +71,17 @@ pub struct Subjects {
     pub rows: Vec<Subject>,
     /// The configuration of the process with the large table.
     pub large_config: Option<PathBuf>,
+    /// What the process with the small table depends on.
+    pub depends: Option<Depends>,
     _children: Vec<Child>,
+}
+
+/// What can be slow, or not there.
+#[derive(Debug)]
+pub struct Depends {
+    pub provider: Provider,
+    /// The SQLite file.
+    pub store: PathBuf,
 }
 
 impl Subjects {
@@ -90,6 +101,7 @@ impl Subjects {
             children: vec![nginx::application(place, sink).await?, sink_process],
             rows: Vec::new(),
             large_config: None,
+            depends: None,
         };
         if !args.without.contains(&Part::Nginx) {
             starting.nginx().await?;
@@ -114,7 +126,7 @@ impl Subjects {
                 starting.torhaus_large(program, &args.torhaus_arg).await?;
             }
         }
-        let Starting { children, mut rows, large_config, .. } = starting;
+        let Starting { children, mut rows, large_config, depends, .. } = starting;
         let application = children.first().map(Child::pid);
         for row in &mut rows {
             row.pids.extend(application.map(|pid| (APPLICATION, pid)));
@@ -125,6 +137,7 @@ impl Subjects {
             client: pki.client,
             rows,
             large_config,
+            depends,
             _children: children,
         })
     }
@@ -138,6 +151,7 @@ struct Starting<'a> {
     children: Vec<Child>,
     rows: Vec<Subject>,
     large_config: Option<PathBuf>,
+    depends: Option<Depends>,
 }
 
 impl Starting<'_> {
@@ -225,7 +239,8 @@ impl Starting<'_> {
     async fn torhaus(&mut self, program: &Path, more_args: &[String]) -> Result<()> {
         let table = ("torhaus", torhaus::SMALL_ROWS);
         let started = torhaus::start(program, more_args, self.place()?, self.pki, self.application, table).await?;
-        let torhaus::Started { child, listen, cookie_file, token_file, .. } = started;
+        let torhaus::Started { child, listen, cookie_file, token_file, provider, store, .. } = started;
+        self.depends = Some(Depends { provider, store });
         let service = Subject::with_certificate(TORHAUS_CERTIFICATE, listen, &child);
         self.rows.push(Subject { host: torhaus::SERVICE_HOST.to_owned(), ..service });
         let person = Subject::with_session(TORHAUS_SESSION, listen, &child, cookie_file);
@@ -265,6 +280,11 @@ impl Subject {
     /// The same server, asked by somebody who shows nothing.
     pub fn without_credentials(&self) -> Self {
         Self { with_certificate: false, cookie_file: None, bearer_file: None, ..self.clone() }
+    }
+
+    /// Processes that are the subject's own.
+    pub fn own_pids(&self) -> impl Iterator<Item = u32> {
+        self.pids.iter().filter(|(name, _)| *name != APPLICATION).map(|(_, pid)| *pid)
     }
 
     /// Shows a client certificate and no cookie.

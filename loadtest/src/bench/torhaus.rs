@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::child::{Child, pinned};
+use super::child::{Child, free_port, pinned};
 use super::idp::Provider;
-use super::login;
+use super::login::Browser;
 use super::nginx::Place;
 use super::pki::{DOMAIN, Pki, SERVICE, private_file};
 use crate::error::{Doing, Result};
 use crate::target::Loopback;
+use tokio::net::TcpListener;
 
 /// A service with a client certificate calls this one.
 pub const SERVICE_HOST: &str = "service.bench.test";
@@ -19,6 +20,10 @@ pub const PERSON_HOST: &str = "person.bench.test";
 /// An API caller with a bearer token calls this one.
 pub const CALLER_HOST: &str = "caller.bench.test";
 
+/// A service calls these two: nobody listens at the one's application, the other's never answers.
+pub const DEAD_HOST: &str = "dead.bench.test";
+pub const SILENT_HOST: &str = "silent.bench.test";
+
 /// Routes, each with its row, beside those that are used: a small company's table, and the largest that is promised.
 pub const SMALL_ROWS: usize = 50;
 pub const LARGE_ROWS: usize = 10_000;
@@ -27,6 +32,9 @@ pub const LARGE_ROWS: usize = 10_000;
 pub struct Started {
     pub child: Child,
     pub listen: Loopback,
+    pub provider: Provider,
+    /// Its SQLite file.
+    pub store: PathBuf,
     /// What the browser of the logged-in person sends to [`PERSON_HOST`].
     pub cookie_file: PathBuf,
     pub token_file: PathBuf,
@@ -53,17 +61,43 @@ pub async fn start(
     private_file(&home, "client-secret", provider.client_secret())?;
     write("policy.yaml", &policy(rows))?;
     let config = home.join("torhaus.yaml");
-    write("torhaus.yaml", &configuration(listen, &provider, pki, application, rows))?;
+    let applications = Applications { real: application, dead: free_port()?, silent: silent().await? };
+    write("torhaus.yaml", &configuration(listen, &provider, pki, applications, rows))?;
     let mut command = pinned(core, program);
     command.args(["run", "--config"]).arg(&config).args(more_args);
     let child = Child::start(name, command, folder, listen).await?;
-    let cookie = login::session(listen, &pki.ca, PERSON_HOST).await?;
+    let cookie = Browser::new(listen, &pki.ca)?.session(PERSON_HOST).await?;
     let cookie_file = private_file(&home, "cookie", &cookie)?;
     let token_file = private_file(&home, "token", &provider.access_token()?)?;
-    Ok(Started { child, listen, cookie_file, token_file, config })
+    Ok(Started { child, listen, provider, store: home.join("state/torhaus.db"), cookie_file, token_file, config })
 }
 
-fn configuration(listen: Loopback, provider: &Provider, pki: &Pki, application: Loopback, rows: usize) -> String {
+struct Applications {
+    real: Loopback,
+    dead: Loopback,
+    silent: Loopback,
+}
+
+/// Takes connections and keeps them, until the program ends.
+async fn silent() -> Result<Loopback> {
+    let listener = TcpListener::bind(Loopback::port(0).address()).await.doing("port of a silent application")?;
+    let address = Loopback::new(listener.local_addr().doing("port of a silent application")?)?;
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            open.push(stream);
+        }
+    });
+    Ok(address)
+}
+
+fn configuration(
+    listen: Loopback,
+    provider: &Provider,
+    pki: &Pki,
+    Applications { real: application, dead, silent }: Applications,
+    rows: usize,
+) -> String {
     let mut text = format!(
         r#"version: 1
 state_dir: ./state
@@ -103,6 +137,16 @@ routes:
     host: {CALLER_HOST}
     upstream: http://{application}
     resource: caller
+  - name: dead
+    host: {DEAD_HOST}
+    upstream: http://{dead}
+    resource: service
+    client_auth: {{ mode: required, trust_domains: [bench] }}
+  - name: silent
+    host: {SILENT_HOST}
+    upstream: http://{silent}
+    resource: service
+    client_auth: {{ mode: required, trust_domains: [bench] }}
 "#,
         listen = listen.address(),
         port = listen.address().port(),
@@ -112,6 +156,8 @@ routes:
         issuer = provider.issuer(),
         client = Provider::CLIENT,
         application = application.address(),
+        dead = dead.address(),
+        silent = silent.address(),
     );
     for n in 0..rows {
         text += &format!(

@@ -37,7 +37,7 @@ async fn connection(run: Arc<Run>, streams: usize) {
 
 /// Asks again and again; ends at the first fault, because the connection may be gone.
 async fn caller(run: Arc<Run>, mut connection: Connection) {
-    while !run.over() {
+    while run.may_begin().await {
         let sent = Instant::now();
         match connection.exchange(&run.target).await {
             Ok(()) => run.success(sent.elapsed()),

@@ -15,7 +15,7 @@ pub(super) fn start(run: &Arc<Run>, count: usize, callers: &mut JoinSet<()>) {
 }
 
 async fn caller(run: Arc<Run>) {
-    while !run.over() {
+    while run.may_begin().await {
         let began = Instant::now();
         match connect_and_ask(&run).await {
             Ok(()) => run.success(began.elapsed()),
