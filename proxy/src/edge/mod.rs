@@ -11,6 +11,7 @@ pub mod backlog;
 pub mod client_hello;
 pub mod connection;
 pub mod control_frames;
+mod held;
 pub mod keep_alive;
 pub mod obtained;
 pub mod pace;

@@ -2,6 +2,7 @@
 //! from outside, and an eye on what the engine lets a client do.
 use crate::edge::connection::ConnectionInfo;
 use crate::edge::control_frames::ControlFrames;
+use crate::edge::held::Held;
 use crate::edge::pace::{HeadBounds, HeadWatch, Over};
 use bytes::{Buf as _, Bytes};
 use futures::task::AtomicWaker;
@@ -59,6 +60,8 @@ impl fmt::Debug for Cutter {
 #[derive(Debug)]
 pub struct GateStream {
     io: Transport,
+    /// Of HTTP/1.1: HTTP/2 puts its frames together itself.
+    held: Held,
     info: Arc<ConnectionInfo>,
     watch: HeadWatch,
     /// On HTTP/2 only.
@@ -101,6 +104,7 @@ impl GateStream {
         let socket = Arc::new(SocketDigest::from_raw_fd(io.socket().as_raw_fd()));
         Ok(Self {
             io,
+            held: Held::default(),
             watch: HeadWatch::new(bounds, h2),
             control: h2.then(|| ControlFrames::new(Instant::now())),
             farewell: None,
@@ -122,6 +126,22 @@ impl GateStream {
         if self.info.cutter.is_cut() { Err(cut_error()) } else { Ok(()) }
     }
 
+    /// An error if the connection was cut; whoever waits to write is woken when it is.
+    fn poll_unless_cut<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.info.cutter.is_cut() {
+            return Poll::Ready(Err(cut_error()));
+        }
+        let polled = poll(self, cx);
+        if polled.is_pending() {
+            self.check_cut(&self.info.cutter.0.writer, cx)?;
+        }
+        polled
+    }
+
     pub fn is_h2(&self) -> bool {
         self.control.is_some()
     }
@@ -135,6 +155,7 @@ impl GateStream {
             if self.info.cutter.is_cut() {
                 return Poll::Ready(Err(cut_error()));
             }
+            let _waits = self.poll_release(cx)?;
             let polled = match &mut self.io {
                 Transport::Tls(stream) => Pin::new(&mut **stream).poll_fill_buf(cx).map_ok(|said| !said.is_empty()),
                 Transport::Plain(stream) => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map_ok(|said| said > 0),
@@ -161,11 +182,8 @@ impl GateStream {
         if farewell.until.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(over_error()));
         }
-        let io: &mut dyn Wire = match &mut self.io {
-            Transport::Tls(stream) => &mut **stream,
-            Transport::Plain(stream) => stream,
-        };
-        let mut io = Pin::new(io);
+        let mut io = self.io.wire();
+        ready!(self.held.poll_release(io.as_mut(), cx))?;
         while !farewell.words.is_empty() {
             let said = ready!(io.as_mut().poll_write(cx, &farewell.words))?;
             farewell.words.advance(said);
@@ -185,6 +203,11 @@ impl GateStream {
             farewell.unread += scrap.filled().len();
         }
         Poll::Ready(Err(over_error()))
+    }
+
+    /// Passes on what the engine wrote and did not flush.
+    fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.held.poll_release(self.io.wire(), cx)
     }
 
     fn poll_io(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -220,6 +243,14 @@ fn cut_error() -> io::Error {
 }
 
 impl Transport {
+    fn wire(&mut self) -> Pin<&mut dyn Wire> {
+        let wire: &mut dyn Wire = match self {
+            Self::Tls(stream) => &mut **stream,
+            Self::Plain(stream) => stream,
+        };
+        Pin::new(wire)
+    }
+
     fn socket(&self) -> &TcpStream {
         match self {
             Self::Tls(stream) => stream.get_ref().0,
@@ -244,6 +275,8 @@ impl AsyncRead for GateStream {
             this.check_cut(&this.info.cutter.0.reader, cx)?;
             return Poll::Pending;
         }
+        // Whoever waits for the client has said all that it waits for. If the client takes nothing, it wakes us when it does.
+        let _waits = this.poll_release(cx)?;
         let filled = buf.filled().len();
         let polled = this.poll_io(cx, buf);
         match &polled {
@@ -270,60 +303,36 @@ impl AsyncRead for GateStream {
 }
 
 impl AsyncWrite for GateStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.info.cutter.is_cut() {
-            return Poll::Ready(Err(cut_error()));
-        }
-        let polled = match &mut self.io {
-            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
-        if polled.is_pending() {
-            self.check_cut(&self.info.cutter.0.writer, cx)?;
-        }
-        polled
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_unless_cut(cx, |this, cx| {
+            let io = this.io.wire();
+            if this.control.is_some() { io.poll_write(cx, buf) } else { this.held.poll_write(io, cx, buf) }
+        })
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.info.cutter.is_cut() {
-            return Poll::Ready(Err(cut_error()));
-        }
-        let polled = match &mut self.io {
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
-        };
-        if polled.is_pending() {
-            self.check_cut(&self.info.cutter.0.writer, cx)?;
-        }
-        polled
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_unless_cut(cx, |this, cx| {
+            ready!(this.poll_release(cx))?;
+            this.io.wire().poll_flush(cx)
+        })
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Transport::Tls(stream) => {
-                let done = ready!(Pin::new(stream).poll_shutdown(cx));
-                Poll::Ready(done)
-            }
-            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+        if !self.info.cutter.is_cut() {
+            ready!(self.poll_release(cx))?;
         }
+        self.io.wire().poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.info.cutter.is_cut() {
-            return Poll::Ready(Err(cut_error()));
-        }
-        let polled = match &mut self.io {
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
-        if polled.is_pending() {
-            self.check_cut(&self.info.cutter.0.writer, cx)?;
-        }
-        polled
+        self.get_mut().poll_unless_cut(cx, |this, cx| {
+            ready!(this.poll_release(cx))?;
+            this.io.wire().poll_write_vectored(cx, bufs)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

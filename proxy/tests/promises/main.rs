@@ -10,6 +10,7 @@
 #![expect(clippy::large_futures, reason = "a client of a few dozen requests; its futures live on no hot path")]
 mod access_token;
 mod acme;
+mod answers;
 mod authentik;
 mod backup;
 mod branding;
