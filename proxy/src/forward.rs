@@ -92,7 +92,7 @@ impl Forward {
 fn affinity(request: &Request<'_>, caller: &Caller) -> u64 {
     let mut hasher = DefaultHasher::new();
     match (&caller.session, caller.certificate.known()) {
-        (Some(live), _) => live.session.id.hash(&mut hasher),
+        (Some(live), _) => live.id.hash(&mut hasher),
         (None, Some(Some(certificate))) => certificate.sha256.hash(&mut hasher),
         _ => request.connection.client.ip().hash(&mut hasher),
     }

@@ -186,7 +186,7 @@ impl Gate {
     /// Why a request that was just allowed is not any more: its session ended, its certificate was revoked,
     /// or a new configuration says no.
     fn overtaken(&self, snapshot: &Snapshot, caller: &Caller, open: &Registration, now: Timestamp) -> Option<Reason> {
-        if caller.session.as_ref().is_some_and(|live| self.sessions.has_ended(&live.session.id)) {
+        if caller.session.as_ref().is_some_and(|live| self.sessions.has_ended(&live.id)) {
             return Some(Reason::SessionRevoked);
         }
         if caller.presented.as_ref().is_some_and(|shown| shown.is_revoked()) {

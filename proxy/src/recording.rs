@@ -34,7 +34,7 @@ pub async fn decision(
 ) -> Result<Recorded, Unavailable> {
     let line = || Note {
         entry: Entry {
-            session: caller.session.as_ref().map(|live| live.session.id.clone()),
+            session: caller.session.as_ref().map(|live| live.id.clone()),
             ..Entry::decided(&decision_id(), facts, decision)
         },
         groups: caller.groups.known().cloned(),

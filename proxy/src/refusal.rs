@@ -47,7 +47,7 @@ pub fn respond(snapshot: &Snapshot, request: &Request<'_>, refused: &Refused<'_>
         Some(Identity::User(user)) => Some(user),
         _ => None,
     };
-    let person = refused.caller.and_then(|caller| caller.display_name.clone());
+    let person = refused.caller.and_then(|caller| caller.display_name.as_deref().map(str::to_owned));
     let again = format!("{}/login?again=1", crate::login::handover::portal_origin(snapshot));
     let mut offers = Vec::new();
     match refused.reason {

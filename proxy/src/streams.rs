@@ -35,7 +35,7 @@ impl Account {
     /// `until`: when the decision ends by itself.
     pub fn of(caller: &Caller, route: &Route, until: Option<Timestamp>) -> Self {
         Self {
-            session: caller.session.as_ref().map(|live| live.session.id.clone()),
+            session: caller.session.as_ref().map(|live| live.id.clone()),
             subject: caller.subject(),
             certificate: caller.certificate.known().and_then(|found| Some(found.as_ref()?.sha256.clone())),
             resource: route.resource.clone(),

@@ -46,7 +46,7 @@ impl Told {
             Identity::Service(service) => service.id.as_str().into(),
         };
         let account = match (&caller.session, caller.certificate.known()) {
-            (Some(live), _) => live.session.id.clone(),
+            (Some(live), _) => live.id.clone(),
             (None, Some(Some(certificate))) => certificate.sha256.clone(),
             _ => name.clone(),
         };

@@ -3,6 +3,7 @@
 pub mod bearer;
 pub mod challenge;
 pub mod session;
+mod shared_names;
 
 #[cfg(test)]
 mod bearer_tests;
@@ -34,8 +35,8 @@ pub struct Caller {
     /// Why the presented certificate does not count, if one was presented and does not.
     pub certificate_refusal: Option<CertificateRefusal>,
     pub session: Option<Arc<LiveSession>>,
-    pub display_name: Option<String>,
-    pub email: Option<String>,
+    pub display_name: Option<Name>,
+    pub email: Option<Name>,
     /// The bearer token, if it was for us: the application must not get it, or it could use it at our door.
     pub bearer: Option<Arc<BearerIdentity>>,
     /// A session cookie came, and its session is not live any more.
@@ -115,7 +116,7 @@ async fn look(
     };
     caller.session_ended = ticket.is_some() && session.is_none();
     if let Some(live) = &session {
-        (shown.user, shown.session) = (Some(live.session.user.clone()), Some(live.session.id.clone()));
+        (shown.user, shown.session) = (Some(live.user.clone()), Some(live.id.clone()));
     }
 
     let sha256 = certificate.as_ref().map(|found| found.certificate.sha256.clone());
@@ -140,11 +141,11 @@ async fn look(
     match (session, bearer, service) {
         (None, None, None) => {}
         (Some(session), bearer, None) => {
-            if bearer.as_ref().is_some_and(|token| !same_person(&token.user, &session.session.user)) {
+            if bearer.as_ref().is_some_and(|token| !same_person(&token.user, &session.user)) {
                 return Err(Reason::IdentityConflict.into());
             }
             caller.bearer = bearer;
-            check_owner(certificate.as_deref(), &session.session.user.name, session.session.email.as_deref())?;
+            check_owner(certificate.as_deref(), &session.user.name, session.email.as_deref())?;
             caller.take_session(session);
         }
         (None, Some(token), None) => {
@@ -152,8 +153,8 @@ async fn look(
             caller.identity = Identity::User(token.user.clone());
             caller.groups = token.groups.clone();
             caller.proofs = token.proofs.clone();
-            caller.display_name = token.display_name.clone();
-            caller.email = token.email.clone();
+            caller.display_name = token.display_name.as_deref().map(Into::into);
+            caller.email = token.email.as_deref().map(Into::into);
             caller.until = Some(caller.until.map_or(token.expires, |until| until.min(token.expires)));
             caller.bearer = Some(token);
         }
@@ -214,7 +215,7 @@ impl Caller {
     }
 
     fn take_session(&mut self, live: Arc<LiveSession>) {
-        let session = &live.session;
+        let session = &live;
         self.identity = Identity::User(session.user.clone());
         self.groups = session.groups.clone();
         self.proofs = session.proofs.clone();

@@ -3,29 +3,74 @@
 //! The store is read when a handle is first seen, and again every few seconds, so that a replica that missed a
 //! notification is right soon; whoever keeps asking does not wait for it. Ending a session here counts at once. While the
 //! store is lost, sessions that are known go on for a stated time.
-use crate::login::session::{Session, SessionId, SessionStore, TicketHash, Unavailable, Which};
+use crate::identify::shared_names::SharedNames;
+use crate::login::device_claim::DeviceClaim;
+use crate::login::session::{AccessToken, Session, SessionId, SessionStore, TicketHash, Unavailable, Which};
 use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use torhaus_authz::{Name, Timestamp};
+use torhaus_authz::{Fact, Groups, Name, Proof, Timestamp, User};
 
 /// How long an answer of the store counts: the bound within which a revocation made elsewhere arrives.
 const REREAD: Duration = Duration::from_secs(5);
 /// An answer of this age is asked for again, beside the requests that use it.
 const REFRESH: Duration = Duration::from_secs(3);
-/// Handles kept in memory; a session with ten groups and its handle take 2.7 KiB (`tests/memory.rs`).
+/// Handles kept in memory; a session with ten groups and its handle take 1.5 KB (`tests/memory.rs`).
 const KEPT: u64 = 200_000;
 
-/// A session as read from the store, and when it was last used.
+/// What requests ask of a session. What only a refresh, a logout or a list needs stays in the store
+/// ([`Sessions::stored`]), and nothing is written back from here.
 pub struct LiveSession {
-    /// Without its ID token and refresh token, which stay in the store: never write it back from here
-    /// ([`Sessions::stored`]).
-    pub session: Arc<Session>,
+    pub id: SessionId,
+    pub user: Arc<User>,
+    pub display_name: Option<Name>,
+    pub email: Option<Name>,
+    pub groups: Fact<Arc<Groups>>,
+    /// The device that the person signed in with, as the provider has it.
+    pub device: DeviceClaim,
+    pub proofs: Arc<[Proof]>,
+    /// For applications that it is handed on to.
+    pub access_token: Option<AccessToken>,
+    /// The absolute end.
+    pub expires: Timestamp,
     used: Arc<Used>,
+}
+
+impl LiveSession {
+    fn of(session: Session, used: Arc<Used>, names: &SharedNames) -> Self {
+        let user = &session.user;
+        Self {
+            user: Arc::new(User {
+                name: user.name.clone(),
+                provider: names.share(&user.provider),
+                issuer: names.share(&user.issuer),
+                subject: user.subject.clone(),
+                federated: user.federated,
+            }),
+            groups: match &session.groups {
+                Fact::Known(groups) => Fact::Known(Arc::new(groups.iter().map(|name| names.share(name)).collect())),
+                Fact::Unknown(why) => Fact::Unknown(*why),
+            },
+            proofs: (session.proofs.iter())
+                .map(|proof| Proof {
+                    tier: names.share(&proof.tier),
+                    proven_at: proof.proven_at,
+                    provider: names.share(&proof.provider),
+                })
+                .collect(),
+            id: session.id,
+            display_name: session.display_name.map(Into::into),
+            email: session.email.map(Into::into),
+            device: session.device,
+            access_token: session.tokens.access_token,
+            expires: session.expires,
+            used,
+        }
+    }
 }
 
 /// How a session was used, as far as this process saw it.
@@ -34,13 +79,14 @@ struct Used {
     at: AtomicI64,
     /// Names of devices that are in the store, or on their way there.
     devices: Mutex<Vec<Name>>,
-    /// Under which it is kept in memory, so that what changes about one session is no search among all.
-    handles: Mutex<HashSet<TicketHash>>,
+    /// Under which it is kept in memory, so that what changes about one session is no search among all. One for each
+    /// host that the person uses.
+    handles: Mutex<Vec<TicketHash>>,
 }
 
 impl fmt::Debug for LiveSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LiveSession").field(&self.session.id).finish()
+        f.debug_tuple("LiveSession").field(&self.id).finish()
     }
 }
 
@@ -65,6 +111,7 @@ struct Seen {
 pub struct Sessions {
     pub store: Arc<dyn SessionStore>,
     live: Cache<TicketHash, Arc<Kept>>,
+    names: Arc<SharedNames>,
     /// How each session was used, as long as one of its handles is kept, and until that is written to the store.
     seen: Arc<Mutex<HashMap<SessionId, Seen>>>,
     /// Ended a moment ago: a read that began before must not bring it back.
@@ -82,6 +129,7 @@ impl Sessions {
         Self {
             store,
             live: Cache::builder().max_capacity(KEPT).time_to_live(live_without.max(REREAD)).build(),
+            names: Arc::default(),
             seen: Arc::default(),
             ended: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REREAD * 4).build(),
             lost: Arc::default(),
@@ -114,7 +162,7 @@ impl Sessions {
             _ => self.read(handle, host).await?,
         };
         let Some(live) = &kept.live else { return Ok(None) };
-        let usable = *kept.host == *host && live.session.expires > now && !self.has_ended(&live.session.id);
+        let usable = *kept.host == *host && live.expires > now && !self.has_ended(&live.id);
         if !usable {
             return Ok(None);
         }
@@ -136,11 +184,16 @@ impl Sessions {
             self.lost.store(found.is_err(), Ordering::Release);
             let live = found?.map(|session: Session| {
                 let used = self.used_of(&session);
-                lock(&used.handles).insert(handle);
-                let tokens = session.tokens.for_requests();
-                Arc::new(LiveSession { session: Arc::new(Session { tokens, ..session }), used })
+                used.kept_under(handle);
+                Arc::new(LiveSession::of(session, used, &self.names))
             });
-            Ok(Op::Put(Arc::new(Kept { host: host.into(), live, read, doubts, asking: AtomicBool::new(false) })))
+            Ok(Op::Put(Arc::new(Kept {
+                host: self.names.share(host),
+                live,
+                read,
+                doubts,
+                asking: AtomicBool::new(false),
+            })))
         };
         let kept = match self.live.entry(handle).and_try_compute_with(read).await? {
             CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) | CompResult::Unchanged(entry) => {
@@ -152,7 +205,7 @@ impl Sessions {
         };
         if let Some(live) = &kept.live {
             // Once more: a sweep that came before it was kept has taken it for one that is not kept any more.
-            lock(&live.used.handles).insert(handle);
+            live.used.kept_under(handle);
         }
         Ok(kept)
     }
@@ -295,8 +348,8 @@ impl Sessions {
         }
         let (store, live) = (self.store.clone(), live.clone());
         tokio::spawn(async move {
-            if let Err(error) = store.used_with(&live.session.id, &new).await {
-                tracing::warn!(session = %live.session.id, %error, "the device of a session could not be written down");
+            if let Err(error) = store.used_with(&live.id, &new).await {
+                tracing::warn!(session = %live.id, %error, "the device of a session could not be written down");
                 live.used.devices().retain(|name| !new.contains(name));
             }
         });
@@ -350,6 +403,15 @@ impl Used {
         let new: Vec<Name> = names.filter(|name| !devices.contains(name)).collect();
         devices.extend(new.iter().cloned());
         new
+    }
+
+    fn kept_under(&self, handle: TicketHash) {
+        let mut handles = lock(&self.handles);
+        if !handles.contains(&handle) {
+            // Most have one.
+            handles.reserve_exact(1);
+            handles.push(handle);
+        }
     }
 
     fn devices(&self) -> MutexGuard<'_, Vec<Name>> {

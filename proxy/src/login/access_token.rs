@@ -10,7 +10,7 @@ use super::revoke;
 use super::session::{AccessToken, Session, SessionId, Unavailable, Which};
 use crate::gate::Gate;
 use crate::identify::Caller;
-use crate::identify::session::Sessions;
+use crate::identify::session::{LiveSession, Sessions};
 use crate::snapshot::Snapshot;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use moka::future::Cache;
@@ -63,13 +63,12 @@ pub async fn of(
     now: Timestamp,
 ) -> Result<Option<(HeaderName, HeaderValue)>, Reason> {
     let (Some(name), Some(live)) = (&route.access_token, &caller.session) else { return Ok(None) };
-    let session = &live.session;
-    if *session.user.issuer == *break_glass::ISSUER {
+    if *live.user.issuer == *break_glass::ISSUER {
         return Ok(None);
     }
-    let token = match lives(session, now.plus(ENDS_SOON)) {
+    let token = match lives(live.access_token.as_ref(), now.plus(ENDS_SOON)) {
         Some(token) => token.clone(),
-        None => renewed(gate, snapshot, session, now).await?,
+        None => renewed(gate, snapshot, live, now).await?,
     };
     header(name, &token).map(Some).ok_or(Reason::LoginFailed)
 }
@@ -83,20 +82,21 @@ fn header(name: &str, token: &AccessToken) -> Option<(HeaderName, HeaderValue)> 
     Some((name, value))
 }
 
-/// The token of a session, if it still counts at `until`.
-fn lives(session: &Session, until: Timestamp) -> Option<&AccessToken> {
-    session.tokens.access_token.as_ref().filter(|token| token.expires > until)
+/// The token, if it still counts at `until`.
+fn lives(token: Option<&AccessToken>, until: Timestamp) -> Option<&AccessToken> {
+    token.filter(|token| token.expires > until)
 }
 
 async fn renewed(
     gate: &Gate,
     snapshot: &Snapshot,
-    session: &Arc<Session>,
+    session: &LiveSession,
     now: Timestamp,
 ) -> Result<AccessToken, Reason> {
     // Its refresh token goes to whom it is from, and to nobody who took over the name.
     let provider = snapshot.providers.named(&session.user.provider);
-    let provider = provider.filter(|_| renewal::is_vouched_for(snapshot, session)).ok_or(Reason::SessionRevoked)?;
+    let provider =
+        provider.filter(|_| renewal::is_vouched_for(snapshot, &session.user)).ok_or(Reason::SessionRevoked)?;
     let (sessions, provider, id) = (gate.sessions.clone(), Arc::clone(provider), session.id.clone());
     let ask = async {
         // To its end, also when the caller goes away: the provider may have replaced the refresh token by then.
@@ -134,13 +134,13 @@ async fn ask(
         let claimed = sessions.store.claim_renewal(id, now.minus(renewal::CLAIM), now).await?;
         let session = sessions.stored(id).await?;
         let session = session.ok_or_else(|| NoToken::Ended("it is over".to_owned()))?;
-        if let Some(token) = lives(&session, now.plus(ENDS_SOON)) {
+        if let Some(token) = lives(session.tokens.access_token.as_ref(), now.plus(ENDS_SOON)) {
             return Ok(token.clone());
         }
         if claimed {
             return refresh(sessions, provider, &session, now).await;
         }
-        if let Some(token) = lives(&session, now) {
+        if let Some(token) = lives(session.tokens.access_token.as_ref(), now) {
             return Ok(token.clone());
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
@@ -154,7 +154,7 @@ async fn refresh(
     session: &Session,
     now: Timestamp,
 ) -> Result<AccessToken, NoToken> {
-    let old = || lives(session, now).cloned();
+    let old = || lives(session.tokens.access_token.as_ref(), now).cloned();
     match provider.refresh(&session.id, &session.user.subject, &session.tokens, now).await {
         Ok(refreshed) => {
             let token = refreshed.tokens.access_token.clone();

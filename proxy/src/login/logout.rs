@@ -24,9 +24,9 @@ pub async fn log_out(
     let Some(live) = session else {
         return Ok(Response::redirect(&signed_out).with_cookie(&cookie::clear(cookie::SESSION)));
     };
-    let stored = gate.sessions.stored(&live.session.id).await.map_err(|_| Reason::StoreUnavailable)?;
-    revoke::end_sessions(gate, &Which::Session(live.session.id.clone()), "signed out", now).await?;
-    let provider = snapshot.providers.named(&live.session.user.provider);
+    let stored = gate.sessions.stored(&live.id).await.map_err(|_| Reason::StoreUnavailable)?;
+    revoke::end_sessions(gate, &Which::Session(live.id.clone()), "signed out", now).await?;
+    let provider = snapshot.providers.named(&live.user.provider);
     let state = Ticket::new().map_err(|_| Reason::InternalError)?;
     let hint = stored.as_ref().and_then(|session| session.tokens.id_token.as_deref()).map(String::as_str);
     // Without an end-session endpoint the provider keeps its session; ours is over all the same.

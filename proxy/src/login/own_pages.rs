@@ -293,14 +293,14 @@ async fn who_am_i(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
         user,
         service,
         provider,
-        name: caller.display_name.clone(),
-        email: caller.email.clone(),
+        name: caller.display_name.as_deref().map(str::to_owned),
+        email: caller.email.as_deref().map(str::to_owned),
         groups: caller.groups.known().map(|groups| groups.iter().map(ToString::to_string).collect()),
         tiers: caller.proofs.iter().map(tier).collect(),
         zone: snapshot.decide(&facts).zone.to_string(),
         certificate: caller.certificate.known().and_then(|c| Some(c.as_ref()?.sha256.to_string())),
         address: request.connection.client.ip().to_string(),
-        session: caller.session.as_ref().map(|live| live.session.id.to_string()),
+        session: caller.session.as_ref().map(|live| live.id.to_string()),
     };
     Ok(Response::json(StatusCode::OK, &body))
 }

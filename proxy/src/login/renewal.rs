@@ -48,19 +48,19 @@ pub async fn end_orphans(gate: &Gate, now: Timestamp) {
         Err(error) => return tracing::error!(%error, "sessions of removed providers could not be looked for"),
     };
     let snapshot = gate.snapshot.load_full();
-    for session in sessions.iter().filter(|session| !is_vouched_for(&snapshot, session)) {
+    for session in sessions.iter().filter(|session| !is_vouched_for(&snapshot, &session.user)) {
         end(gate, session, "its identity provider is not configured any more", now).await;
     }
 }
 
-/// Whether who vouched for the session still does.
-pub(super) fn is_vouched_for(snapshot: &Snapshot, session: &Session) -> bool {
+/// Whether who vouched for the person still does.
+pub(super) fn is_vouched_for(snapshot: &Snapshot, user: &User) -> bool {
     // For the day on which there is no provider; it ends by itself within hours.
-    if *session.user.issuer == *break_glass::ISSUER {
+    if *user.issuer == *break_glass::ISSUER {
         return true;
     }
-    let provider = snapshot.providers.named(&session.user.provider);
-    provider.is_some_and(|provider| provider.config.issuer_text == session.user.issuer)
+    let provider = snapshot.providers.named(&user.provider);
+    provider.is_some_and(|provider| provider.config.issuer_text == user.issuer)
 }
 
 async fn renew(gate: &Arc<Gate>, listed: Session, claimed: Timestamp) {
@@ -71,7 +71,8 @@ async fn renew(gate: &Arc<Gate>, listed: Session, claimed: Timestamp) {
         Err(error) => return tracing::error!(session = %listed.id, %error, "not renewed"),
     };
     // Its refresh token goes to whom it is from, and to nobody who took over the name.
-    let provider = snapshot.providers.named(&session.user.provider).filter(|_| is_vouched_for(&snapshot, &session));
+    let provider =
+        snapshot.providers.named(&session.user.provider).filter(|_| is_vouched_for(&snapshot, &session.user));
     let Some(provider) = provider else {
         end(gate, &session, "its identity provider is not configured any more", now).await;
         return;

@@ -63,12 +63,6 @@ impl Tokens {
     pub fn without_access_token(self) -> Self {
         Self { access_token: None, ..self }
     }
-
-    /// The same, for memory: what only a refresh or a logout needs is read from the store for that.
-    #[must_use]
-    pub fn for_requests(self) -> Self {
-        Self { id_token: None, refresh_token: None, ..self }
-    }
 }
 
 impl fmt::Debug for Tokens {

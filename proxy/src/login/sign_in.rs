@@ -67,12 +67,12 @@ pub async fn login(
     let session = browser_session(gate, request, now).await?;
     // Signed in already, and strongly enough: no provider is asked.
     if let Some(live) = &session
-        && host.as_ref().is_none_or(|wish| handover::satisfies(snapshot, &live.session.proofs, wish, now))
+        && host.as_ref().is_none_or(|wish| handover::satisfies(snapshot, &live.proofs, wish, now))
         && request.query_parameter("again").is_none()
     {
-        return finish_at(gate, host.as_ref(), &live.session.id, now).await;
+        return finish_at(gate, host.as_ref(), &live.id, now).await;
     }
-    let known = session.as_ref().map(|live| live.session.user.provider.clone());
+    let known = session.as_ref().map(|live| live.user.provider.clone());
     let chosen = request.query_parameter("provider").map(|name| name.into_owned());
     let tier = host.as_ref().and_then(|wish| wish.tier.clone());
     let provider = match snapshot.providers.choose(chosen.as_deref(), known.as_deref(), tier.as_deref()) {
@@ -258,12 +258,12 @@ async fn establish(
     };
     let handle = Ticket::new().map_err(unavailable)?;
     let same = |live: &LiveSession| {
-        let user = &live.session.user;
+        let user = &live.user;
         user.issuer == signed_in.user.issuer && user.subject == signed_in.user.subject
     };
     if let Some(live) = before.as_ref().filter(|live| same(live)) {
         // As it is now: its tokens may have been refreshed since it was read for this request.
-        let stored = gate.sessions.stored(&live.session.id).await.map_err(unavailable)?;
+        let stored = gate.sessions.stored(&live.id).await.map_err(unavailable)?;
         let session = merged(&stored.ok_or(Reason::SessionRevoked)?, signed_in);
         let old = request.cookie(cookie::SESSION).and_then(Ticket::parse).map(|old| old.hash());
         let kept = gate.sessions.update(&session).await.map_err(unavailable)?
@@ -295,7 +295,7 @@ async fn establish(
     gate.sessions.create(&session, handle.hash(), request.host).await.map_err(unavailable)?;
     if let Some(live) = before {
         // Somebody else signed in with this browser: the session before is over.
-        revoke::end_sessions(gate, &Which::Session(live.session.id.clone()), "another person signed in", now).await?;
+        revoke::end_sessions(gate, &Which::Session(live.id.clone()), "another person signed in", now).await?;
     }
     Ok((session, handle))
 }

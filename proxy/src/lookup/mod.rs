@@ -273,7 +273,7 @@ pub fn about<'a>(snapshot: &Snapshot, request: &Request<'a>, caller: &Caller, no
 
 /// What the caller's session knows of a device, while its provider is still believed in this.
 fn claim_of<'a>(snapshot: &Snapshot, caller: &'a Caller) -> Option<&'a DeviceClaim> {
-    let session = &caller.session.as_ref()?.session;
+    let session = caller.session.as_ref()?;
     let provider = snapshot.providers.named(&session.user.provider)?;
     provider.reports_devices().then_some(&session.device)
 }

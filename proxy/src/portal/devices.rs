@@ -46,13 +46,13 @@ pub async fn change(
         // A form that was open for too long: the page asks for the proof.
         return Ok(Response::redirect("/devices"));
     }
-    let by = format!("{} in the portal", live.session.user.name);
+    let by = format!("{} in the portal", live.user.name);
     if let Some(id) = request.form_field("forget") {
         return forget(gate, snapshot, live, &id, &by, now).await;
     }
     let config = snapshot.config.acme.as_ref().ok_or(Reason::NoRoute)?;
     if let Some(id) = request.form_field("end") {
-        let own = own(gate, &live.session.user, now).await?;
+        let own = own(gate, &live.user, now).await?;
         let own = own.iter().find(|line| line.account.as_deref().unwrap_or(&line.kid) == &*id);
         let own = own.ok_or(Reason::BadRequest)?;
         let id = own.account.as_deref().unwrap_or(&own.kid);
@@ -60,7 +60,7 @@ pub async fn change(
         return Ok(Response::redirect("/devices?ended=1"));
     }
     let label = request.form_field("add").ok_or(Reason::BadRequest)?;
-    let user = &live.session.user;
+    let user = &live.user;
     let wanted = match enrolment::of_device(config, user, &label, now) {
         Ok(wanted) => wanted,
         Err(EnrolError::Refused(_)) => return show(gate, snapshot, request, live, None, Some(Wrong::Label), now).await,
@@ -100,7 +100,7 @@ async fn show(
     now: Timestamp,
 ) -> Result<Response, Reason> {
     let enrols = snapshot.config.acme.is_some();
-    let lines = if enrols { own(gate, &live.session.user, now).await? } else { Vec::new() };
+    let lines = if enrols { own(gate, &live.user, now).await? } else { Vec::new() };
     let devices = lines.into_iter().filter(|line| is_alive(line.state)).map(|line| Device {
         id: line.account.unwrap_or(line.kid),
         name: line.names.concat(),
@@ -138,7 +138,7 @@ pub fn step_up(
         None if snapshot.lookups.know_devices() => return Ok(None),
         None => return Err(Reason::NoRoute),
     };
-    if snapshot.policy.is_proven(&live.session.proofs, &config.tier, None, now) {
+    if snapshot.policy.is_proven(&live.proofs, &config.tier, None, now) {
         return Ok(None);
     }
     sign_in(gate, snapshot, request, now).map(Some)
@@ -173,7 +173,7 @@ fn seen(snapshot: &Snapshot, live: &LiveSession) -> Vec<SeenDevice> {
 
 /// By its owner; of one that is in no list by who used it last.
 fn is_theirs(record: &DeviceRecord, live: &LiveSession) -> bool {
-    record.owner.as_ref().or(record.used_by.as_ref()) == Some(&live.session.user.name)
+    record.owner.as_ref().or(record.used_by.as_ref()) == Some(&live.user.name)
 }
 
 async fn forget(

@@ -68,7 +68,7 @@ pub async fn confirm(
         // A form that was open for too long: the page asks for the proof, the command has to begin again.
         return Ok(Response::redirect("/devices"));
     }
-    let user = &live.session.user;
+    let user = &live.user;
     let confirmed = |shown, label| Confirmed {
         name: user.name.to_string(),
         provider: user.provider.to_string(),

@@ -33,7 +33,7 @@ pub async fn page(
         .collect();
     let view = Applications {
         viewer: Viewer {
-            name: live.session.display_name.clone().unwrap_or_else(|| live.session.user.name.to_string()),
+            name: live.display_name.as_ref().unwrap_or(&live.user.name).to_string(),
             tier: highest_tier(snapshot, live, now),
             zone: snapshot.decide(&facts).zone.to_string(),
         },
@@ -79,7 +79,7 @@ fn factors(snapshot: &Snapshot, tier: &Name) -> String {
 
 /// The highest tier whose proof still counts.
 fn highest_tier(snapshot: &Snapshot, live: &LiveSession, now: Timestamp) -> Option<ProvenTier> {
-    let proofs = &live.session.proofs;
+    let proofs = &live.proofs;
     let tiers: Vec<_> = snapshot.policy.tiers().collect();
     let tier = tiers.into_iter().rev().find(|tier| snapshot.policy.is_proven(proofs, &tier.name, None, now))?;
     let proven_at = proofs.iter().filter(|proof| proof.tier == tier.name).map(|proof| proof.proven_at).max();

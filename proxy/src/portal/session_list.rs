@@ -22,7 +22,7 @@ pub async fn page(
 ) -> Result<Response, Reason> {
     let sessions = own(gate, live).await?;
     let sessions = sessions.into_iter().map(|session| OpenSession {
-        current: session.id == live.session.id,
+        current: session.id == live.id,
         id: session.id.to_string(),
         user_agent: session.user_agent,
         place: session.opened_from,
@@ -54,7 +54,7 @@ pub async fn end(
 ) -> Result<Response, Reason> {
     let wanted = request.form_field("end").ok_or(Reason::BadRequest)?;
     if wanted == Sessions::EVERYWHERE {
-        let user = &live.session.user;
+        let user = &live.user;
         let which = Which::Subject { issuer: user.issuer.clone(), subject: user.subject.clone() };
         revoke::end_sessions(gate, &which, "signed out everywhere by its person", now).await?;
         // The one of this browser is over with the others; what is left is the way to the provider.
@@ -62,7 +62,7 @@ pub async fn end(
     }
     let mut ended = 0;
     for session in own(gate, &live).await? {
-        let other = session.id != live.session.id;
+        let other = session.id != live.id;
         if *session.id == *wanted || (wanted == Sessions::ALL_OTHERS && other) {
             let which = Which::Session(session.id.clone());
             ended += revoke::end_sessions(gate, &which, "ended by its person", now).await?.len();
@@ -72,7 +72,7 @@ pub async fn end(
 }
 
 async fn own(gate: &Gate, live: &LiveSession) -> Result<Vec<Session>, Reason> {
-    let user = &live.session.user;
+    let user = &live.user;
     let which = Which::Subject { issuer: user.issuer.clone(), subject: user.subject.clone() };
     gate.sessions.store.list(&which).await.map_err(|_| Reason::StoreUnavailable)
 }
