@@ -15,7 +15,8 @@ use crate::stats::Summary;
 
 const SHARES: [f64; 2] = [0.5, 0.8];
 
-const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+/// Short: where a machine stands still for a moment, the others of a row's turns tell what it is like when it does not.
+const TIMES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 
 #[derive(Debug, Serialize)]
 pub struct Latency {

@@ -71,7 +71,7 @@ const WARM_UP: Duration = Duration::from_millis(30);
 const MEASURED: Duration = Duration::from_millis(200);
 
 /// Of the open loop.
-const LATENCY_TURNS: u32 = 3;
+const LATENCY_TURNS: u32 = 12;
 
 impl Extent {
     fn of(length: Length) -> Self {

@@ -24,8 +24,8 @@ use crate::target::{Credentials, Expected, Target, Version};
 use crate::tls::{self, KeyExchange, Tickets};
 
 const SHARE: f64 = 0.5;
-const TURNS: u32 = 3;
-const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
+const TURNS: u32 = 10;
+const TIMES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 
 /// Callers at the dead server, each with a pause, so that the trouble is not that they take the core.
 const CALLERS: usize = 8;
