@@ -122,7 +122,12 @@ identity:
       tiers: {{ standard: {{}} }}
   bearer: [{{ issuer: "{issuer}", danger_allow_http: true, audience: {client}, tiers: {{ standard: {{}} }} }}]
 # One address makes all of the load.
-limits: {{ max_connections: 20000, max_connections_per_address: 20000, max_body: 2GiB, idle_timeout: 1h }}
+limits:
+  max_connections: 20000
+  max_connections_per_address: 20000
+  logins_per_minute: 1000000
+  max_body: 2GiB
+  idle_timeout: 1h
 routes:
   - name: service
     host: {SERVICE_HOST}

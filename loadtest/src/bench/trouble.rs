@@ -101,7 +101,7 @@ async fn begin(kind: Kind, subjects: &Subjects, row: &Subject, depends: &Depends
     match kind {
         Kind::None => {}
         Kind::DeadServer => {
-            let target = Arc::new(target(row, DEAD_HOST, 502)?);
+            let target = Arc::new(target(row, DEAD_HOST, 503)?);
             for _ in 0..CALLERS {
                 let mut connection = open(subjects, &target).await?;
                 // The first answer shows that it is the trouble that was meant.

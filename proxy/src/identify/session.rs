@@ -19,6 +19,8 @@ use torhaus_authz::{Fact, Groups, Name, Proof, Timestamp, User};
 const REREAD: Duration = Duration::from_secs(5);
 /// An answer of this age is asked for again, beside the requests that use it.
 const REFRESH: Duration = Duration::from_secs(3);
+/// Answers that grow old within this time are asked for together.
+const GATHER: Duration = Duration::from_millis(50);
 /// Handles kept in memory; a session with ten groups and its handle take 1.5 KB (`tests/memory.rs`).
 const KEPT: u64 = 200_000;
 
@@ -112,6 +114,8 @@ pub struct Sessions {
     pub store: Arc<dyn SessionStore>,
     live: Cache<TicketHash, Arc<Kept>>,
     names: Arc<SharedNames>,
+    /// To be asked for again.
+    old: Arc<Mutex<Vec<(TicketHash, Arc<str>)>>>,
     /// How each session was used, as long as one of its handles is kept, and until that is written to the store.
     seen: Arc<Mutex<HashMap<SessionId, Seen>>>,
     /// Ended a moment ago: a read that began before must not bring it back.
@@ -130,6 +134,7 @@ impl Sessions {
             store,
             live: Cache::builder().max_capacity(KEPT).time_to_live(live_without.max(REREAD)).build(),
             names: Arc::default(),
+            old: Arc::default(),
             seen: Arc::default(),
             ended: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REREAD * 4).build(),
             lost: Arc::default(),
@@ -182,11 +187,7 @@ impl Sessions {
             let (read, doubts) = (Instant::now(), self.doubts.load(Ordering::Acquire));
             let found = self.store.find(handle, host).await;
             self.lost.store(found.is_err(), Ordering::Release);
-            let live = found?.map(|session: Session| {
-                let used = self.used_of(&session);
-                used.kept_under(handle);
-                Arc::new(LiveSession::of(session, used, &self.names))
-            });
+            let live = found?.map(|session| self.known(session, handle));
             Ok(Op::Put(Arc::new(Kept {
                 host: self.names.share(host),
                 live,
@@ -210,16 +211,51 @@ impl Sessions {
         Ok(kept)
     }
 
-    /// Asks again, beside the request that found `kept` good enough.
+    /// Asks again, beside the request that found `kept` good enough. Handles are gathered for a moment: one question to
+    /// the store for all whose answers grew old in it.
     fn refresh(&self, handle: TicketHash, kept: &Kept) {
         if kept.live.is_none() || !kept.is_old() || kept.asking.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (sessions, host) = (self.clone(), kept.host.clone());
+        let mut old = lock(&self.old);
+        old.push((handle, kept.host.clone()));
+        if old.len() > 1 {
+            return;
+        }
+        let sessions = self.clone();
         tokio::spawn(async move {
-            // If it fails, the next one who comes after the answer's time asks himself.
-            drop(sessions.read(handle, &host).await);
+            tokio::time::sleep(GATHER).await;
+            let old = std::mem::take(&mut *lock(&sessions.old));
+            sessions.read_again(old).await;
         });
+    }
+
+    /// If it fails, the next one who comes after the answer's time asks himself.
+    async fn read_again(&self, old: Vec<(TicketHash, Arc<str>)>) {
+        if self.is_lost() {
+            return;
+        }
+        let (read, doubts) = (Instant::now(), self.doubts.load(Ordering::Acquire));
+        let found = self.store.find_all(&old).await;
+        self.lost.store(found.is_err(), Ordering::Release);
+        let Ok(found) = found else { return };
+        let mut found: HashMap<TicketHash, Session> = found.into_iter().collect();
+        for (handle, host) in old {
+            let live = found.remove(&handle).map(|session| self.known(session, handle));
+            let again = Arc::new(Kept { host, live, read, doubts, asking: AtomicBool::new(false) });
+            // Whoever was forgotten meanwhile, or asked for since, was so for a reason.
+            let put = async |before: Option<moka::Entry<TicketHash, Arc<Kept>>>| match before {
+                Some(before) if before.value().read < read => Op::Put(again),
+                _ => Op::Nop,
+            };
+            self.live.entry(handle).and_compute_with(put).await;
+        }
+    }
+
+    fn known(&self, session: Session, handle: TicketHash) -> Arc<LiveSession> {
+        let used = self.used_of(&session);
+        used.kept_under(handle);
+        Arc::new(LiveSession::of(session, used, &self.names))
     }
 
     /// The store did not answer the last time it was asked.

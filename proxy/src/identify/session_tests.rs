@@ -71,6 +71,39 @@ async fn the_access_token_is_remembered_and_what_only_the_provider_takes_is_aske
 }
 
 #[tokio::test]
+async fn what_another_replica_did_is_seen_though_nobody_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let sessions = Sessions::new(store.clone(), Duration::from_secs(300));
+    let people: Vec<_> =
+        (1..=4).map(|n| (contract::session(&format!("s-{n}"), "alice"), TicketHash([n; 32]))).collect();
+    let names = async || {
+        let mut names = Vec::new();
+        for (_, handle) in &people {
+            let live = sessions.find(*handle, "wiki", NOW).await.unwrap();
+            names.push(live.map(|live| live.display_name.as_deref().unwrap_or_default().to_owned()));
+        }
+        names
+    };
+    for (session, handle) in &people {
+        sessions.create(session, *handle, "wiki").await.unwrap();
+    }
+    let before = names().await;
+    assert!(store.update(&Session { display_name: Some("Alice A.".into()), ..people[1].0.clone() }).await.unwrap());
+    store.end(&Which::Session("s-3".into()), NOW).await.unwrap();
+    assert_eq!(names().await, before, "what was asked a moment ago");
+    let begun = std::time::Instant::now();
+    let mut after = before.clone();
+    after[1] = Some("Alice A.".into());
+    after[2] = None;
+    while names().await != after {
+        // The bound that docs/architecture.md promises, with room for a slow machine.
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", names().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn after_a_doubt_a_session_is_asked_for_again_and_goes_on_where_the_store_is_not_back_yet() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;

@@ -51,6 +51,7 @@ fn claimed() -> DeviceClaim {
 pub async fn holds(store: Arc<dyn SessionStore>) {
     a_session_comes_back_as_it_was(&*store).await;
     a_handle_opens_at_its_host_only(&*store).await;
+    many_handles_are_one_question(&*store).await;
     a_handle_is_replaced(&*store).await;
     an_ended_session_is_gone(&*store).await;
     a_session_never_changes_hands(&*store).await;
@@ -106,12 +107,34 @@ async fn a_session_comes_back_as_it_was(store: &dyn SessionStore) {
 
 async fn a_handle_opens_at_its_host_only(store: &dyn SessionStore) {
     store.create(&session("s-1", "alice"), handle(1), "wiki").await.unwrap();
+    let all = [(handle(1), "wiki".into()), (handle(1), "pve".into()), (handle(2), "wiki".into())];
+    let found = store.find_all(&all).await.unwrap();
+    assert_eq!(
+        found.iter().map(|(handle, session)| (handle.0, &*session.id)).collect::<Vec<_>>(),
+        [(handle(1).0, "s-1")]
+    );
     assert!(store.find(handle(1), "wiki").await.unwrap().is_some());
     assert!(store.find(handle(1), "pve").await.unwrap().is_none(), "another host");
     assert!(store.find(handle(2), "wiki").await.unwrap().is_none(), "another handle");
     assert!(store.add_handle(&"s-1".into(), handle(2), "pve", None).await.unwrap());
     assert!(store.find(handle(2), "pve").await.unwrap().is_some());
     assert!(store.find(handle(1), "wiki").await.unwrap().is_some());
+    empty(store).await;
+}
+
+async fn many_handles_are_one_question(store: &dyn SessionStore) {
+    let hashes: Vec<TicketHash> =
+        (0..600u16).map(|n| TicketHash([n.to_be_bytes(); 16].concat().try_into().unwrap())).collect();
+    for (n, hash) in hashes.iter().enumerate().step_by(9) {
+        store.create(&session(&format!("s-{n}"), "alice"), *hash, "wiki").await.unwrap();
+    }
+    for count in [0, 1, 7, 8, 9, 64, 65, 500, 501, 600] {
+        let asked: Vec<_> = hashes[..count].iter().map(|hash| (*hash, "wiki".into())).collect();
+        let mut found: Vec<_> = store.find_all(&asked).await.unwrap();
+        found.sort_by_key(|(hash, _)| hash.0);
+        let ids: Vec<_> = found.iter().map(|(_, session)| session.id.to_string()).collect();
+        assert_eq!(ids, (0..count).step_by(9).map(|n| format!("s-{n}")).collect::<Vec<_>>(), "{count}");
+    }
     empty(store).await;
 }
 

@@ -6,11 +6,17 @@ use crate::store::database::{Row, Statement, Steps, Value, sql};
 use crate::store::scope::scope;
 use crate::store::{SqlStore, row};
 use async_trait::async_trait;
+use std::collections::HashSet;
 use std::sync::Arc;
 use torhaus_authz::{Name, Timestamp, User};
 
 /// Names in one question; a database takes some ten thousand values.
 const AT_ONCE: usize = 500;
+
+/// Places for so many values in a question: in a few sizes only, so that a database knows its questions again.
+fn places_for(values: usize) -> usize {
+    [1, 8, 64].into_iter().find(|size| *size >= values).unwrap_or(AT_ONCE)
+}
 
 impl SqlStore {
     fn session(&self, row: &Row) -> Result<Session, Unavailable> {
@@ -80,6 +86,28 @@ impl SessionStore for SqlStore {
             sql("SELECT s.* FROM handles h JOIN sessions s ON s.id = h.session WHERE h.hash = $1 AND h.host = $2");
         let rows = self.rows(find.bind(handle.0.as_slice()).bind(host)).await?;
         rows.first().map(|row| self.session(row)).transpose()
+    }
+
+    async fn find_all(&self, handles: &[(TicketHash, Arc<str>)]) -> Result<Vec<(TicketHash, Session)>, Unavailable> {
+        let mut found = Vec::new();
+        for some in handles.chunks(AT_ONCE) {
+            let asked: HashSet<(&[u8], &str)> = some.iter().map(|(handle, host)| (&handle.0[..], &**host)).collect();
+            let places = places_for(some.len());
+            let names: Vec<String> = (1..=places).map(|n| format!("${n}")).collect();
+            let text = format!(
+                "SELECT h.hash, h.host, s.* FROM handles h JOIN sessions s ON s.id = h.session WHERE h.hash IN ({})",
+                names.join(", ")
+            );
+            let values = some.iter().cycle().take(places).map(|(handle, _)| Value::from(&handle.0[..])).collect();
+            for row in self.rows(Statement { text: text.into(), values }).await? {
+                let hash = row.bytes("hash")?;
+                if asked.contains(&(&hash[..], &row.text("host")?[..])) {
+                    let hash = hash.as_slice().try_into().map_err(|_| Unavailable("a handle is no hash".into()))?;
+                    found.push((TicketHash(hash), self.session(&row)?));
+                }
+            }
+        }
+        Ok(found)
     }
 
     async fn add_handle(
