@@ -239,9 +239,13 @@ impl Sessions {
         let found = self.store.find_all(&old).await;
         self.lost.store(found.is_err(), Ordering::Release);
         let Ok(found) = found else { return };
-        let mut found: HashMap<TicketHash, Session> = found.into_iter().collect();
+        let mut found: HashMap<TicketHash, Result<Session, Unavailable>> = found.into_iter().collect();
         for (handle, host) in old {
-            let live = found.remove(&handle).map(|session| self.known(session, handle));
+            let live = match found.remove(&handle).transpose() {
+                Ok(live) => live.map(|session| self.known(session, handle)),
+                // Its own next request is told so.
+                Err(_) => continue,
+            };
             let again = Arc::new(Kept { host, live, read, doubts, asking: AtomicBool::new(false) });
             // Whoever was forgotten meanwhile, or asked for since, was so for a reason.
             let put = async |before: Option<moka::Entry<TicketHash, Arc<Kept>>>| match before {

@@ -172,6 +172,9 @@ pub struct ProviderLogout {
     pub heard: Timestamp,
 }
 
+/// A handle, and the session that it was found to be of.
+pub type Found = (TicketHash, Result<Session, Unavailable>);
+
 /// Keeps sessions. Every method may fail with [`Unavailable`], and then nothing may be opened.
 #[async_trait]
 pub trait SessionStore: Send + Sync {
@@ -179,8 +182,9 @@ pub trait SessionStore: Send + Sync {
     async fn create(&self, session: &Session, handle: TicketHash, host: &str) -> Result<(), Unavailable>;
     /// The live session of a handle at `host`; none if the handle is unknown, for another host, or its session ended.
     async fn find(&self, handle: TicketHash, host: &str) -> Result<Option<Session>, Unavailable>;
-    /// The same for many handles at once, in no order. Those of which nothing is known are not in the answer.
-    async fn find_all(&self, handles: &[(TicketHash, Arc<str>)]) -> Result<Vec<(TicketHash, Session)>, Unavailable>;
+    /// The same for many handles at once, in no order. Those of which nothing is known are not in the answer; one that
+    /// cannot be read is an error of its own.
+    async fn find_all(&self, handles: &[(TicketHash, Arc<str>)]) -> Result<Vec<Found>, Unavailable>;
     /// Adds a handle at `host` to a live session, dropping `replaces`. False: the session is not live any more.
     async fn add_handle(
         &self,

@@ -1,6 +1,6 @@
 //! Sessions and one-time values.
 use crate::login::session::{
-    ProviderLogout, Purpose, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
+    Found, ProviderLogout, Purpose, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
 };
 use crate::store::database::{Row, Statement, Steps, Value, sql};
 use crate::store::scope::scope;
@@ -88,7 +88,7 @@ impl SessionStore for SqlStore {
         rows.first().map(|row| self.session(row)).transpose()
     }
 
-    async fn find_all(&self, handles: &[(TicketHash, Arc<str>)]) -> Result<Vec<(TicketHash, Session)>, Unavailable> {
+    async fn find_all(&self, handles: &[(TicketHash, Arc<str>)]) -> Result<Vec<Found>, Unavailable> {
         let mut found = Vec::new();
         for some in handles.chunks(AT_ONCE) {
             let asked: HashSet<(&[u8], &str)> = some.iter().map(|(handle, host)| (&handle.0[..], &**host)).collect();
@@ -103,7 +103,7 @@ impl SessionStore for SqlStore {
                 let hash = row.bytes("hash")?;
                 if asked.contains(&(&hash[..], &row.text("host")?[..])) {
                     let hash = hash.as_slice().try_into().map_err(|_| Unavailable("a handle is no hash".into()))?;
-                    found.push((TicketHash(hash), self.session(&row)?));
+                    found.push((TicketHash(hash), self.session(&row)));
                 }
             }
         }
