@@ -5,7 +5,7 @@
 //! store is lost, sessions that are known go on for a stated time.
 use crate::identify::shared_names::SharedNames;
 use crate::login::device_claim::DeviceClaim;
-use crate::login::session::{AccessToken, Session, SessionId, SessionStore, TicketHash, Unavailable, Which};
+use crate::login::session::{AccessToken, AtHost, Session, SessionId, SessionStore, TicketHash, Unavailable, Which};
 use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 use std::collections::HashMap;
@@ -115,7 +115,7 @@ pub struct Sessions {
     live: Cache<TicketHash, Arc<Kept>>,
     names: Arc<SharedNames>,
     /// To be asked for again.
-    old: Arc<Mutex<Vec<(TicketHash, Arc<str>)>>>,
+    old: Arc<Mutex<Vec<AtHost>>>,
     /// How each session was used, as long as one of its handles is kept, and until that is written to the store.
     seen: Arc<Mutex<HashMap<SessionId, Seen>>>,
     /// Ended a moment ago: a read that began before must not bring it back.
@@ -231,7 +231,7 @@ impl Sessions {
     }
 
     /// If it fails, the next one who comes after the answer's time asks himself.
-    async fn read_again(&self, old: Vec<(TicketHash, Arc<str>)>) {
+    async fn read_again(&self, old: Vec<AtHost>) {
         if self.is_lost() {
             return;
         }

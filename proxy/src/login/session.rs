@@ -172,6 +172,8 @@ pub struct ProviderLogout {
     pub heard: Timestamp,
 }
 
+/// A handle, and the host that it is for.
+pub type AtHost = (TicketHash, Arc<str>);
 /// A handle, and the session that it was found to be of.
 pub type Found = (TicketHash, Result<Session, Unavailable>);
 
@@ -184,7 +186,7 @@ pub trait SessionStore: Send + Sync {
     async fn find(&self, handle: TicketHash, host: &str) -> Result<Option<Session>, Unavailable>;
     /// The same for many handles at once, in no order. Those of which nothing is known are not in the answer; one that
     /// cannot be read is an error of its own.
-    async fn find_all(&self, handles: &[(TicketHash, Arc<str>)]) -> Result<Vec<Found>, Unavailable>;
+    async fn find_all(&self, handles: &[AtHost]) -> Result<Vec<Found>, Unavailable>;
     /// Adds a handle at `host` to a live session, dropping `replaces`. False: the session is not live any more.
     async fn add_handle(
         &self,

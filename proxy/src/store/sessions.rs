@@ -1,6 +1,6 @@
 //! Sessions and one-time values.
 use crate::login::session::{
-    Found, ProviderLogout, Purpose, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
+    AtHost, Found, ProviderLogout, Purpose, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
 };
 use crate::store::database::{Row, Statement, Steps, Value, sql};
 use crate::store::scope::scope;
@@ -88,7 +88,7 @@ impl SessionStore for SqlStore {
         rows.first().map(|row| self.session(row)).transpose()
     }
 
-    async fn find_all(&self, handles: &[(TicketHash, Arc<str>)]) -> Result<Vec<Found>, Unavailable> {
+    async fn find_all(&self, handles: &[AtHost]) -> Result<Vec<Found>, Unavailable> {
         let mut found = Vec::new();
         for some in handles.chunks(AT_ONCE) {
             let asked: HashSet<(&[u8], &str)> = some.iter().map(|(handle, host)| (&handle.0[..], &**host)).collect();
