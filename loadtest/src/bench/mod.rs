@@ -82,7 +82,7 @@ impl Extent {
                 bodies: 0,
                 scenarios: &[Scenario::Http1, Scenario::Http2, Scenario::FullHandshakes],
             },
-            Length::Full => Self { short: turns(100), bodies: 15, scenarios: subjects::EVERYTHING },
+            Length::Full => Self { short: turns(80), bodies: 15, scenarios: subjects::EVERYTHING },
         }
     }
 }
