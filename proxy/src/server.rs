@@ -117,7 +117,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         return Err(ServeError::NoKubernetes);
     }
     make_state_dir(&config.state_dir)?;
-    let (access, _access_writer) = AccessLog::start(access)?;
+    let (access, access_writer) = AccessLog::start(access)?;
     let (store, tidings) = open_store(config).await?;
     let store = Arc::new(store);
     let released = loaded.released.clone();
@@ -214,6 +214,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tracing::error!(%error, "the stop could not be recorded");
     }
     store.close().await;
+    access_writer.finish();
     match successor {
         None => Ok(()),
         Some(successor) => Err(successor.take_over().into()),

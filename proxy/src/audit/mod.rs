@@ -6,6 +6,7 @@
 //!
 //! `access` is another stream: one line per request, for operators, not evidence.
 pub mod access;
+mod access_line;
 pub mod decisions;
 mod dedupe;
 mod network;
@@ -171,13 +172,13 @@ impl Audit {
         note: impl FnOnce() -> N,
     ) -> Result<Recorded, Unavailable> {
         if every {
-            return self.write(note().into(), Key::None, now).await;
+            return Box::pin(self.write(note().into(), Key::None, now)).await;
         }
         if let Some(recorded) = self.shared.facts.count(&fingerprint, now) {
             self.shared.counters.deduped.inc();
             return Ok(recorded);
         }
-        self.write(note().into(), Key::Facts(fingerprint), now).await
+        Box::pin(self.write(note().into(), Key::Facts(fingerprint), now)).await
     }
 
     /// Records that a caller nobody knows was refused or sent to sign in: one line per network (/24, /64), reason and

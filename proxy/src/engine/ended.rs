@@ -18,9 +18,9 @@ pub fn note(gate: &Gate, session: &mut Session, ctx: &Context) {
     }
     let nowhere = || Name::from("-");
     let listener = ctx.connection.as_ref().map_or_else(nowhere, |connection| connection.listener.clone());
-    let route = ctx.note.route.clone();
+    let route = ctx.note.route.as_ref();
     let duration = ctx.started.elapsed();
-    gate.route_metrics.of(&gate.metrics, &listener, route.as_ref()).answered(status, duration);
+    gate.route_metrics.of(&gate.metrics, &listener, route).answered(status, duration);
     if let (Some(snapshot), Some(trace)) = (&ctx.snapshot, ctx.trace.filter(|trace| trace.sampled))
         && let Some(traces) = &snapshot.traces
     {
@@ -35,7 +35,7 @@ pub fn note(gate: &Gate, session: &mut Session, ctx: &Context) {
             version: head.version,
             status,
             listener: listener.clone(),
-            route: route.clone(),
+            route: route.cloned(),
             decision: ctx.note.decision.clone(),
             reason: ctx.note.reason,
         };
@@ -45,19 +45,19 @@ pub fn note(gate: &Gate, session: &mut Session, ctx: &Context) {
         return;
     }
     let head = session.req_header();
-    gate.access.log(Access {
+    gate.access.log(&Access {
         time: clock::now(),
-        listener,
+        listener: &listener,
         client: ctx.connection.as_ref().map(|connection| connection.client.ip()),
-        method: head.method.as_str().into(),
-        host: ctx.host.as_str().into(),
-        path: head.uri.path().into(),
+        method: head.method.as_str(),
+        host: &ctx.host,
+        path: head.uri.path(),
         status,
         bytes: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
         duration,
-        route,
-        identity: ctx.note.identity.clone(),
-        decision: ctx.note.decision.clone(),
+        route: route.map(|name| &**name),
+        identity: &ctx.note.identity,
+        decision: ctx.note.decision.as_ref(),
         reason: ctx.note.reason,
         upstream: ctx.upstream_answered,
     });
