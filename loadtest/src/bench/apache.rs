@@ -62,6 +62,7 @@ PidFile {home}/httpd.pid
 Mutex file:{home}
 DefaultRuntimeDir {home}
 ErrorLog /dev/stderr
+CustomLog {home}/access.log \"%h %u %t \\\"%r\\\" %>s %b\"
 LogLevel warn
 Listen {listen}
 {modules}

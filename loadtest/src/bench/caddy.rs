@@ -8,7 +8,7 @@ use super::pki::{DOMAIN, Pki};
 use crate::error::{Doing, Result};
 use crate::target::Loopback;
 
-/// Asks the authoriser at every request and tells the application who it is.
+/// Asks the authoriser at every request, tells the application who it is, and writes an access log.
 pub async fn forward_auth(place: Place<'_>, pki: &Pki, application: Loopback, authoriser: Loopback) -> Result<Child> {
     let config = format!(
         "{{
@@ -25,6 +25,9 @@ https://peer.{DOMAIN}:{port} {{
   bind 127.0.0.1
   tls {cert} {key} {{
     protocols tls1.3
+  }}
+  log {{
+    output file {folder}/caddy.access.log
   }}
   forward_auth {authoriser} {{
     uri /authorise
@@ -43,6 +46,7 @@ https://peer.{DOMAIN}:{port} {{
         key = pki.server.key.display(),
         authoriser = authoriser.address(),
         application = application.address(),
+        folder = place.folder.display(),
     );
     let file = place.folder.join("Caddyfile");
     std::fs::write(&file, config).doing(format!("file `{}`", file.display()))?;

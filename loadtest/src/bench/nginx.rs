@@ -77,7 +77,8 @@ pub async fn mutual_tls(place: Place<'_>, pki: &Pki, application: Loopback) -> R
     start("nginx", place, &server).await
 }
 
-/// The same job as Torhaus: asks the authoriser at every request and tells the application who it is.
+/// The same job as Torhaus: asks the authoriser at every request, tells the application who it is, and writes an access
+/// log, as nginx does by default.
 pub async fn auth_request(place: Place<'_>, pki: &Pki, application: Loopback, authoriser: Loopback) -> Result<Child> {
     let server = format!(
         "{application}
@@ -85,6 +86,7 @@ pub async fn auth_request(place: Place<'_>, pki: &Pki, application: Loopback, au
   server {{
     {tls}
     ssl_verify_client optional;
+    access_log {folder}/nginx-auth.access.log;
     location / {{
       auth_request /authorise; auth_request_set $user $upstream_http_x_auth_user;
       proxy_pass http://application; proxy_http_version 1.1; proxy_set_header Connection '';
@@ -100,6 +102,7 @@ pub async fn auth_request(place: Place<'_>, pki: &Pki, application: Loopback, au
         application = upstream("application", application),
         authoriser = upstream("authoriser", authoriser),
         tls = tls(place.listen, pki),
+        folder = place.folder.display(),
     );
     start("nginx-auth", place, &server).await
 }
