@@ -10,6 +10,8 @@
 //!
 //! Knows no HTTP engine: the request is our own view of one, and what comes back is an action. Forward authentication,
 //! `explain` and the tests come the same way.
+//!
+//! What few requests need is boxed: the engine allocates and moves all that a request might need, for each request.
 use crate::acme::Acme;
 use crate::audit::access::AccessLog;
 use crate::audit::{Audit, Recorded};
@@ -65,13 +67,13 @@ pub struct Gate {
 pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: Timestamp) -> Outcome {
     let mut note = Note::empty();
     if request.connection.tls.is_none() {
-        return note.respond(own_pages::plain(gate, snapshot, request).await);
+        return note.respond(Box::pin(own_pages::plain(gate, snapshot, request)).await);
     }
     if !snapshot.belongs(request) {
         return refuse(snapshot, request, note, Reason::WrongHost, now);
     }
     if own_pages::serves(snapshot, request) {
-        return note.respond(own_pages::answer(gate, snapshot, request, now).await);
+        return note.respond(Box::pin(own_pages::answer(gate, snapshot, request, now)).await);
     }
     let Some(route) = snapshot.route_of(request) else {
         return refuse(snapshot, request, note, Reason::NoRoute, now);
@@ -84,7 +86,7 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     let stages = note.stages.insert(Stages::begin());
     let caller = match identify(gate, snapshot, request, now).await {
         Ok(caller) => caller,
-        Err(why) => return refuse_identity(gate, snapshot, request, note, route, why, now).await,
+        Err(why) => return Box::pin(refuse_identity(gate, snapshot, request, note, route, why, now)).await,
     };
     note.identity = caller.identity.clone();
     stages.done(Stage::Identify, &gate.metrics);
@@ -186,7 +188,7 @@ impl Gate {
     /// Why a request that was just allowed is not any more: its session ended, its certificate was revoked,
     /// or a new configuration says no.
     fn overtaken(&self, snapshot: &Snapshot, caller: &Caller, open: &Registration, now: Timestamp) -> Option<Reason> {
-        if caller.session.as_ref().is_some_and(|live| self.sessions.has_ended(&live.id)) {
+        if caller.session.as_ref().is_some_and(|live| live.has_ended()) {
             return Some(Reason::SessionRevoked);
         }
         if caller.presented.as_ref().is_some_and(|shown| shown.is_revoked()) {

@@ -168,6 +168,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tokio::spawn(reloader.clone().watch()),
         tokio::spawn(replicas::follow(gate.clone(), reloader.clone(), tidings)),
         tokio::spawn(watch_store(gate.clone(), store.clone())),
+        tokio::spawn(gate.sessions.clone().watch_others()),
         tokio::spawn(break_glass::watch(gate.clone())),
         tokio::spawn(sweep(gate.clone())),
         tokio::spawn(end_expired_streams(gate.clone())),

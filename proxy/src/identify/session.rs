@@ -1,11 +1,15 @@
 //! Live sessions: what the gate asks on every request, answered from memory.
 //!
 //! The store is read when a handle is first seen, and again every few seconds, so that a replica that missed a
-//! notification is right soon; whoever keeps asking does not wait for it. Ending a session here counts at once. While the
-//! store is lost, sessions that are known go on for a stated time.
+//! notification is right soon; whoever keeps asking does not wait for it. A store that only this process writes to is not
+//! read again: it is asked, once for all sessions, whether that is still so. Ending a session here counts at once. While
+//! the store is lost, sessions that are known go on for a stated time.
 use crate::identify::shared_names::SharedNames;
 use crate::login::device_claim::DeviceClaim;
-use crate::login::session::{AccessToken, AtHost, Session, SessionId, SessionStore, TicketHash, Unavailable, Which};
+use crate::login::session::{
+    AccessToken, AtHost, Others, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
+};
+use ahash::RandomState;
 use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 use std::collections::HashMap;
@@ -21,6 +25,10 @@ const REREAD: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_secs(3);
 /// Answers that grow old within this time are asked for together.
 const GATHER: Duration = Duration::from_millis(50);
+/// How often the store is asked whether others write to it.
+const ASK_ABOUT_OTHERS: Duration = Duration::from_secs(1);
+/// Who has not come for so long is forgotten, and read from the store when he comes.
+const FORGET: Duration = Duration::from_secs(600);
 /// Handles kept in memory; a session with ten groups and its handle take 1.5 KB (`tests/memory.rs`).
 const KEPT: u64 = 200_000;
 
@@ -79,11 +87,19 @@ impl LiveSession {
 struct Used {
     /// Milliseconds since the epoch; written to the store from time to time.
     at: AtomicI64,
+    ended: AtomicBool,
     /// Names of devices that are in the store, or on their way there.
     devices: Mutex<Vec<Name>>,
     /// Under which it is kept in memory, so that what changes about one session is no search among all. One for each
     /// host that the person uses.
     handles: Mutex<Vec<TicketHash>>,
+}
+
+impl LiveSession {
+    /// Whether it was ended since, as far as this process knows.
+    pub fn has_ended(&self) -> bool {
+        self.used.ended.load(Ordering::Acquire)
+    }
 }
 
 impl fmt::Debug for LiveSession {
@@ -112,7 +128,7 @@ struct Seen {
 #[derive(Clone)]
 pub struct Sessions {
     pub store: Arc<dyn SessionStore>,
-    live: Cache<TicketHash, Arc<Kept>>,
+    live: Cache<TicketHash, Arc<Kept>, RandomState>,
     names: Arc<SharedNames>,
     /// To be asked for again.
     old: Arc<Mutex<Vec<AtHost>>>,
@@ -124,6 +140,9 @@ pub struct Sessions {
     lost: Arc<AtomicBool>,
     /// How often what happened elsewhere may have been missed. What was read before the last time is asked for again.
     doubts: Arc<AtomicU64>,
+    began: Instant,
+    /// Milliseconds after `began` at which every answer that counts was still right, because nobody else had written.
+    confirmed: Arc<AtomicU64>,
     live_without: Duration,
 }
 
@@ -132,13 +151,18 @@ impl Sessions {
     pub fn new(store: Arc<dyn SessionStore>, live_without: Duration) -> Self {
         Self {
             store,
-            live: Cache::builder().max_capacity(KEPT).time_to_live(live_without.max(REREAD)).build(),
+            live: Cache::builder()
+                .max_capacity(KEPT)
+                .time_to_idle(live_without.max(FORGET))
+                .build_with_hasher(RandomState::new()),
             names: Arc::default(),
             old: Arc::default(),
             seen: Arc::default(),
             ended: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REREAD * 4).build(),
             lost: Arc::default(),
             doubts: Arc::default(),
+            began: Instant::now(),
+            confirmed: Arc::default(),
             live_without,
         }
     }
@@ -153,21 +177,22 @@ impl Sessions {
         host: &str,
         now: Timestamp,
     ) -> Result<Option<Arc<LiveSession>>, Unavailable> {
+        let moment = Instant::now();
         let kept = match self.live.get(&handle).await {
-            Some(kept) if self.counts(&kept) => {
-                self.refresh(handle, &kept);
+            Some(kept) if self.counts(&kept, moment) => {
+                self.refresh(handle, &kept, moment);
                 kept
             }
-            Some(kept) if kept.live.is_some() => match self.read(handle, host).await {
+            Some(kept) if kept.live.is_some() => match Box::pin(self.read(handle, host)).await {
                 Ok(read) => read,
                 // Whoever is signed in goes on for a while.
-                Err(_) if kept.read.elapsed() < self.live_without => kept,
+                Err(_) if self.age(&kept, moment) < self.live_without => kept,
                 Err(error) => return Err(error),
             },
-            _ => self.read(handle, host).await?,
+            _ => Box::pin(self.read(handle, host)).await?,
         };
         let Some(live) = &kept.live else { return Ok(None) };
-        let usable = *kept.host == *host && live.expires > now && !self.has_ended(&live.id);
+        let usable = *kept.host == *host && live.expires > now && !live.has_ended();
         if !usable {
             return Ok(None);
         }
@@ -178,7 +203,9 @@ impl Sessions {
     /// Asks the store. Single flight: of many requests that miss at once, one reads.
     async fn read(&self, handle: TicketHash, host: &str) -> Result<Arc<Kept>, Unavailable> {
         let read = async |before: Option<moka::Entry<TicketHash, Arc<Kept>>>| {
-            if before.is_some_and(|before| self.counts(before.value()) && !before.value().is_old()) {
+            let moment = Instant::now();
+            let is_new = |kept: &Kept| self.counts(kept, moment) && self.age(kept, moment) < REFRESH;
+            if before.is_some_and(|before| is_new(before.value())) {
                 return Ok(Op::Nop);
             }
             if self.is_lost() {
@@ -213,8 +240,8 @@ impl Sessions {
 
     /// Asks again, beside the request that found `kept` good enough. Handles are gathered for a moment: one question to
     /// the store for all whose answers grew old in it.
-    fn refresh(&self, handle: TicketHash, kept: &Kept) {
-        if kept.live.is_none() || !kept.is_old() || kept.asking.swap(true, Ordering::AcqRel) {
+    fn refresh(&self, handle: TicketHash, kept: &Kept, moment: Instant) {
+        if kept.live.is_none() || self.age(kept, moment) < REFRESH || kept.asking.swap(true, Ordering::AcqRel) {
             return;
         }
         let mut old = lock(&self.old);
@@ -259,6 +286,10 @@ impl Sessions {
     fn known(&self, session: Session, handle: TicketHash) -> Arc<LiveSession> {
         let used = self.used_of(&session);
         used.kept_under(handle);
+        // Ended while it was read: whoever ended it may not have found it here.
+        if self.has_ended(&session.id) {
+            used.ended.store(true, Ordering::Release);
+        }
         Arc::new(LiveSession::of(session, used, &self.names))
     }
 
@@ -371,7 +402,12 @@ impl Sessions {
     fn used_of(&self, session: &Session) -> Arc<Used> {
         let mut all = lock(&self.seen);
         let last = session.last_seen.millis();
-        let used = || Used { at: AtomicI64::new(last), devices: Mutex::default(), handles: Mutex::default() };
+        let used = || Used {
+            at: AtomicI64::new(last),
+            ended: AtomicBool::new(false),
+            devices: Mutex::default(),
+            handles: Mutex::default(),
+        };
         let new = || Seen { used: Arc::new(used()), written: last };
         all.entry(session.id.clone()).or_insert_with(new).used.clone()
     }
@@ -398,7 +434,11 @@ impl Sessions {
     /// Sessions that have ended, here or elsewhere, count no more.
     pub async fn note_ended(&self, ended: &[SessionId]) {
         for id in ended {
+            // In this order: who reads it from the store meanwhile notes it as known, and then looks here.
             self.ended.insert(id.clone(), ());
+            if let Some(seen) = lock(&self.seen).get(id) {
+                seen.used.ended.store(true, Ordering::Release);
+            }
         }
         if !ended.is_empty() {
             self.forget(ended.iter().map(|id| &**id)).await;
@@ -419,8 +459,42 @@ impl Sessions {
         all.values().for_each(|seen| seen.used.devices().clear());
     }
 
-    fn counts(&self, kept: &Kept) -> bool {
-        kept.read.elapsed() < REREAD && kept.doubts == self.doubts.load(Ordering::Acquire)
+    fn counts(&self, kept: &Kept, moment: Instant) -> bool {
+        self.age(kept, moment) < REREAD && kept.doubts == self.doubts.load(Ordering::Acquire)
+    }
+
+    /// Since an answer was known to be right. That nothing is known of a handle is not confirmed: it is asked for again.
+    fn age(&self, kept: &Kept, moment: Instant) -> Duration {
+        let read = moment.saturating_duration_since(kept.read);
+        if kept.live.is_none() || kept.doubts != self.doubts.load(Ordering::Acquire) {
+            return read;
+        }
+        let confirmed = self.began + Duration::from_millis(self.confirmed.load(Ordering::Acquire));
+        read.min(moment.saturating_duration_since(confirmed))
+    }
+
+    /// Runs as long as the process.
+    pub async fn watch_others(self) {
+        let mut ticks = tokio::time::interval(ASK_ABOUT_OTHERS);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Ok(Others::Untold) = self.ask_about_others().await {
+                return;
+            }
+        }
+    }
+
+    /// Whether anybody else wrote to the store. If not, every answer that counts is as good as a new one.
+    pub(super) async fn ask_about_others(&self) -> Result<Others, Unavailable> {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let others = self.store.others().await?;
+        match others {
+            Others::Silent => self.confirmed.store(now, Ordering::Release),
+            Others::Wrote => self.note_unsure(),
+            Others::Untold => {}
+        }
+        Ok(others)
     }
 
     /// What is known of these sessions, and under which handles, is asked for again.
@@ -462,10 +536,4 @@ impl Used {
 /// A panic under the lock leaves whole values: they are used as they are.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Kept {
-    fn is_old(&self) -> bool {
-        self.read.elapsed() >= REFRESH
-    }
 }

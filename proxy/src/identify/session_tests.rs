@@ -1,7 +1,7 @@
 //! What is believed of a session between two answers of the store.
 use super::session::Sessions;
 use crate::login::seal::SealKey;
-use crate::login::session::{Session, SessionStore, TicketHash, Which};
+use crate::login::session::{Others, Session, SessionStore, TicketHash, Which};
 use crate::store::{SqlStore, contract};
 use std::path::Path;
 use std::sync::Arc;
@@ -128,4 +128,43 @@ async fn after_a_doubt_a_session_is_asked_for_again_and_goes_on_where_the_store_
     assert!(sessions.is_lost());
     // What was not known goes nowhere.
     live(TicketHash([3; 32])).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_session_is_not_read_again_while_nobody_else_writes_to_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let sessions = Sessions::new(store.clone(), Duration::ZERO);
+    let handle = TicketHash([1; 32]);
+    sessions.create(&contract::session("s-1", "alice"), handle, "wiki").await.unwrap();
+    assert_eq!(sessions.ask_about_others().await.unwrap(), Others::Wrote, "nobody knows what was before");
+    assert!(sessions.find(handle, "wiki", NOW).await.unwrap().is_some());
+    // Longer than an answer counts by itself.
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(6) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(sessions.ask_about_others().await.unwrap(), Others::Silent);
+    }
+    store.close().await;
+    assert!(sessions.find(handle, "wiki", NOW).await.unwrap().is_some(), "it was read again without a reason");
+    assert!(!sessions.is_lost());
+
+    // Nobody can say any more that it is still so.
+    sessions.ask_about_others().await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(5_100)).await;
+    sessions.find(handle, "wiki", NOW).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn what_somebody_else_wrote_into_the_file_counts_as_soon_as_that_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (store(folder.path()).await, store(folder.path()).await);
+    let sessions = Sessions::new(ours, Duration::ZERO);
+    let handle = TicketHash([1; 32]);
+    sessions.create(&contract::session("s-1", "alice"), handle, "wiki").await.unwrap();
+    sessions.ask_about_others().await.unwrap();
+    assert!(sessions.find(handle, "wiki", NOW).await.unwrap().is_some());
+    theirs.end(&Which::Session("s-1".into()), NOW).await.unwrap();
+    assert_eq!(sessions.ask_about_others().await.unwrap(), Others::Wrote);
+    assert!(sessions.find(handle, "wiki", NOW).await.unwrap().is_none());
 }

@@ -177,6 +177,17 @@ pub type AtHost = (TicketHash, Arc<str>);
 /// A handle, and the session that it was found to be of.
 pub type Found = (TicketHash, Result<Session, Unavailable>);
 
+/// What is known of others who may write to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Nobody has written since this was last asked.
+    Silent,
+    /// Somebody has, or it is asked for the first time.
+    Wrote,
+    /// The store cannot tell: others share it.
+    Untold,
+}
+
 /// Keeps sessions. Every method may fail with [`Unavailable`], and then nothing may be opened.
 #[async_trait]
 pub trait SessionStore: Send + Sync {
@@ -205,6 +216,8 @@ pub trait SessionStore: Send + Sync {
     async fn end(&self, which: &Which, now: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
     /// Live sessions, newest first.
     async fn list(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
+    /// Whether anybody but this process has written to the store since the last call.
+    async fn others(&self) -> Result<Others, Unavailable>;
     /// How many sessions are live.
     async fn count(&self) -> Result<u64, Unavailable>;
     /// Those of these sessions that are not live any more.

@@ -1,6 +1,6 @@
 //! What the store needs of a database, so that one text of SQL serves every one of them. A statement here says `$1` and
 //! `CASE`, never what only one database understands; times and flags are integers.
-use crate::login::session::Unavailable;
+use crate::login::session::{Others, Unavailable};
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -184,6 +184,10 @@ pub trait Database: Send + Sync {
     /// The same, and nobody else is within `begin_alone`, in this process or another: what is read in there nobody
     /// changes before it is written.
     async fn begin_alone(&self) -> Result<Box<dyn Steps>, Unavailable>;
+    /// Whether anybody but this process has written since the last call.
+    async fn others(&self) -> Result<Others, Unavailable> {
+        Ok(Others::Untold)
+    }
     /// How far its standbys are behind. None: there are none by its nature, or it may not say.
     async fn standbys(&self) -> Result<Option<Standbys>, Unavailable> {
         Ok(None)

@@ -1,6 +1,6 @@
 //! Sessions and one-time values.
 use crate::login::session::{
-    AtHost, Found, ProviderLogout, Purpose, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
+    AtHost, Found, Others, ProviderLogout, Purpose, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
 };
 use crate::store::database::{Row, Statement, Steps, Value, sql};
 use crate::store::scope::scope;
@@ -193,6 +193,10 @@ impl SessionStore for SqlStore {
         let text = format!("SELECT * FROM sessions WHERE {condition} ORDER BY created DESC, id");
         let rows = self.rows(Statement { text: text.into(), values }).await?;
         rows.iter().map(|row| self.session(row)).collect()
+    }
+
+    async fn others(&self) -> Result<Others, Unavailable> {
+        self.database().others().await
     }
 
     async fn count(&self) -> Result<u64, Unavailable> {

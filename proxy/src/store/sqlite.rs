@@ -1,5 +1,5 @@
 //! SQLite: one file, one writer. Hot reads do not come here: the gate keeps what it found.
-use crate::login::session::Unavailable;
+use crate::login::session::{Others, Unavailable};
 use crate::store::database::{Database, Row, Statement, Steps, bound, unavailable};
 use crate::store::{OpenError, migrations};
 use async_trait::async_trait;
@@ -9,7 +9,10 @@ use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// How long a statement waits for another process (a backup, `sqlite3` at the prompt) to let go of the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,6 +23,10 @@ pub struct SqliteFile {
     /// One connection: SQLite has one writer, and waiting for it here is fair, waiting in SQLite is not.
     writer: SqlitePool,
     readers: SqlitePool,
+    /// How often the writer's connection was opened.
+    opened: Arc<AtomicU64>,
+    /// What `others` found last: which opening, and what others had written by then.
+    found: Mutex<Option<(u64, i64)>>,
 }
 
 impl SqliteFile {
@@ -43,8 +50,20 @@ impl SqliteFile {
             .synchronous(synchronous)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(database)?;
+        let opened = Arc::<AtomicU64>::default();
+        let open = opened.clone();
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            // It stays the same one: only that knows what others wrote since.
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .after_connect(move |_, _| {
+                open.fetch_add(1, Ordering::Relaxed);
+                Box::pin(async { Ok(()) })
+            })
+            .connect_with(options.clone())
+            .await
+            .map_err(database)?;
         let verdict: String = sqlx::query("PRAGMA quick_check(1)")
             .fetch_one(&writer)
             .await
@@ -62,7 +81,7 @@ impl SqliteFile {
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(database)?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, opened, found: Mutex::default() })
     }
 }
 
@@ -90,6 +109,18 @@ impl Database for SqliteFile {
     async fn begin_alone(&self) -> Result<Box<dyn Steps>, Unavailable> {
         // There is one writer.
         self.begin().await
+    }
+
+    async fn others(&self) -> Result<Others, Unavailable> {
+        let mut found = self.found.lock().await;
+        let mut writer = self.writer.acquire().await.map_err(unavailable)?;
+        // Changes when another connection has written, and our own others only read.
+        let asked = sqlx::query("PRAGMA data_version").fetch_one(&mut *writer).await;
+        let version: i64 = asked.and_then(|row| row.try_get(0)).map_err(unavailable)?;
+        let now = Some((self.opened.load(Ordering::Relaxed), version));
+        let silent = *found == now;
+        *found = now;
+        Ok(if silent { Others::Silent } else { Others::Wrote })
     }
 
     async fn close(&self) {
