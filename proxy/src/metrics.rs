@@ -230,11 +230,12 @@ impl RouteMetrics {
 
 /// The handles of routes, resolved when first used.
 #[derive(Debug)]
-pub struct RouteHandles(moka::sync::Cache<(Name, Option<Name>), Arc<RouteMetrics>>);
+pub struct RouteHandles(moka::sync::Cache<(Name, Option<Name>), Arc<RouteMetrics>, ahash::RandomState>);
 
 impl Default for RouteHandles {
     fn default() -> Self {
-        Self(moka::sync::Cache::new(MOST_ROUTES))
+        let cache = moka::sync::Cache::builder().max_capacity(MOST_ROUTES);
+        Self(cache.build_with_hasher(ahash::RandomState::new()))
     }
 }
 

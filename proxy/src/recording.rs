@@ -41,7 +41,7 @@ pub async fn decision(
     };
     let allowed = matches!(decision.verdict, Verdict::Allow(_));
     if !allowed && caller.identity == Identity::Anonymous {
-        return audit.refusal(Some(request.connection.client.ip()), decision.reason, facts.now, line).await;
+        return Box::pin(audit.refusal(Some(request.connection.client.ip()), decision.reason, facts.now, line)).await;
     }
     let print = fingerprint(facts, decision, audit.hasher());
     // Every start of a stream is recorded: it may outlive its decision by days. So is each use of an exception.

@@ -49,8 +49,12 @@ impl<'a> Request<'a> {
     /// The value of a cookie. None if it is absent, or there twice: a sibling domain may have tossed the other.
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
         let mut found = None;
-        for (key, value) in self.cookies() {
-            if key == name.as_bytes() && found.replace(value).is_some() {
+        let values = self.headers.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes);
+        for pair in values.flat_map(|value| value.split(|b| *b == b';')) {
+            // No name of ours has `=` in it: what comes behind it is the value.
+            let Some(rest) = pair.trim_ascii_start().strip_prefix(name.as_bytes()) else { continue };
+            let Some(value) = rest.trim_ascii_start().strip_prefix(b"=") else { continue };
+            if found.replace(value.trim_ascii()).is_some() {
                 return None;
             }
         }

@@ -2,6 +2,7 @@
 //! then the longest path prefix on segment borders.
 use crate::login::own_pages;
 use crate::path;
+use ahash::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use torhaus_config::{HostPattern, Route};
@@ -9,9 +10,9 @@ use torhaus_config::{HostPattern, Route};
 /// All routes of one configuration.
 #[derive(Debug, Default)]
 pub struct Routes {
-    exact: HashMap<String, Paths>,
+    exact: HashMap<String, Paths, RandomState>,
     /// `apps.example.test` for `*.apps.example.test`.
-    wildcard: HashMap<String, Paths>,
+    wildcard: HashMap<String, Paths, RandomState>,
     /// For hosts that no other route is for.
     any: Option<Paths>,
 }
@@ -19,8 +20,8 @@ pub struct Routes {
 /// The routes of one host.
 #[derive(Debug, Default)]
 struct Paths {
-    below: HashMap<String, Arc<Route>>,
-    exact: HashMap<String, Arc<Route>>,
+    below: HashMap<String, Arc<Route>, RandomState>,
+    exact: HashMap<String, Arc<Route>, RandomState>,
 }
 
 impl Routes {

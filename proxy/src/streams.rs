@@ -7,7 +7,7 @@ use crate::identify::Caller;
 use crate::login::session::SessionId;
 use crate::request::Request;
 use crate::snapshot::Snapshot;
-use arc_swap::ArcSwapOption;
+use ahash::RandomState;
 use http::Method;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -61,7 +61,7 @@ pub struct Allowed {
     path: Box<str>,
     connection: Arc<ConnectionInfo>,
     /// What the directory said since about the groups of `facts`.
-    groups: ArcSwapOption<Fact<Arc<Groups>>>,
+    groups: Mutex<Option<Fact<Arc<Groups>>>>,
 }
 
 impl Allowed {
@@ -72,12 +72,13 @@ impl Allowed {
             host: request.host.into(),
             path: request.path.into(),
             connection: request.connection.clone(),
-            groups: ArcSwapOption::empty(),
+            groups: Mutex::default(),
         }
     }
 
     fn groups(&self) -> Fact<Arc<Groups>> {
-        self.groups.load().as_ref().map_or_else(|| self.facts.groups.clone(), |groups| (**groups).clone())
+        let since = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        since.as_ref().unwrap_or(&self.facts.groups).clone()
     }
 
     /// By this policy, with a certificate that is still believed if there was one.
@@ -118,7 +119,7 @@ struct Entry {
 
 #[derive(Default)]
 pub struct Streams {
-    shards: [Mutex<HashMap<u64, Arc<Entry>>>; SHARDS],
+    shards: [Mutex<HashMap<u64, Arc<Entry>, RandomState>>; SHARDS],
     next: AtomicU64,
     open: AtomicUsize,
 }
@@ -178,7 +179,7 @@ impl Streams {
             if groups == entry.allowed.groups() {
                 return false;
             }
-            entry.allowed.groups.store(Some(Arc::new(groups)));
+            *entry.allowed.groups.lock().unwrap_or_else(PoisonError::into_inner) = Some(groups);
             !entry.allowed.still(snapshot, &entry.account.resource, now)
         })
     }
@@ -224,7 +225,7 @@ impl Streams {
         count
     }
 
-    fn shard<T>(&self, id: u64, act: impl FnOnce(&mut HashMap<u64, Arc<Entry>>) -> T) -> Option<T> {
+    fn shard<T>(&self, id: u64, act: impl FnOnce(&mut HashMap<u64, Arc<Entry>, RandomState>) -> T) -> Option<T> {
         let index = usize::try_from(id).unwrap_or(0) % SHARDS;
         let shard = self.shards.get(index)?;
         Some(act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))

@@ -4,6 +4,7 @@
 use crate::assertion::Assertions;
 use crate::edge::connection::Headers;
 use crate::identify::Caller;
+use ahash::RandomState;
 use http::header::{HeaderName, HeaderValue};
 use moka::sync::Cache;
 use std::time::Duration;
@@ -19,7 +20,7 @@ const MAX_GROUPS_BYTES: usize = 4096;
 
 pub struct Told {
     pub assertions: Assertions,
-    made: Cache<Key, Headers>,
+    made: Cache<Key, Headers, RandomState>,
 }
 
 /// A change of any of these makes new headers at once.
@@ -35,7 +36,10 @@ struct Key {
 
 impl Told {
     pub fn new(assertions: Assertions) -> Self {
-        Self { assertions, made: Cache::builder().max_capacity(KEPT).time_to_live(REUSE).build() }
+        Self {
+            assertions,
+            made: Cache::builder().max_capacity(KEPT).time_to_live(REUSE).build_with_hasher(RandomState::new()),
+        }
     }
 
     /// The identity headers of a caller for a route; none for somebody whom nobody knows.

@@ -1,6 +1,7 @@
 //! What one request carries through pingora's hooks, and our own view of it.
 use super::backend::{Backend, Chosen};
 use super::body::{BodyWatch, Stalled};
+use super::upstream::Upstream;
 use crate::edge::connection::ConnectionInfo;
 use crate::forward::Forward;
 use crate::outcome::Note;
@@ -20,6 +21,8 @@ pub struct Context {
     pub snapshot: Option<Arc<Snapshot>>,
     pub connection: Option<Arc<ConnectionInfo>>,
     pub forward: Option<Box<Forward>>,
+    /// Where `forward` leads.
+    pub upstream: Option<Arc<Upstream>>,
     /// Length of a body that was read because its application needs to know it.
     pub spooled: Option<usize>,
     /// Why the application cannot be sent this request.
@@ -49,6 +52,7 @@ impl Context {
             snapshot: None,
             connection: None,
             forward: None,
+            upstream: None,
             spooled: None,
             unfit: None,
             chosen: None,
@@ -66,7 +70,7 @@ impl Context {
 
     /// Whether another server may be asked after the chosen one was no good.
     pub fn may_try_again(&self) -> bool {
-        let upstream = self.forward.as_ref().zip(self.snapshot.as_ref()).and_then(|(f, s)| s.upstreams.for_request(f));
+        let upstream = self.upstream.as_ref();
         self.chosen.is_some() && upstream.is_some_and(|upstream| upstream.may_try_again(&self.tried))
     }
 }

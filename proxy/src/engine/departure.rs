@@ -53,7 +53,7 @@ pub async fn prepare(
         }
     }
     if takes::needs_length(session, forward) {
-        ctx.spooled = takes::spool(session).await?;
+        ctx.spooled = Box::pin(takes::spool(session)).await?;
         if ctx.spooled.is_none() {
             return Ok(Err((Reason::BodyTooLarge, None)));
         }

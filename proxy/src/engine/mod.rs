@@ -28,6 +28,7 @@ use crate::verify;
 use async_trait::async_trait;
 use bytes::Bytes;
 use context::{Context, View, connection_of};
+use http::HeaderValue;
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, LOCATION, SET_COOKIE, UPGRADE};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -36,7 +37,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
-use request_head::apply;
+use request_head::{apply, edit};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,6 +55,8 @@ const H2_STREAMS: u32 = 100;
 /// Streams that a client reset before we took them up (CVE-2023-44487), and streams that were reset and may still get
 /// frames: over it the connection ends. A page that is left cancels what it asked for, which we have taken up by then.
 const H2_RESETS: usize = 20;
+/// Headers that most requests leave with beside their own.
+const ADDED_HEADERS: usize = 12;
 /// Bytes of answers kept per stream for a client that does not read.
 const H2_SEND_BUFFER: usize = 64 * 1024;
 
@@ -121,14 +124,14 @@ impl ProxyHttp for Engine {
 
         let target = match request_head::read(session, &snapshot)? {
             Ok(target) => target,
-            Err(unfit) => return answer::refuse(session, ctx, unfit).await,
+            Err(unfit) => return Box::pin(answer::refuse(session, ctx, unfit)).await,
         };
         let head = session.req_header();
         let asks_by_grpc = ext_authz::is_question(&snapshot, &head.method, &target.host, &target.path);
         let body = if own_pages::wants_body(&snapshot, &head.method, &target.host, &target.path) {
-            match body::read_own(session).await? {
+            match Box::pin(body::read_own(session)).await? {
                 Some(body) => body,
-                None => return answer::refuse(session, ctx, (Reason::BodyTooLarge, None)).await,
+                None => return Box::pin(answer::refuse(session, ctx, (Reason::BodyTooLarge, None))).await,
             }
         } else {
             Bytes::new()
@@ -138,26 +141,26 @@ impl ProxyHttp for Engine {
         let view = View { head: session.req_header(), host: &ctx.host, port: ctx.port, connection: &connection };
         let request = view.request(&body);
         let outcome = if asks_by_grpc && connection.tls.is_some() {
-            ext_authz::answer(&self.gate, &snapshot, &request, clock::now()).await
+            Box::pin(ext_authz::answer(&self.gate, &snapshot, &request, clock::now())).await
         } else if verify::is_question(&request) {
-            verify::answer(&self.gate, &snapshot, &request, clock::now()).await
+            Box::pin(verify::answer(&self.gate, &snapshot, &request, clock::now())).await
         } else {
             gate::pass(&self.gate, &snapshot, &request, clock::now()).await
         };
         ctx.upgrade = request.headers.get(UPGRADE).cloned();
         ctx.note = outcome.note;
         match outcome.action {
-            Action::Respond(response) => answer::send(session, response).await,
+            Action::Respond(response) => Box::pin(answer::send(session, response)).await,
             Action::KeepForm { sign_in, cookie } => {
-                let body = body::read_own(session).await?.unwrap_or_default();
+                let body = Box::pin(body::read_own(session)).await?.unwrap_or_default();
                 let head = session.req_header();
                 let view = View { head, host: &ctx.host, port: ctx.port, connection: &connection };
                 let response = refusal::keep_form(&snapshot, &view.request(&body), &sign_in);
-                answer::send(session, response.with_cookie(&cookie).closing()).await
+                Box::pin(answer::send(session, response.with_cookie(&cookie).closing())).await
             }
             Action::Forward(forward) => {
                 if let Err(unfit) = departure::prepare(session, ctx, &snapshot, &connection, &forward).await? {
-                    return answer::refuse(session, ctx, unfit).await;
+                    return Box::pin(answer::refuse(session, ctx, unfit)).await;
                 }
                 ctx.forward = Some(forward);
                 Ok(false)
@@ -196,7 +199,10 @@ impl ProxyHttp for Engine {
             return Error::e_explain(ErrorType::InternalError, "no permit, no forward");
         };
         let unresolved = || Error::explain(ErrorType::ConnectError, "the upstream's name does not resolve");
-        let upstream = snapshot.upstreams.for_request(forward).ok_or_else(unresolved)?;
+        let upstream = match &ctx.upstream {
+            Some(upstream) => upstream,
+            None => ctx.upstream.insert(snapshot.upstreams.for_request(forward).ok_or_else(unresolved)?.clone()),
+        };
         let chosen = upstream.choose(forward.affinity, &ctx.tried, clock::now()).ok_or_else(unresolved)?;
         let manner = match (&ctx.upgrade, &ctx.connection) {
             (Some(_), Some(connection)) => Manner::Upgrade(&connection.backlog),
@@ -266,8 +272,7 @@ impl ProxyHttp for Engine {
         digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
-        let upstream = ctx.forward.as_ref().zip(ctx.snapshot.as_ref()).and_then(|(f, s)| s.upstreams.for_request(f));
-        let Some(pin) = upstream.and_then(|upstream| upstream.pin) else { return Ok(()) };
+        let Some(pin) = ctx.upstream.as_ref().and_then(|upstream| upstream.pin) else { return Ok(()) };
         let shown = digest.and_then(|digest| digest.ssl_digest.as_ref()).map(|tls| tls.cert_digest.as_slice());
         if shown == Some(pin.as_slice()) {
             return Ok(());
@@ -285,29 +290,36 @@ impl ProxyHttp for Engine {
         let (Some(forward), Some(snapshot)) = (&ctx.forward, &ctx.snapshot) else {
             return Error::e_explain(ErrorType::InternalError, "no permit, no forward");
         };
-        let changes = snapshot.reserved.changes(&upstream.headers);
-        apply(upstream, changes)?;
-        if let Some(name) = forward.stripped() {
-            upstream.remove_header(&name);
-        }
-        for (name, value) in forward.headers() {
-            // What is reserved was taken away before: whatever is there, is ours.
-            upstream.append_header(name.clone(), value.clone())?;
-        }
-        if let Some(trace) = &ctx.trace {
-            apply(upstream, trace.told())?;
-        }
-        if let Some(chosen) = ctx.chosen.as_ref().filter(|_| !forward.route.preserve_host) {
-            upstream.insert_header(HOST, &chosen.0.own_host)?;
-        }
-        if let Some(token) = &ctx.upgrade
-            && !token.as_bytes().eq_ignore_ascii_case(b"websocket")
-        {
-            // pingora forwards WebSocket upgrades by itself; other tokens only where the route lists them.
-            upstream.insert_header(CONNECTION, "upgrade")?;
-            upstream.insert_header(UPGRADE, token)?;
-        }
-        if let Err(reason) = takes::fit(upstream, forward, ctx.spooled)? {
+        let own_host = ctx.chosen.as_ref().filter(|_| !forward.route.preserve_host);
+        let own_host = own_host.map(|chosen| HeaderValue::from_str(&chosen.0.own_host)).transpose();
+        let own_host = own_host.map_err(|_| Error::explain(ErrorType::InternalError, "a server's name is no host"))?;
+        let fits = edit(upstream, |headers| {
+            let changes = snapshot.reserved.changes(headers);
+            apply(headers, changes);
+            if let Some(name) = forward.stripped() {
+                headers.remove(name);
+            }
+            headers.reserve(ADDED_HEADERS);
+            for (name, value) in forward.headers() {
+                // What is reserved was taken away before: whatever is there, is ours.
+                headers.append(name.clone(), value.clone());
+            }
+            if let Some(trace) = &ctx.trace {
+                apply(headers, trace.told());
+            }
+            if let Some(host) = own_host {
+                headers.insert(HOST, host);
+            }
+            if let Some(token) = &ctx.upgrade
+                && !token.as_bytes().eq_ignore_ascii_case(b"websocket")
+            {
+                // pingora forwards WebSocket upgrades by itself; other tokens only where the route lists them.
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, token.clone());
+            }
+            takes::fit(headers, forward, ctx.spooled)
+        })?;
+        if let Err(reason) = fits {
             ctx.unfit = Some(reason);
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "more than the application's server takes");
         }

@@ -4,11 +4,12 @@ use crate::headers::{Changes, disarmed_connection, size_of};
 use crate::request::Target;
 use crate::snapshot::Snapshot;
 use crate::strict;
-use http::Uri;
 use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request, Uri};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
+use std::mem;
 use torhaus_authz::Reason;
 
 /// Why a request gets no further before it is decided on, and a sentence about it.
@@ -25,29 +26,31 @@ pub fn read(session: &mut Session, snapshot: &Snapshot) -> Result<std::result::R
         return Ok(Err((Reason::BadRequest, Some(why.sentence()))));
     }
     let head = session.req_header_mut();
+    let in_origin_form = head.raw_path().starts_with(b"/");
     let changes = disarmed_connection(&head.headers);
-    apply(head, changes)?;
+    edit(head, |headers| apply(headers, changes));
     if size_of(&head.headers) > snapshot.config.limits.max_header_bytes {
         return Ok(Err((Reason::HeaderTooLarge, None)));
     }
     match snapshot.read(&head.method, &head.uri, head.version, &head.headers) {
         Ok(target) => {
-            make_canonical(head, &target)?;
+            make_canonical(head, &target, in_origin_form)?;
             Ok(Ok(target))
         }
         Err(why) => Ok(Err((why.reason(), Some(why.sentence())))),
     }
 }
 
-/// From here on there is one path: this one is routed, decided on, and forwarded. The engine keeps an absolute target
-/// beside the URI and would send that.
-fn make_canonical(head: &mut RequestHeader, target: &Target) -> Result<()> {
-    if head.uri.path() == target.path && head.uri.authority().is_none() && head.raw_path().starts_with(b"/") {
+/// From here on there is one path: this one is routed, decided on, and forwarded. An absolute target has its authority
+/// beside the address, or lost it there.
+fn make_canonical(head: &mut RequestHeader, target: &Target, in_origin_form: bool) -> Result<()> {
+    if head.uri.path() == target.path && head.uri.authority().is_none() && in_origin_form {
         return Ok(());
     }
     // ... and one host: `:authority` (HTTP/2) is lost with the old address, and applications read `Host`.
     if let Some(authority) = head.uri.authority().map(ToString::to_string) {
-        head.insert_header(HOST, authority)?;
+        let host = HeaderValue::try_from(authority).map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?;
+        edit(head, |headers| headers.insert(HOST, host));
     }
     let query = head.uri.query();
     let rewritten = query.map_or_else(|| target.path.clone(), |query| format!("{}?{query}", target.path));
@@ -56,16 +59,28 @@ fn make_canonical(head: &mut RequestHeader, target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// pingora keeps the spelling of h1 headers beside the map; its own methods keep both in step.
-pub fn apply(head: &mut RequestHeader, changes: Changes) -> Result<()> {
+/// Changes a block of headers. Their names go on in lower case, as HTTP/2 has them (RFC 9113 section 8.2.1): pingora keeps
+/// how HTTP/1.1 spelled them in a second map, which would take as long as all the rest of the changes.
+///
+/// What it kept of a target beside the address goes as well.
+pub fn edit<T>(head: &mut RequestHeader, change: impl FnOnce(&mut HeaderMap) -> T) -> T {
+    let ends_with_head = head.send_end_stream();
+    let nothing = RequestHeader::from(Request::new(()).into_parts().0);
+    let mut parts = http::request::Parts::from(mem::replace(head, nothing));
+    let changed = change(&mut parts.headers);
+    *head = parts.into();
+    head.set_send_end_stream(ends_with_head.unwrap_or(true));
+    changed
+}
+
+pub fn apply(headers: &mut HeaderMap, changes: Changes) {
     for name in changes.remove {
-        head.remove_header(&name);
+        headers.remove(name);
     }
     if let Some((name, values)) = changes.replace {
-        head.remove_header(&name);
+        headers.remove(&name);
         for value in values {
-            head.append_header(name.clone(), value)?;
+            headers.append(name.clone(), value);
         }
     }
-    Ok(())
 }

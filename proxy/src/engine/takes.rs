@@ -2,9 +2,9 @@
 //! body, what it must not see, and the secrets that it is sent.
 use crate::forward::Forward;
 use crate::headers::{normal_form, size_of};
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use std::time::Duration;
 use torhaus_authz::Reason;
@@ -40,16 +40,16 @@ pub async fn spool(session: &mut Session) -> Result<Option<usize>> {
 /// Changes the head that leaves.
 ///
 /// # Errors
-/// The application's server would not read a head of this size; nothing is sent to it.
-pub fn fit(head: &mut RequestHeader, forward: &Forward, spooled: Option<usize>) -> Result<Result<(), Reason>> {
+/// Outer: the engine's own. Inner: the application's server would not read a head of this size; nothing is sent to it.
+pub fn fit(headers: &mut HeaderMap, forward: &Forward, spooled: Option<usize>) -> Result<Result<(), Reason>> {
     let takes = &forward.route.takes;
     // In every spelling, as an application may read `X_Api_Key` for `X-Api-Key`.
     let ours = takes.strip.iter().chain(takes.sent.iter().map(|sent| &sent.name));
     let ours: Vec<_> = ours.map(|name| normal_form(name)).collect();
     if !ours.is_empty() {
-        let known = head.headers.keys().filter(|name| ours.contains(&normal_form(name.as_str())));
+        let known = headers.keys().filter(|name| ours.contains(&normal_form(name.as_str())));
         for name in known.cloned().collect::<Vec<_>>() {
-            head.remove_header(&name);
+            headers.remove(name);
         }
     }
     for sent in &takes.sent {
@@ -59,13 +59,13 @@ pub fn fit(head: &mut RequestHeader, forward: &Forward, spooled: Option<usize>) 
             return Error::e_explain(ErrorType::InternalError, "a header that was checked at loading");
         };
         value.set_sensitive(true);
-        head.insert_header(name, value)?;
+        headers.insert(name, value);
     }
     if let Some(length) = spooled {
-        head.remove_header(&TRANSFER_ENCODING);
-        head.insert_header(CONTENT_LENGTH, length)?;
+        headers.remove(TRANSFER_ENCODING);
+        headers.insert(CONTENT_LENGTH, length.into());
     }
-    let too_many = takes.max_headers.is_some_and(|most| head.headers.len() > most);
-    let too_large = takes.max_header_bytes.is_some_and(|most| size_of(&head.headers) > most);
+    let too_many = takes.max_headers.is_some_and(|most| headers.len() > most);
+    let too_large = takes.max_header_bytes.is_some_and(|most| size_of(headers) > most);
     Ok(if too_many || too_large { Err(Reason::HeaderTooLarge) } else { Ok(()) })
 }

@@ -172,17 +172,19 @@ impl Upstream {
 
     /// A server for a request: a primary one that is well, else a standby that is, else whichever was not tried yet,
     /// so that a gate that believes all of them dead still asks.
-    pub fn choose(&self, affinity: u64, tried: &[Arc<Backend>], now: Timestamp) -> Option<Chosen> {
+    pub fn choose<'a>(&'a self, affinity: u64, tried: &[Arc<Backend>], now: Timestamp) -> Option<Chosen> {
+        if let [only] = &*self.backends {
+            return Some(Chosen::new(only.clone()));
+        }
         let (primary, standby) = self.backends.split_at_checked(self.primary)?;
         let untried = |backend: &&Arc<Backend>| !tried.iter().any(|other| Arc::ptr_eq(other, backend));
         let well = |backend: &&Arc<Backend>| backend.is_well(now);
-        let groups: [Vec<&Arc<Backend>>; 4] = [
-            primary.iter().filter(untried).filter(well).collect(),
-            standby.iter().filter(untried).filter(well).collect(),
-            self.backends.iter().filter(untried).collect(),
-            self.backends.iter().collect(),
-        ];
-        let candidates = groups.into_iter().find(|group| !group.is_empty())?;
+        let groups = [(primary, true), (standby, true), (&*self.backends, false)];
+        let untried = |(group, must_be_well): (&'a [Arc<Backend>], bool)| -> Vec<&'a Arc<Backend>> {
+            group.iter().filter(untried).filter(|backend| !must_be_well || well(backend)).collect()
+        };
+        let candidates = groups.into_iter().map(untried).find(|group| !group.is_empty());
+        let candidates = candidates.unwrap_or_else(|| self.backends.iter().collect());
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         pick(&candidates, self.balance, affinity, turn).map(|backend| Chosen::new(backend.clone()))
     }

@@ -121,7 +121,7 @@ async fn look(
 
     let sha256 = certificate.as_ref().map(|found| found.certificate.sha256.clone());
     let bearer = match request.header(AUTHORIZATION).and_then(token_of) {
-        Some(token) => match snapshot.bearer.verify(token, sha256.as_deref(), now).await {
+        Some(token) => match Box::pin(snapshot.bearer.verify(token, sha256.as_deref(), now)).await {
             Bearer::NotOurs => None,
             Bearer::Identified(token) => Some(token),
             Bearer::Refused(refused) => {
@@ -206,7 +206,7 @@ impl Caller {
     async fn ask_directory(&mut self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Reason> {
         let (Some(people), Identity::User(user)) = (&snapshot.people, &self.identity) else { return Ok(()) };
         let Some(name) = people.name_of(user) else { return Ok(()) };
-        let seen = people.about(&name, now).await;
+        let seen = Box::pin(people.about(&name, now)).await;
         if seen.is_out().is_some() {
             return Err(Reason::AccountDisabled);
         }

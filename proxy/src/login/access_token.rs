@@ -68,7 +68,7 @@ pub async fn of(
     }
     let token = match lives(live.access_token.as_ref(), now.plus(ENDS_SOON)) {
         Some(token) => token.clone(),
-        None => renewed(gate, snapshot, live, now).await?,
+        None => Box::pin(renewed(gate, snapshot, live, now)).await?,
     };
     header(name, &token).map(Some).ok_or(Reason::LoginFailed)
 }
