@@ -40,6 +40,8 @@ pub struct Reloader<E> {
     /// As `listeners` were after the last change: `status` does not wait for a reload.
     addresses: ArcSwap<Vec<(Name, SocketAddr)>>,
     last: std::sync::Mutex<Last>,
+    /// What the files held when they were last loaded.
+    read: std::sync::Mutex<Option<[u8; 32]>>,
     /// Routes from elsewhere than the files.
     source: OnceLock<Arc<dyn Source>>,
 }
@@ -78,6 +80,7 @@ impl<E: HttpServerApp + Send + Sync + 'static> Reloader<E> {
             listeners: Mutex::new(listeners),
             addresses,
             last: std::sync::Mutex::new(last),
+            read: std::sync::Mutex::default(),
             source: OnceLock::new(),
         })
     }
@@ -123,8 +126,22 @@ impl<E: HttpServerApp + Send + Sync + 'static> Reloader<E> {
     /// 1. the configuration has mistakes; 2. a file cannot be used; 3. an address cannot be bound.
     pub async fn reload(&self) -> Result<(), ReloadError> {
         let mut listeners = self.listeners.lock().await;
+        self.reload_with(&mut listeners).await
+    }
+
+    /// The same, unless somebody has asked for it since the files hold this.
+    async fn reload_unless_loaded(&self, found: &[u8; 32]) -> Result<(), ReloadError> {
+        let mut listeners = self.listeners.lock().await;
+        let read = *self.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if read.as_ref() == Some(found) && self.last().error.is_none() {
+            return Ok(());
+        }
+        self.reload_with(&mut listeners).await
+    }
+
+    async fn reload_with(&self, listeners: &mut Listeners) -> Result<(), ReloadError> {
         let now = clock::now();
-        let result = self.replace(&mut listeners, now).await;
+        let result = self.replace(listeners, now).await;
         self.gate.metrics.reloaded(result.is_ok(), now);
         let error = result.as_ref().err().map(ToString::to_string);
         match &error {
@@ -147,7 +164,7 @@ impl<E: HttpServerApp + Send + Sync + 'static> Reloader<E> {
     }
 
     async fn replace(&self, listeners: &mut Listeners, now: Timestamp) -> Result<(), ReloadError> {
-        let Loaded { config, pinned, released } = self.read(now).await?;
+        let (Loaded { config, pinned, released }, read) = self.read(now).await?;
         let config = Arc::new(config);
         self.gate.ca.prepare(&config, now).await?;
         let snapshot = self.apply(config, pinned, listeners, now).await?;
@@ -155,11 +172,13 @@ impl<E: HttpServerApp + Send + Sync + 'static> Reloader<E> {
             let why = "the file in place is the policy that was returned to";
             self.gate.end_rollback(&snapshot, &pinned, why, now).await;
         }
+        *self.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = read;
         Ok(())
     }
 
-    /// What the files say, all of the same moment: if one changes while they are read, they are read again.
-    async fn read(&self, now: Timestamp) -> Result<Loaded, ReloadError> {
+    /// What the files say, all of the same moment: if one changes while they are read, they are read again. With what the
+    /// files of the running configuration held then; none: they never stood still.
+    async fn read(&self, now: Timestamp) -> Result<(Loaded, Option<[u8; 32]>), ReloadError> {
         let (file, running) = (self.file.clone(), self.gate.snapshot.load().config.clone());
         // Reading and compiling 10,000 rows takes a core for a while; the others serve on.
         let read = tokio::task::spawn_blocking(move || {
@@ -168,11 +187,11 @@ impl<E: HttpServerApp + Send + Sync + 'static> Reloader<E> {
                 let loaded = policies::load(&file, now);
                 let after = digest(&running);
                 if after == before {
-                    return loaded;
+                    return loaded.map(|loaded| (loaded, Some(after)));
                 }
                 before = after;
             }
-            policies::load(&file, now)
+            policies::load(&file, now).map(|loaded| (loaded, None))
         });
         let loaded = read.await.map_err(|error| io::Error::other(error.to_string()))?;
         loaded.map_err(ReloadError::Config)
@@ -289,7 +308,7 @@ impl<E: HttpServerApp + Send + Sync + 'static> Reloader<E> {
             if found != seen {
                 seen = found;
                 // The error is logged, recorded and shown by `status`; the last good configuration stays.
-                let _ = self.reload().await;
+                let _ = self.reload_unless_loaded(&found).await;
             }
         }
     }

@@ -53,6 +53,8 @@ pub struct LiveSession {
 impl LiveSession {
     fn of(session: Session, used: Arc<Used>, names: &SharedNames) -> Self {
         let user = &session.user;
+        // Most are called by their address.
+        let email = |email: String| if *email == *user.name { user.name.clone() } else { email.into() };
         Self {
             user: Arc::new(User {
                 name: user.name.clone(),
@@ -62,7 +64,7 @@ impl LiveSession {
                 federated: user.federated,
             }),
             groups: match &session.groups {
-                Fact::Known(groups) => Fact::Known(Arc::new(groups.iter().map(|name| names.share(name)).collect())),
+                Fact::Known(groups) => Fact::Known(names.share_groups(groups)),
                 Fact::Unknown(why) => Fact::Unknown(*why),
             },
             proofs: (session.proofs.iter())
@@ -74,7 +76,7 @@ impl LiveSession {
                 .collect(),
             id: session.id,
             display_name: session.display_name.map(Into::into),
-            email: session.email.map(Into::into),
+            email: session.email.map(email),
             device: session.device,
             access_token: session.tokens.access_token,
             expires: session.expires,

@@ -1,14 +1,16 @@
-//! Names that many sessions have in common: of groups, tiers, providers, hosts. Each is in memory once.
-use std::collections::HashSet;
+//! Names that many sessions have in common: of groups, tiers, providers, hosts; and sets of groups, which colleagues have
+//! in common. Each is in memory once.
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use torhaus_authz::Name;
+use torhaus_authz::{Groups, GroupsRef, Name};
 
-/// More names than that are not looked after; the others are, and nothing else changes.
+/// More names or sets than that are not looked after; the others are, and nothing else changes.
 const MOST: usize = 20_000;
 
 #[derive(Debug, Default)]
 pub struct SharedNames {
     known: Mutex<HashSet<Name>>,
+    sets: Mutex<HashMap<GroupsRef, Arc<Groups>>>,
 }
 
 impl SharedNames {
@@ -28,6 +30,22 @@ impl SharedNames {
         }
         name
     }
+
+    /// The same for a set of groups.
+    pub fn share_groups(&self, groups: &Groups) -> Arc<Groups> {
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = sets.get(&groups.reference()) {
+            return same.clone();
+        }
+        if sets.len() >= MOST {
+            sets.retain(|_, set| Arc::strong_count(set) > 1);
+        }
+        let set: Arc<Groups> = Arc::new(groups.iter().map(|name| self.share(name)).collect());
+        if sets.len() < MOST {
+            sets.insert(set.reference(), set.clone());
+        }
+        set
+    }
 }
 
 #[cfg(test)]
@@ -39,6 +57,11 @@ mod tests {
         let names = SharedNames::default();
         assert!(Arc::ptr_eq(&names.share("staff"), &names.share("staff")));
         assert_eq!(&*names.share("other"), "other");
+        let staff = |names: &[&str]| names.iter().copied().collect::<Groups>();
+        let set = names.share_groups(&staff(&["staff", "it"]));
+        assert!(Arc::ptr_eq(&set, &names.share_groups(&staff(&["it", "staff"]))));
+        assert!(set.iter().any(|name| Arc::ptr_eq(name, &names.share("staff"))));
+        assert_eq!(*names.share_groups(&staff(&["it"])), staff(&["it"]));
     }
 
     #[test]

@@ -142,3 +142,18 @@ async fn sessions_end_with_the_identity_provider_that_vouched_for_them() {
     let of_provider = |line: &Value| line["detail"].as_str().unwrap().contains("identity provider is not configured");
     assert!(ended.len() == 1 && ended.iter().all(of_provider), "{ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_for_already_is_not_loaded_once_more_because_the_files_changed() {
+    let world = World::start().await;
+    let loaded = || world.recorded_with(&[("kind", "reload"), ("detail", "loaded")]).len();
+    let (before, policy) = (loaded(), world.read("policy.yaml"));
+    world.write("policy.yaml", &format!("{policy}# one\n"));
+    world.reload().await.unwrap();
+    // Longer than it has to be quiet before the files are looked at.
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    assert_eq!(loaded(), before + 1);
+    // A change that nobody asks for is loaded all the same.
+    world.write("policy.yaml", &format!("{policy}# two\n"));
+    until("it is loaded", async || loaded() == before + 2).await;
+}
