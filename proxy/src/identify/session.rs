@@ -29,7 +29,7 @@ const GATHER: Duration = Duration::from_millis(50);
 const ASK_ABOUT_OTHERS: Duration = Duration::from_secs(1);
 /// Who has not come for so long is forgotten, and read from the store when he comes.
 const FORGET: Duration = Duration::from_secs(600);
-/// Handles kept in memory; a session with ten groups and its handle take 1.5 KB (`tests/memory.rs`).
+/// Handles kept in memory; a session with ten groups and its handle take 1.4 KB (`tests/memory.rs`).
 const KEPT: u64 = 200_000;
 
 /// What requests ask of a session. What only a refresh, a logout or a list needs stays in the store
