@@ -37,9 +37,9 @@ bench-build:
 
 bench-quick: bench-build
 	loadtest/peers.sh quick
-	$(TARGET)/release/torhaus-loadtest bench quick --torhaus-arg=--access-log=off
+	$(TARGET)/release/torhaus-loadtest bench quick
 
 bench: bench-build
 	loadtest/peers.sh full
-	$(TARGET)/release/torhaus-loadtest bench full --torhaus-arg=--access-log=off
+	$(TARGET)/release/torhaus-loadtest bench full
 	cargo bench --locked -p torhaus-certs --bench ca

@@ -9,9 +9,7 @@
 //! ```
 //!
 //! Knows no HTTP engine: the request is our own view of one, and what comes back is an action. Forward authentication,
-//! `explain` and the tests come the same way.
-//!
-//! What few requests need is boxed: the engine allocates and moves all that a request might need, for each request.
+//! `explain` and the tests come the same way. What few requests need is boxed: room for it would be moved for each.
 use crate::acme::Acme;
 use crate::audit::access::AccessLog;
 use crate::audit::{Audit, Recorded};
