@@ -66,28 +66,18 @@ impl fmt::Display for Timestamp {
         let of_day = self.0.rem_euclid(MILLIS_PER_DAY);
         let (seconds, millis) = (of_day / 1000, of_day % 1000);
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        // Each line of a log has one: by hand it takes a tenth of the time.
-        let mut text = *b"0000-00-00T00:00:00.000Z";
-        let parts = [
-            (0..4, year),
-            (5..7, month),
-            (8..10, day),
-            (11..13, hour),
-            (14..16, minute),
-            (17..19, second),
-            (20..23, millis),
-        ];
+        // Each line of a log has one: by hand it takes a fraction of the time.
+        let mut text = *b"-00-00T00:00:00.000";
+        let parts = [(1..3, month), (4..6, day), (7..9, hour), (10..12, minute), (13..15, second), (16..19, millis)];
         for (place, mut value) in parts {
             for digit in text.get_mut(place).into_iter().flatten().rev() {
-                *digit = b'0' + u8::try_from(value.rem_euclid(10)).unwrap_or(0);
+                *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
                 value /= 10;
             }
         }
-        match std::str::from_utf8(&text) {
-            Ok(text) if (0..10_000).contains(&year) && millis != 0 => f.write_str(text),
-            Ok(text) if (0..10_000).contains(&year) => write!(f, "{}Z", text.get(..19).unwrap_or_default()),
-            _ => write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"),
-        }
+        let shown = if millis == 0 { ..15 } else { ..19 };
+        let text = text.get(shown).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
+        write!(f, "{year:04}{text}Z")
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
-use torhaus_authz::{Identity, Name, Reason, Timestamp};
+use torhaus_authz::{Identity, Reason, Timestamp};
 
 /// Longest path, host or method in a line; the rest is cut.
 const MAX_VALUE_BYTES: usize = 1024;
@@ -24,7 +24,7 @@ pub struct Access<'a> {
     pub duration: Duration,
     pub route: Option<&'a str>,
     pub identity: &'a Identity,
-    pub decision: Option<&'a Name>,
+    pub decision: Option<&'a str>,
     pub reason: Option<Reason>,
     /// Until the upstream's first byte.
     pub upstream: Option<Duration>,
@@ -57,7 +57,7 @@ impl Access<'_> {
         };
         text(out, "identity", identity);
         optional(out, "name", name);
-        optional(out, "decision", self.decision.map(|name| &**name));
+        optional(out, "decision", self.decision);
         optional(out, "reason", self.reason.map(Reason::as_str));
         if let Some(upstream) = self.upstream {
             number(out, "upstream_us", micros(upstream));
@@ -137,7 +137,6 @@ pub(super) mod tests {
             federated: false,
         }))
     });
-    static NUMBER: LazyLock<Name> = LazyLock::new(|| "d-1".into());
 
     pub fn access(path: &str) -> Access<'_> {
         Access {
@@ -152,7 +151,7 @@ pub(super) mod tests {
             duration: Duration::from_micros(1500),
             route: Some("wiki"),
             identity: &ALICE,
-            decision: Some(&NUMBER),
+            decision: Some("d-1"),
             reason: Some(Reason::Allowed),
             upstream: Some(Duration::from_micros(900)),
         }

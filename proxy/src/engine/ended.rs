@@ -57,7 +57,7 @@ pub fn note(gate: &Gate, session: &mut Session, ctx: &Context) {
         duration,
         route: route.map(|name| &**name),
         identity: &ctx.note.identity,
-        decision: ctx.note.decision.as_ref(),
+        decision: ctx.note.decision.as_deref(),
         reason: ctx.note.reason,
         upstream: ctx.upstream_answered,
     });

@@ -55,10 +55,10 @@ const H2_STREAMS: u32 = 100;
 /// Streams that a client reset before we took them up (CVE-2023-44487), and streams that were reset and may still get
 /// frames: over it the connection ends. A page that is left cancels what it asked for, which we have taken up by then.
 const H2_RESETS: usize = 20;
-/// Headers that most requests leave with beside their own.
-const ADDED_HEADERS: usize = 12;
 /// Bytes of answers kept per stream for a client that does not read.
 const H2_SEND_BUFFER: usize = 64 * 1024;
+/// Headers that most requests leave with beside their own.
+const ADDED_HEADERS: usize = 12;
 
 pub struct Engine {
     gate: Arc<Gate>,

@@ -180,10 +180,10 @@ impl Upstream {
         let untried = |backend: &&Arc<Backend>| !tried.iter().any(|other| Arc::ptr_eq(other, backend));
         let well = |backend: &&Arc<Backend>| backend.is_well(now);
         let groups = [(primary, true), (standby, true), (&*self.backends, false)];
-        let untried = |(group, must_be_well): (&'a [Arc<Backend>], bool)| -> Vec<&'a Arc<Backend>> {
+        let left_of = |(group, must_be_well): (&'a [Arc<Backend>], bool)| -> Vec<&'a Arc<Backend>> {
             group.iter().filter(untried).filter(|backend| !must_be_well || well(backend)).collect()
         };
-        let candidates = groups.into_iter().map(untried).find(|group| !group.is_empty());
+        let candidates = groups.into_iter().map(left_of).find(|group| !group.is_empty());
         let candidates = candidates.unwrap_or_else(|| self.backends.iter().collect());
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         pick(&candidates, self.balance, affinity, turn).map(|backend| Chosen::new(backend.clone()))

@@ -10,6 +10,7 @@ use crate::login::session::{
     AccessToken, AtHost, Others, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
 };
 use ahash::RandomState;
+use moka::Expiry;
 use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 use std::collections::HashMap;
@@ -121,6 +122,25 @@ struct Kept {
     asking: AtomicBool,
 }
 
+/// That nothing is known of a handle is soon forgotten, so that those who make handles up push nobody out.
+struct Unknown;
+
+impl Expiry<TicketHash, Arc<Kept>> for Unknown {
+    fn expire_after_create(&self, _: &TicketHash, kept: &Arc<Kept>, _: Instant) -> Option<Duration> {
+        kept.live.is_none().then_some(REREAD)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &TicketHash,
+        kept: &Arc<Kept>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        kept.live.is_none().then_some(REREAD)
+    }
+}
+
 /// When a session was last used, and what of that is in the store.
 struct Seen {
     used: Arc<Used>,
@@ -142,6 +162,8 @@ pub struct Sessions {
     lost: Arc<AtomicBool>,
     /// How often what happened elsewhere may have been missed. What was read before the last time is asked for again.
     doubts: Arc<AtomicU64>,
+    /// How often something was forgotten because it had changed here. What was read meanwhile may be older than that.
+    changes: Arc<AtomicU64>,
     began: Instant,
     /// Milliseconds after `began` at which every answer that counts was still right, because nobody else had written.
     confirmed: Arc<AtomicU64>,
@@ -156,6 +178,7 @@ impl Sessions {
             live: Cache::builder()
                 .max_capacity(KEPT)
                 .time_to_idle(live_without.max(FORGET))
+                .expire_after(Unknown)
                 .build_with_hasher(RandomState::new()),
             names: Arc::default(),
             old: Arc::default(),
@@ -163,6 +186,7 @@ impl Sessions {
             ended: moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(REREAD * 4).build(),
             lost: Arc::default(),
             doubts: Arc::default(),
+            changes: Arc::default(),
             began: Instant::now(),
             confirmed: Arc::default(),
             live_without,
@@ -204,6 +228,7 @@ impl Sessions {
 
     /// Asks the store. Single flight: of many requests that miss at once, one reads.
     async fn read(&self, handle: TicketHash, host: &str) -> Result<Arc<Kept>, Unavailable> {
+        let changes = self.changes.load(Ordering::Acquire);
         let read = async |before: Option<moka::Entry<TicketHash, Arc<Kept>>>| {
             let moment = Instant::now();
             let is_new = |kept: &Kept| self.counts(kept, moment) && self.age(kept, moment) < REFRESH;
@@ -237,7 +262,17 @@ impl Sessions {
             // Once more: a sweep that came before it was kept has taken it for one that is not kept any more.
             live.used.kept_under(handle);
         }
+        self.keep_nothing_older([handle], changes).await;
         Ok(kept)
+    }
+
+    /// What was read while something changed may be from before, and was kept after it had been forgotten. It counts once.
+    async fn keep_nothing_older(&self, read: impl IntoIterator<Item = TicketHash>, changes: u64) {
+        if self.changes.load(Ordering::Acquire) != changes {
+            for handle in read {
+                self.live.invalidate(&handle).await;
+            }
+        }
     }
 
     /// Asks again, beside the request that found `kept` good enough. Handles are gathered for a moment: one question to
@@ -264,11 +299,13 @@ impl Sessions {
         if self.is_lost() {
             return;
         }
+        let changes = self.changes.load(Ordering::Acquire);
         let (read, doubts) = (Instant::now(), self.doubts.load(Ordering::Acquire));
         let found = self.store.find_all(&old).await;
         self.lost.store(found.is_err(), Ordering::Release);
         let Ok(found) = found else { return };
         let mut found: HashMap<TicketHash, Result<Session, Unavailable>> = found.into_iter().collect();
+        let handles: Vec<TicketHash> = old.iter().map(|(handle, _)| *handle).collect();
         for (handle, host) in old {
             let live = match found.remove(&handle).transpose() {
                 Ok(live) => live.map(|session| self.known(session, handle)),
@@ -283,6 +320,7 @@ impl Sessions {
             };
             self.live.entry(handle).and_compute_with(put).await;
         }
+        self.keep_nothing_older(handles, changes).await;
     }
 
     fn known(&self, session: Session, handle: TicketHash) -> Arc<LiveSession> {
@@ -336,7 +374,7 @@ impl Sessions {
     ) -> Result<bool, Unavailable> {
         let added = self.store.add_handle(session, handle, host, replaces).await?;
         if let Some(old) = replaces {
-            self.live.invalidate(&old).await;
+            self.forget_handles([old]).await;
         }
         Ok(added)
     }
@@ -506,6 +544,13 @@ impl Sessions {
             let known = ids.into_iter().filter_map(|id| all.get(id));
             known.flat_map(|seen| lock(&seen.used.handles).iter().copied().collect::<Vec<_>>()).collect()
         };
+        self.forget_handles(handles).await;
+    }
+
+    /// After the change is in the store.
+    async fn forget_handles(&self, handles: impl IntoIterator<Item = TicketHash>) {
+        // In this order: who reads meanwhile either sees that something changed, or has kept it by now.
+        self.changes.fetch_add(1, Ordering::AcqRel);
         for handle in handles {
             self.live.invalidate(&handle).await;
         }

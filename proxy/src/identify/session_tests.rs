@@ -168,3 +168,27 @@ async fn what_somebody_else_wrote_into_the_file_counts_as_soon_as_that_is_notice
     assert_eq!(sessions.ask_about_others().await.unwrap(), Others::Wrote);
     assert!(sessions.find(handle, "wiki", NOW).await.unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_while_it_changed_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let sessions = Sessions::new(store(folder.path()).await, Duration::ZERO);
+    let (alice, handle) = (contract::session("s-1", "alice"), TicketHash([1; 32]));
+    sessions.create(&alice, handle, "wiki").await.unwrap();
+    for round in 0..1_000_u64 {
+        // Nothing is kept, somebody asks, and meanwhile it changes.
+        sessions.note_changed("s-1").await;
+        let changed = Session { display_name: Some(format!("Alice {round}")), ..alice.clone() };
+        let asking = sessions.clone();
+        let asking = tokio::spawn(async move {
+            // Sooner or later within the change, which waits for the disk.
+            tokio::time::sleep(Duration::from_micros(round % 30 * 100)).await;
+            asking.find(handle, "wiki", NOW).await.unwrap();
+        });
+        let (updated, asked) = tokio::join!(sessions.update(&changed), asking);
+        assert!(updated.unwrap());
+        asked.unwrap();
+        let found = sessions.find(handle, "wiki", NOW).await.unwrap().unwrap();
+        assert_eq!(found.display_name.as_deref(), changed.display_name.as_deref(), "round {round}");
+    }
+}

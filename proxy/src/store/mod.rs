@@ -103,10 +103,6 @@ impl SqlStore {
         self.database.close().await;
     }
 
-    fn database(&self) -> &dyn Database {
-        &*self.database
-    }
-
     fn seal(&self) -> &dyn Seal {
         &*self.seal
     }

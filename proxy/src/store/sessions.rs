@@ -196,7 +196,7 @@ impl SessionStore for SqlStore {
     }
 
     async fn others(&self) -> Result<Others, Unavailable> {
-        self.database().others().await
+        self.database.others().await
     }
 
     async fn count(&self) -> Result<u64, Unavailable> {
