@@ -1,5 +1,9 @@
 //! A session: where its handles are good, how it ends, and what those without one are told.
 use crate::harness::{Browser, Call, Door, World};
+use std::sync::Arc;
+use torhaus::login::seal::SealKey;
+use torhaus::login::session::{SessionStore as _, Which};
+use torhaus::store::SqlStore;
 
 const EXPIRED: (u16, &str) = (401, "session_expired");
 
@@ -212,4 +216,23 @@ async fn tossed_and_oversized_cookies_are_no_session_and_no_trouble() {
         let answer = world.call(Door::Inside, None, &call).await.unwrap();
         equal(&answer.outcome(), expected, what);
     }
+}
+
+#[tokio::test]
+async fn a_session_that_somebody_deletes_from_the_file_is_out_within_seconds() {
+    let world = World::start().await;
+    let mut alice = world.browser(Door::Inside).of("alice");
+    assert_eq!(alice.open("https://apps.test/wiki").await.status, 200);
+    // Long enough that the gate has asked whether others write, and believes that nobody does.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(is(&mut alice, "https://apps.test/wiki").await.0, 200);
+    let seal = Arc::new(SealKey::load_or_create(&world.path("state")).unwrap());
+    let theirs = SqlStore::sqlite(&world.path("state/torhaus.db"), seal).await.unwrap();
+    assert_eq!(theirs.end(&Which::All, torhaus::clock::now()).await.unwrap().len(), 1);
+    let begun = std::time::Instant::now();
+    while is(&mut alice, "https://apps.test/wiki").await.0 == 200 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(8), "still in");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    equal(&is(&mut alice, "https://apps.test/wiki").await, EXPIRED, "its handle is unknown");
 }

@@ -244,3 +244,15 @@ async fn an_application_that_asks_for_a_certificate_gets_ours_and_its_pool_is_it
     assert_ne!(get(&world, "/bare").await.status, 200, "the connection that showed a certificate is not used for it");
     assert_eq!((get(&world, "/").await.status, app.count()), (200, 2));
 }
+
+#[tokio::test]
+async fn an_application_gets_names_of_headers_in_lower_case_whatever_its_caller_speaks() {
+    let (app, setup) = (App::start(), Setup::new().await);
+    let world = started(setup, &format!("\"{}\"", app.url()), "").await;
+    let call = Call::get("status.test", "/names").with("X-Custom-Name", "kept").with("ACCEPT-Language", "de");
+    assert_eq!(world.call(Door::Inside, None, &call).await.unwrap().status, 200);
+    let head = app.seen.lock().unwrap().first().cloned().unwrap();
+    for line in ["x-custom-name: kept", "accept-language: de", "x-forwarded-proto: https"] {
+        assert!(head.lines().any(|found| found == line), "{line}: {head}");
+    }
+}
