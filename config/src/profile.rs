@@ -1,7 +1,7 @@
 //! Profiles: what known applications need, as data. `profile: NAME` stands for the settings of a file in `profiles/`,
 //! as if they had been typed: what a route says itself counts, and everything is checked alike.
 use crate::findings::Findings;
-use crate::place::{FileId, Place, Span};
+use crate::place::{FileId, Place};
 use crate::suggest;
 use crate::units::Mistake;
 use crate::yaml::{self, Kind, Node};
@@ -50,7 +50,8 @@ pub(crate) fn expand(tree: &mut Node, findings: &mut Findings) {
         };
         // Every profile is parsed by a test.
         let Ok(mut profile) = yaml::parse(text) else { continue };
-        place(&mut profile, span);
+        // Everything of a profile stands where it was named.
+        profile.stand_at(span);
         if let Some(Kind::List(below)) = entry(&profile, "below").map(|below| &below.kind) {
             added.extend(below.iter().filter_map(|more| route_below(route, more)));
         }
@@ -100,19 +101,6 @@ fn complete(typed: &mut Node, own: &Node) {
             Some((_, known)) => complete(known, value),
             None => typed.push((key.clone(), value.clone())),
         }
-    }
-}
-
-/// Everything of a profile stands where it was named.
-fn place(node: &mut Node, span: Span) {
-    node.span = span;
-    match &mut node.kind {
-        Kind::List(items) => items.iter_mut().for_each(|item| place(item, span)),
-        Kind::Map(entries) => entries.iter_mut().for_each(|(key, value)| {
-            place(key, span);
-            place(value, span);
-        }),
-        Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => {}
     }
 }
 
