@@ -1,8 +1,9 @@
 //! A typed value with the place it was typed at, or the fact that it could not be read.
-use crate::place::{FileId, Place, Span};
+use crate::place::{FileId, Place};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// A required value of the file tree. `Option<At<T>>` is an optional one, [`List`] and [`Keyed`] are
 /// optional lists and mappings.
@@ -98,9 +99,30 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for AtVisitor<T> {
         let line = seq.next_element()?.unwrap_or(1);
         let column = seq.next_element()?.unwrap_or(1);
         let chars = seq.next_element()?.unwrap_or(0);
-        let path: String = seq.next_element()?.unwrap_or_default();
-        let place = Place::new(file, Span { line, column, chars, ..Span::START }, &path);
-        Ok(At { place, value: seq.next_element()? })
+        let path = seq.next_element::<Path>()?.map_or_else(|| "".into(), |path| path.0);
+        Ok(At { place: Place { file, line, column, chars, path }, value: seq.next_element()? })
+    }
+}
+
+struct Path(Arc<str>);
+
+impl<'de> Deserialize<'de> for Path {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(PathVisitor)
+    }
+}
+
+struct PathVisitor;
+
+impl Visitor<'_> for PathVisitor {
+    type Value = Path;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path")
+    }
+
+    fn visit_str<E>(self, path: &str) -> Result<Path, E> {
+        Ok(Path(path.into()))
     }
 }
 

@@ -6,6 +6,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
+use std::rc::Rc;
 
 pub(super) struct ListAccess<'a> {
     pub items: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
@@ -18,7 +19,7 @@ impl<'de> SeqAccess<'de> for ListAccess<'_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
         match self.items.next() {
             Some((index, node)) => {
-                seed.deserialize(self.list.child(node, format!("{}[{index}]", self.list.path))).map(Some)
+                seed.deserialize(self.list.child(node, format!("{}[{index}]", self.list.path).into())).map(Some)
             }
             None => Ok(None),
         }
@@ -39,7 +40,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
         if let Some((key, value)) = self.entries.next() {
-            let path = super::join(&self.map.path, keys::key_text(key));
+            let path = Rc::<str>::from(super::join(&self.map.path, keys::key_text(key)));
             self.value = Some(self.map.child(value, path.clone()));
             return seed.deserialize(self.map.child(key, path)).map(Some);
         }
@@ -80,15 +81,14 @@ impl<'de> SeqAccess<'de> for AtAccess<'_> {
             2 => seed.deserialize(span.line.into_deserializer()).map(Some),
             3 => seed.deserialize(span.column.into_deserializer()).map(Some),
             4 => seed.deserialize(span.chars.into_deserializer()).map(Some),
-            5 => seed.deserialize(self.of.path.as_str().into_deserializer()).map(Some),
+            5 => seed.deserialize((*self.of.path).into_deserializer()).map(Some),
             6 => {
-                let place = self.of.cx.place(span, &self.of.path);
                 let value = Decoder { spot: self.of.spot, path: self.of.path.clone(), cx: self.of.cx };
                 match seed.deserialize(value) {
                     Ok(value) => Ok(Some(value)),
                     Err(DecodeError(mistake)) => {
                         if !matches!(self.of.spot, Spot::Absent { excused: true, .. }) {
-                            self.of.cx.report(&place, mistake);
+                            self.of.cx.report(&self.of.cx.place(span, &self.of.path), mistake);
                         }
                         Ok(None)
                     }

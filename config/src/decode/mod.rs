@@ -17,11 +17,12 @@ use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 
 /// Reads `T` (an `At<…>`) from the tree of one file.
 pub(crate) fn decode<T: DeserializeOwned>(node: &Node, file: FileId, findings: &mut Findings) -> Option<T> {
     let cx = Context { file, findings: RefCell::new(findings) };
-    let root = Decoder { spot: Spot::Node(node), path: String::new(), cx: &cx };
+    let root = Decoder { spot: Spot::Node(node), path: "".into(), cx: &cx };
     match T::deserialize(root) {
         Ok(value) => Some(value),
         Err(error) => {
@@ -60,7 +61,7 @@ enum Spot<'a> {
 
 struct Decoder<'a> {
     spot: Spot<'a>,
-    path: String,
+    path: Rc<str>,
     cx: &'a Context<'a>,
 }
 
@@ -112,7 +113,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn child(&self, node: &'a Node, path: String) -> Self {
+    fn child(&self, node: &'a Node, path: Rc<str>) -> Self {
         Self { spot: Spot::Node(node), path, cx: self.cx }
     }
 }
@@ -129,7 +130,7 @@ fn name_of(path: &str) -> String {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() { key.to_owned() } else { [path, ".", key].concat() }
 }
 
 impl<'de> Deserializer<'de> for Decoder<'_> {
