@@ -1,10 +1,11 @@
 //! The signed assertion: a JWT (RFC 7519) by which an application can tell that a request came through the gate, and
 //! who the caller is, without trusting the network between. ES256, audience = route, 60 s.
 use crate::identify::Caller;
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::HeaderValue;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, Header};
 use sha2::{Digest, Sha256};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -17,8 +18,10 @@ use zeroize::Zeroizing;
 const LIFE: Duration = Duration::from_secs(60);
 
 pub struct Assertions {
-    key: EncodingKey,
-    header: Header,
+    /// Ready to sign: `jsonwebtoken::encode` reads and checks its key anew for each signature, which is half the work.
+    key: EcdsaKeyPair,
+    /// The JOSE header, encoded.
+    header: String,
     jwks: serde_json::Value,
     issuer: String,
 }
@@ -93,12 +96,8 @@ impl Assertions {
         }] });
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(kid);
-        Some(Self {
-            key: EncodingKey::from_ec_der(pkcs8),
-            header,
-            jwks,
-            issuer: issuer.trim_end_matches('/').to_owned(),
-        })
+        let header = BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).ok()?);
+        Some(Self { key: pair, header, jwks, issuer: issuer.trim_end_matches('/').to_owned() })
     }
 
     /// An assertion about this caller for one route.
@@ -123,7 +122,12 @@ impl Assertions {
             groups,
             tier: tier.map(|tier| &**tier),
         };
-        let jwt = jsonwebtoken::encode(&self.header, &claims, &self.key).ok()?;
+        // RFC 7515 section 3.1, and RFC 7518 section 3.4 for the form of the signature.
+        let claims = BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).ok()?);
+        let mut jwt = [&*self.header, ".", &*claims].concat();
+        let signature = self.key.sign(&SystemRandom::new(), jwt.as_bytes()).ok()?;
+        jwt.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut jwt);
         let mut value = HeaderValue::from_str(&jwt).ok()?;
         value.set_sensitive(true);
         Some(value)

@@ -7,10 +7,9 @@ use crate::login::break_glass;
 use crate::login::device_claim;
 use crate::login::refresh::{RefreshError, Refreshed};
 use crate::login::revoke;
-use crate::login::session::{Session, SessionId, Unavailable, Which};
+use crate::login::session::{Session, Unavailable, Which};
 use crate::snapshot::Snapshot;
 use futures::StreamExt as _;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{Timestamp, User};
@@ -22,45 +21,58 @@ pub(super) const CLAIM: Duration = Duration::from_secs(10);
 /// Requests to providers at once; 2,000 sessions are through in a few seconds.
 const AT_ONCE: usize = 8;
 
+/// Sessions that are read from the store at a time.
+const LISTED: usize = 200;
+
 /// Asks about every session that is due. Of several replicas one asks: a refresh token works once (RFC 9700 section
 /// 4.14.2), and a second use looks like theft.
 pub async fn run(gate: &Arc<Gate>, now: Timestamp) {
     end_orphans(gate, now).await;
     let store = &gate.sessions.store;
     let claimed = match store.claim_renewals(now.minus(EVERY), now).await {
-        Ok(claimed) if claimed.is_empty() => return,
-        Ok(claimed) => claimed.into_iter().collect::<HashSet<SessionId>>(),
+        Ok(claimed) => claimed,
         Err(error) => return tracing::error!(%error, "sessions could not be renewed"),
     };
-    let sessions = match store.list(&Which::All).await {
-        Ok(sessions) => sessions,
-        Err(error) => return tracing::error!(%error, "sessions could not be renewed"),
-    };
-    let due = sessions.into_iter().filter(|one| claimed.contains(&one.id) && one.tokens.refresh_token.is_some());
-    futures::stream::iter(due).for_each_concurrent(AT_ONCE, |session| renew(gate, session, now)).await;
+    for some in claimed.chunks(LISTED) {
+        let sessions = match store.list(&Which::These(some.to_vec())).await {
+            Ok(sessions) => sessions,
+            Err(error) => return tracing::error!(%error, "sessions could not be renewed"),
+        };
+        let due = sessions.into_iter().filter(|session| session.tokens.refresh_token.is_some());
+        futures::stream::iter(due).for_each_concurrent(AT_ONCE, |session| renew(gate, session, now)).await;
+    }
 }
 
 /// Ends the sessions of identity providers that are not configured any more, or are another issuer under their old
 /// name: nobody vouches for these people now.
 pub async fn end_orphans(gate: &Gate, now: Timestamp) {
-    let sessions = match gate.sessions.store.list(&Which::All).await {
-        Ok(sessions) => sessions,
+    let vouchers = match gate.sessions.store.vouchers().await {
+        Ok(vouchers) => vouchers,
         Err(error) => return tracing::error!(%error, "sessions of removed providers could not be looked for"),
     };
     let snapshot = gate.snapshot.load_full();
-    for session in sessions.iter().filter(|session| !is_vouched_for(&snapshot, &session.user)) {
-        end(gate, session, "its identity provider is not configured any more", now).await;
+    for (provider, issuer) in vouchers {
+        if !vouches(&snapshot, &provider, &issuer) {
+            end(gate, &Which::VouchedFor { provider, issuer }, NOT_CONFIGURED, now).await;
+        }
     }
 }
 
+/// Why a session ends whose provider is gone.
+const NOT_CONFIGURED: &str = "its identity provider is not configured any more";
+
 /// Whether who vouched for the person still does.
 pub(super) fn is_vouched_for(snapshot: &Snapshot, user: &User) -> bool {
+    vouches(snapshot, &user.provider, &user.issuer)
+}
+
+fn vouches(snapshot: &Snapshot, provider: &str, issuer: &str) -> bool {
     // For the day on which there is no provider; it ends by itself within hours.
-    if *user.issuer == *break_glass::ISSUER {
+    if *issuer == *break_glass::ISSUER {
         return true;
     }
-    let provider = snapshot.providers.named(&user.provider);
-    provider.is_some_and(|provider| provider.config.issuer_text == user.issuer)
+    let provider = snapshot.providers.named(provider);
+    provider.is_some_and(|provider| *provider.config.issuer_text == *issuer)
 }
 
 async fn renew(gate: &Arc<Gate>, listed: Session, claimed: Timestamp) {
@@ -74,7 +86,7 @@ async fn renew(gate: &Arc<Gate>, listed: Session, claimed: Timestamp) {
     let provider =
         snapshot.providers.named(&session.user.provider).filter(|_| is_vouched_for(&snapshot, &session.user));
     let Some(provider) = provider else {
-        end(gate, &session, "its identity provider is not configured any more", now).await;
+        end(gate, &Which::Session(session.id), NOT_CONFIGURED, now).await;
         return;
     };
     match provider.refresh(&session.id, &session.user.subject, &session.tokens, now).await {
@@ -85,7 +97,7 @@ async fn renew(gate: &Arc<Gate>, listed: Session, claimed: Timestamp) {
         }
         Err(RefreshError::Ended(why)) => {
             tracing::info!(session = %session.id, %why, "the provider does not continue a session");
-            end(gate, &session, "the identity provider ended it", now).await;
+            end(gate, &Which::Session(session.id), "the identity provider ended it", now).await;
         }
         // The session goes on as its own lifetime says.
         Err(error @ RefreshError::Unavailable(_)) => tracing::warn!(session = %session.id, %error, "not renewed"),
@@ -138,9 +150,9 @@ fn renewed(session: Session, refreshed: Refreshed) -> Session {
     }
 }
 
-async fn end(gate: &Gate, session: &Session, why: &str, now: Timestamp) {
-    if revoke::end_sessions(gate, &Which::Session(session.id.clone()), why, now).await.is_err() {
-        tracing::error!(session = %session.id, "a session could not be ended");
+async fn end(gate: &Gate, which: &Which, why: &str, now: Timestamp) {
+    if revoke::end_sessions(gate, which, why, now).await.is_err() {
+        tracing::error!(?which, why, "sessions could not be ended");
     }
 }
 

@@ -144,6 +144,8 @@ pub enum Purpose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
     Session(SessionId),
+    /// A few hundred at most: each is a value of the question to the database.
+    These(Vec<SessionId>),
     User(Name),
     /// All of one person.
     Subject {
@@ -153,6 +155,11 @@ pub enum Which {
     /// What a logout at the provider means.
     LoggedOut(ProviderLogout),
     Provider(Name),
+    /// Those that this provider vouched for while it had this issuer.
+    VouchedFor {
+        provider: Name,
+        issuer: Name,
+    },
     /// Those that were used with this device: a name that it has among our records or in its certificate, or the
     /// certificate's SHA-256 in hex.
     Device(Name),
@@ -216,6 +223,8 @@ pub trait SessionStore: Send + Sync {
     async fn end(&self, which: &Which, now: Timestamp) -> Result<Vec<SessionId>, Unavailable>;
     /// Live sessions, newest first.
     async fn list(&self, which: &Which) -> Result<Vec<Session>, Unavailable>;
+    /// Who vouches for live sessions: provider and issuer, each pair once.
+    async fn vouchers(&self) -> Result<Vec<(Name, Name)>, Unavailable>;
     /// Whether anybody but this process has written to the store since the last call.
     async fn others(&self) -> Result<Others, Unavailable>;
     /// How many sessions are live.

@@ -183,6 +183,8 @@ async fn revocations_end_what_they_name(store: &dyn SessionStore) {
     let issuer = || "https://idp.example.test".into();
     let rows = [
         (Which::Session("a-1".into()), vec!["a-1"]),
+        (Which::These(vec!["a-2".into(), "p-1".into(), "gone".into()]), vec!["a-2", "p-1"]),
+        (Which::These(vec![]), vec![]),
         (Which::User("alice".into()), vec!["a-1", "a-2"]),
         (Which::User("nobody".into()), vec![]),
         (Which::Subject { issuer: issuer(), subject: "sub-bob".into() }, vec!["b-1"]),
@@ -200,6 +202,8 @@ async fn revocations_end_what_they_name(store: &dyn SessionStore) {
         (Which::Hosts(vec!["pve".into(), "wiki".into()]), vec!["a-1", "a-2", "b-1", "p-1"]),
         (Which::Hosts(vec!["*.wiki".into()]), vec![]),
         (Which::Provider("corp".into()), vec!["a-1", "a-2", "b-1"]),
+        (Which::VouchedFor { provider: "corp".into(), issuer: issuer() }, vec!["a-1", "a-2", "b-1"]),
+        (Which::VouchedFor { provider: "corp".into(), issuer: "https://partner".into() }, vec![]),
         (Which::All, vec!["a-1", "a-2", "b-1", "p-1"]),
     ];
     for (which, expected) in rows {
@@ -219,6 +223,9 @@ async fn revocations_end_what_they_name(store: &dyn SessionStore) {
             assert!(store.used_with(&id.into(), &devices).await.unwrap());
         }
         assert!(!store.used_with(&"nobody".into(), &["laptop-7".into()]).await.unwrap(), "a session that is over");
+        let mut vouchers = store.vouchers().await.unwrap();
+        vouchers.sort();
+        assert_eq!(vouchers, [("corp".into(), issuer()), ("partner".into(), "https://partner".into())]);
         let mut listed: Vec<String> = store.list(&which).await.unwrap().iter().map(|s| s.id.to_string()).collect();
         listed.sort();
         let mut ended = store.end(&which, NOON).await.unwrap();

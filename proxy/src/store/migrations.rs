@@ -18,6 +18,7 @@ macro_rules! steps {
             48 "replicas" "0048_replicas.sql",
             58 "spent grants" "0058_spent_grants.sql",
             60 "session devices" "0060_session_devices.sql",
+            62 "vouchers" "0062_vouchers.sql",
         )
     };
     ($database:literal: $($number:literal $name:literal $file:literal,)*) => {

@@ -8,10 +8,17 @@ pub fn scope(which: &Which) -> (Cow<'static, str>, Vec<Value>) {
     let text = |value: &str| Value::from(value);
     let (condition, values) = match which {
         Which::Session(id) => ("id = $1", vec![text(id)]),
+        Which::These(ids) if ids.is_empty() => ("false", vec![]),
+        Which::These(ids) => {
+            let places: Vec<String> = (1..=ids.len()).map(|n| format!("${n}")).collect();
+            let values = ids.iter().map(|id| text(id)).collect();
+            return (format!("id IN ({})", places.join(", ")).into(), values);
+        }
         Which::User(name) => ("user_name = $1", vec![text(name)]),
         Which::Subject { issuer, subject } => ("issuer = $1 AND subject = $2", vec![text(issuer), text(subject)]),
         Which::LoggedOut(logout) => return logged_out(logout),
         Which::Provider(name) => ("provider = $1", vec![text(name)]),
+        Which::VouchedFor { provider, issuer } => ("provider = $1 AND issuer = $2", vec![text(provider), text(issuer)]),
         Which::Device(name) => {
             // Certificates are known by names in lower case, lists of devices write them as they like.
             let values = vec![text(name), Value::from(name.to_lowercase())];

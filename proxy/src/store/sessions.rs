@@ -195,6 +195,11 @@ impl SessionStore for SqlStore {
         rows.iter().map(|row| self.session(row)).collect()
     }
 
+    async fn vouchers(&self) -> Result<Vec<(Name, Name)>, Unavailable> {
+        let rows = self.rows(sql("SELECT DISTINCT provider, issuer FROM sessions")).await?;
+        rows.iter().map(|row| Ok((row.text("provider")?.into(), row.text("issuer")?.into()))).collect()
+    }
+
     async fn others(&self) -> Result<Others, Unavailable> {
         self.database.others().await
     }
