@@ -2,6 +2,8 @@
 //! disagree are refused. A certificate beside a session is a fact about the device.
 pub mod bearer;
 pub mod challenge;
+mod known;
+mod live;
 pub mod session;
 mod shared_names;
 

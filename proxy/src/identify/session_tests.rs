@@ -169,6 +169,38 @@ async fn what_somebody_else_wrote_into_the_file_counts_as_soon_as_that_is_notice
     assert!(sessions.find(handle, "wiki", NOW).await.unwrap().is_none());
 }
 
+#[tokio::test]
+async fn who_has_not_come_for_long_is_read_from_the_store_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let sessions = Sessions::new(store.clone(), Duration::ZERO);
+    let [alice, bob] = [1, 2].map(|n| TicketHash([n; 32]));
+    for (id, user, handle) in [("s-1", "alice", alice), ("s-2", "bob", bob)] {
+        sessions.create(&contract::session(id, user), handle, "wiki").await.unwrap();
+    }
+    let minutes = |n: u64| NOW.plus(Duration::from_secs(60 * n));
+    assert!(sessions.find(alice, "wiki", NOW).await.unwrap().is_some());
+    assert!(sessions.find(bob, "wiki", minutes(5)).await.unwrap().is_some());
+    sessions.sweep(minutes(11), Duration::from_secs(3600)).await.unwrap();
+    assert_eq!(store.list(&Which::User("alice".into())).await.unwrap()[0].last_seen, NOW, "that he came is not lost");
+    store.close().await;
+    assert!(sessions.find(bob, "wiki", minutes(11)).await.unwrap().is_some());
+    sessions.find(alice, "wiki", minutes(11)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn of_a_handle_that_nobody_knows_the_store_is_asked_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let sessions = Sessions::new(store.clone(), Duration::ZERO);
+    let handle = TicketHash([1; 32]);
+    assert!(sessions.find(handle, "wiki", NOW).await.unwrap().is_none());
+    store.create(&contract::session("s-1", "alice"), handle, "wiki").await.unwrap();
+    assert!(sessions.find(handle, "wiki", NOW).await.unwrap().is_none(), "it was asked a moment ago");
+    tokio::time::sleep(Duration::from_millis(5_100)).await;
+    assert!(sessions.find(handle, "wiki", NOW).await.unwrap().is_some(), "that is soon forgotten");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_read_while_it_changed_is_not_kept() {
     let folder = tempfile::tempdir().unwrap();
