@@ -59,25 +59,48 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339 in UTC; milliseconds only where there are some.
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Timestamp {
+    /// Writes it as [`fmt::Display`] does, without a formatter: each line of a log has one.
+    pub fn append_to(self, text: &mut Vec<u8>) {
+        let (year, rest, shown) = self.parts();
+        match usize::try_from(year) {
+            Ok(year @ 0..10_000) => text.extend([1000, 100, 10, 1].map(|unit| digit(year / unit))),
+            _ => text.extend_from_slice(format!("{year:04}").as_bytes()),
+        }
+        text.extend_from_slice(rest.get(..shown).unwrap_or_default());
+        text.push(b'Z');
+    }
+
+    /// The year, and what follows it: so many bytes of it, milliseconds only where there are some.
+    fn parts(self) -> (i64, [u8; 19], usize) {
         let (year, month, day) = civil_from_days(self.0.div_euclid(MILLIS_PER_DAY));
         let of_day = self.0.rem_euclid(MILLIS_PER_DAY);
         let (seconds, millis) = (of_day / 1000, of_day % 1000);
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        // Each line of a log has one: by hand it takes a fraction of the time.
         let mut text = *b"-00-00T00:00:00.000";
         let parts = [(1..3, month), (4..6, day), (7..9, hour), (10..12, minute), (13..15, second), (16..19, millis)];
-        for (place, mut value) in parts {
-            for digit in text.get_mut(place).into_iter().flatten().rev() {
-                *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        for (place, value) in parts {
+            let mut value = usize::try_from(value).unwrap_or(0);
+            for place in text.get_mut(place).into_iter().flatten().rev() {
+                *place = digit(value);
                 value /= 10;
             }
         }
-        let shown = if millis == 0 { ..15 } else { ..19 };
-        let text = text.get(shown).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
-        write!(f, "{year:04}{text}Z")
+        (year, text, if millis == 0 { 15 } else { 19 })
+    }
+}
+
+/// The last one.
+fn digit(value: usize) -> u8 {
+    b'0' + u8::try_from(value % 10).unwrap_or(0)
+}
+
+/// RFC 3339 in UTC; milliseconds only where there are some.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, rest, shown) = self.parts();
+        let rest = rest.get(..shown).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
+        write!(f, "{year:04}{rest}Z")
     }
 }
 
@@ -191,6 +214,11 @@ mod tests {
             assert_eq!(Timestamp::parse(text), Some(Timestamp(millis)), "{text}");
             assert_eq!(Timestamp(millis).millis(), millis);
             assert_eq!(Timestamp(millis).to_string().replace(".12Z", ".120Z"), text);
+        }
+        for millis in [0, -1, 1_709_209_845_120, 1_709_209_845_003, 253_402_300_800_000, -62_198_755_200_000] {
+            let mut appended = b"at ".to_vec();
+            Timestamp(millis).append_to(&mut appended);
+            assert_eq!(appended, format!("at {}", Timestamp(millis)).into_bytes());
         }
         assert_eq!(Timestamp::parse("2026-12-01T02:00:00.5+02:00"), Some(Timestamp(1_796_083_200_500)));
         assert_eq!(Timestamp::parse("2026-12-01T05:30:00+05:30"), Some(Timestamp(1_796_083_200_000)));

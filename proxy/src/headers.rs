@@ -3,6 +3,7 @@
 //! A name is compared in one normal form: lower case, and whatever is no letter or digit read as `-`. Applications behind
 //! CGI, WSGI and the like cannot tell `X_Forwarded_User`, `X.Forwarded.User` or `X~Forwarded~User` from
 //! `X-Forwarded-User` (oauth2-proxy CVE-2025-64484), so neither do we.
+use ahash::RandomState;
 use http::HeaderMap;
 use http::header::{CONNECTION, COOKIE, HeaderName, HeaderValue};
 use std::borrow::Cow;
@@ -89,7 +90,7 @@ const RESERVED_PREFIXES: [&str; 15] = [
 /// The names of the list above and those that routes are configured to send.
 #[derive(Debug, Default)]
 pub struct Reserved {
-    configured: HashSet<String>,
+    configured: HashSet<String, RandomState>,
 }
 
 impl Reserved {
@@ -141,22 +142,24 @@ pub fn normal_form(name: &str) -> Cow<'_, str> {
 /// (RFC 9113 section 8.2.3).
 fn without_our_cookies(headers: &HeaderMap) -> Option<(HeaderName, Vec<HeaderValue>)> {
     let values = || headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    if values().count() < 2 && !values().any(|value| contains(value, COOKIE_PREFIX.as_bytes())) {
+    let pairs = || values().flat_map(|value| value.split(|b| *b == b';')).map(<[u8]>::trim_ascii);
+    if values().nth(1).is_none() && !pairs().any(is_ours) {
         return None;
     }
-    let pairs = values().flat_map(|value| value.split(|b| *b == b';')).map(<[u8]>::trim_ascii);
-    let kept: Vec<&[u8]> = pairs.filter(|pair| !pair.is_empty() && !is_ours(pair)).collect();
-    let value = (!kept.is_empty()).then(|| HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok()).flatten();
+    let mut kept = Vec::new();
+    for pair in pairs().filter(|pair| !pair.is_empty() && !is_ours(pair)) {
+        if !kept.is_empty() {
+            kept.extend_from_slice(b"; ");
+        }
+        kept.extend_from_slice(pair);
+    }
+    let value = (!kept.is_empty()).then(|| HeaderValue::from_bytes(&kept).ok()).flatten();
     Some((COOKIE, value.into_iter().collect()))
 }
 
 /// Browsers take the prefix `__Host-` in any case (RFC 6265bis section 5.7), so do we.
 fn is_ours(pair: &[u8]) -> bool {
     pair.get(..COOKIE_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE_PREFIX.as_bytes()))
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle))
 }
 
 /// Takes apart what `Connection` nominates before the engine or an application can act on it: the nominated fields of

@@ -34,13 +34,13 @@ impl Access<'_> {
     /// With its line break.
     pub(super) fn append_to(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
-        shown(out, self.time);
+        self.time.append_to(out);
         out.push(b'"');
         text(out, "listener", self.listener);
         if let Some(client) = self.client {
             key(out, "client");
             out.push(b'"');
-            shown(out, client);
+            address(out, client);
             out.push(b'"');
         }
         text(out, "method", self.method);
@@ -92,6 +92,16 @@ fn text(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'"');
     escaped(out, bounded(value));
     out.push(b'"');
+}
+
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address else { return shown(out, address) };
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+    }
 }
 
 fn shown(out: &mut Vec<u8>, value: impl std::fmt::Display) {
