@@ -25,6 +25,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p torhaus --test postgres -- -D warnings
+	cargo clippy --locked -p torhaus --no-default-features --all-targets -- -D warnings
 	scripts/imports
 	scripts/links
 	scripts/deny
