@@ -1,22 +1,43 @@
 //! What operators watch. Handles are resolved once (per route, listener, reason) so that a request adds to plain
 //! atomics. No user, address or path is ever a label: labels are bounded by the configuration.
+pub mod cluster;
+mod labels;
+mod listeners;
+pub mod policy;
+pub mod replication;
+mod results;
+mod routes;
+mod stages;
+#[cfg(test)]
+mod tests;
+
+pub use listeners::{ListenerMetrics, Open};
+pub use results::{LoginResult, LogoutResult, ReportResult};
+pub use routes::{RouteHandles, RouteMetrics};
+pub use stages::{Stage, Stages};
+
 use crate::audit;
-use crate::cluster_metrics::ClusterMetrics;
 use crate::lookup::health::SourceStatus;
-use crate::policy_metrics::PolicyMetrics;
-use crate::replication_metrics::ReplicationMetrics;
 use crate::traces::TraceMetrics;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use cluster::ClusterMetrics;
+use labels::{
+    AcmeLabels, CertificateLabels, DecisionLabels, ListenerCauseLabels, ListenerLabel, LoginLabels, ProfileLabel,
+    ProviderLabel, RefusalLabels, RequestLabels, ResultLabel, RouteLabel, SourceLabel, StageLabel, TrustDomainLabel,
+};
+use policy::PolicyMetrics;
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use replication::ReplicationMetrics;
+use routes::{CLASSES, request_seconds};
+use stages::stage_seconds;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use torhaus_authz::{Name, Reason, Timestamp, VerdictKind};
+use std::sync::{Mutex, PoisonError};
+use torhaus_authz::{Reason, Timestamp, VerdictKind};
 
 /// Everything that is counted. One per process, passed as `Arc`.
 pub struct Metrics {
@@ -70,299 +91,6 @@ pub struct Metrics {
     pub cluster: ClusterMetrics,
     pub traces: TraceMetrics,
     pub replication: ReplicationMetrics,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    listener: String,
-    route: String,
-    class: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabel {
-    route: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DecisionLabels {
-    verdict: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusalLabels {
-    resource: String,
-    verdict: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LoginLabels {
-    provider: String,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListenerLabel {
-    listener: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListenerCauseLabels {
-    listener: String,
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabel {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CertificateLabels {
-    name: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AcmeLabels {
-    action: &'static str,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SourceLabel {
-    source: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProfileLabel {
-    profile: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TrustDomainLabel {
-    trust_domain: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProviderLabel {
-    provider: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabel {
-    stage: &'static str,
-}
-
-/// A part of the gate's work on one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    Identify,
-    Facts,
-    Decide,
-    Record,
-}
-
-impl Stage {
-    const ALL: [Self; 4] = [Self::Identify, Self::Facts, Self::Decide, Self::Record];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Identify => "identify",
-            Self::Facts => "facts",
-            Self::Decide => "decide",
-            Self::Record => "record",
-        }
-    }
-}
-
-/// Measures one stage after the other.
-#[derive(Clone, Debug)]
-pub struct Stages {
-    since: Instant,
-    /// By position in `Stage::ALL`; none: the request did not come so far.
-    done: [Option<Instant>; Stage::ALL.len()],
-}
-
-impl Stages {
-    /// The first stage begins.
-    pub fn begin() -> Self {
-        Self { since: Instant::now(), done: [None; Stage::ALL.len()] }
-    }
-
-    /// This stage took the time since the one before, or since the start.
-    pub fn done(&mut self, stage: Stage, metrics: &Metrics) {
-        let now = Instant::now();
-        if let Some(histogram) = metrics.stages.get(stage as usize) {
-            histogram.observe(now.duration_since(self.since).as_secs_f64());
-        }
-        if let Some(done) = self.done.get_mut(stage as usize) {
-            *done = Some(now);
-        }
-        self.since = now;
-    }
-
-    /// When each stage was over that was.
-    pub fn done_at(&self) -> impl Iterator<Item = (Stage, Instant)> {
-        Stage::ALL.into_iter().zip(self.done).filter_map(|(stage, at)| Some((stage, at?)))
-    }
-}
-
-/// Handles of one route behind one listener.
-#[derive(Clone, Debug)]
-pub struct RouteMetrics {
-    classes: [Counter; CLASSES.len()],
-    seconds: Histogram,
-}
-
-const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-impl RouteMetrics {
-    pub fn answered(&self, status: u16, duration: Duration) {
-        let class = self.classes.get(usize::from(status / 100)).or(self.classes.first());
-        if let Some(counter) = class {
-            counter.inc();
-        }
-        self.seconds.observe(duration.as_secs_f64());
-    }
-}
-
-/// The handles of routes, resolved when first used.
-#[derive(Debug)]
-pub struct RouteHandles(moka::sync::Cache<(Name, Option<Name>), Arc<RouteMetrics>, ahash::RandomState>);
-
-impl Default for RouteHandles {
-    fn default() -> Self {
-        let cache = moka::sync::Cache::builder().max_capacity(MOST_ROUTES);
-        Self(cache.build_with_hasher(ahash::RandomState::new()))
-    }
-}
-
-impl RouteHandles {
-    pub fn of(&self, metrics: &Metrics, listener: &Name, route: Option<&Name>) -> Arc<RouteMetrics> {
-        let key = (listener.clone(), route.cloned());
-        self.0.get_with(key, || Arc::new(metrics.route(listener, route.map_or("-", |route| route))))
-    }
-}
-
-/// Routes times listeners whose handles are kept; more than that are resolved anew.
-const MOST_ROUTES: u64 = 50_000;
-
-/// Handles of one listener. Causes are words of the code, never text from outside.
-#[derive(Clone, Debug)]
-pub struct ListenerMetrics {
-    name: String,
-    pub open: Gauge,
-    pub accepted: Counter,
-    refused: Family<ListenerCauseLabels, Counter>,
-    handshake_failures: Family<ListenerCauseLabels, Counter>,
-    cut: Family<ListenerCauseLabels, Counter>,
-}
-
-impl ListenerMetrics {
-    /// A connection was ended for what its client did with it.
-    pub fn cut(&self, cause: &'static str) {
-        self.cut.get_or_create(&ListenerCauseLabels { listener: self.name.clone(), cause }).inc();
-    }
-
-    pub fn refused(&self, cause: &'static str) {
-        self.refused.get_or_create(&ListenerCauseLabels { listener: self.name.clone(), cause }).inc();
-    }
-
-    pub fn handshake_failed(&self, cause: &'static str) {
-        self.handshake_failures.get_or_create(&ListenerCauseLabels { listener: self.name.clone(), cause }).inc();
-    }
-}
-
-/// One more of something that is open; one less when this is dropped.
-#[derive(Debug)]
-pub struct Open(Gauge);
-
-impl Open {
-    pub fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginResult {
-    Done,
-    SteppedUp,
-    /// The provider refused or its answer does not check out.
-    Failed,
-    /// The provider answered, but the tier is not proven.
-    NotProven,
-    /// The provider could not be asked.
-    Unavailable,
-    /// The address tried too often.
-    RateLimited,
-}
-
-impl LoginResult {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::SteppedUp => "stepped_up",
-            Self::Failed => "failed",
-            Self::NotProven => "not_proven",
-            Self::Unavailable => "unavailable",
-            Self::RateLimited => "rate_limited",
-        }
-    }
-}
-
-/// What became of a logout that an identity provider told us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogoutResult {
-    Done,
-    /// The provider signed it, and it does not count.
-    Refused,
-    /// It is not of the provider: anybody can send something.
-    Strange,
-    /// It could not be judged or kept.
-    Unavailable,
-}
-
-impl LogoutResult {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Refused => "refused",
-            Self::Strange => "strange",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
-
-/// What became of a report that a device sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReportResult {
-    Taken,
-    /// It is not its sender's, or not to be believed.
-    Refused,
-    /// The device or the address sent too many.
-    RateLimited,
-    /// It could not be kept.
-    Unavailable,
-}
-
-impl ReportResult {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Taken => "taken",
-            Self::Refused => "refused",
-            Self::RateLimited => "rate_limited",
-            Self::Unavailable => "unavailable",
-        }
-    }
 }
 
 impl Metrics {
@@ -694,114 +422,5 @@ fn usual_verdict(reason: Reason) -> VerdictKind {
         Reason::LoginNeeded => VerdictKind::Login,
         Reason::StepUpNeeded => VerdictKind::StepUp,
         _ => VerdictKind::Deny,
-    }
-}
-
-/// From what the gate alone takes to what makes people leave.
-fn request_seconds() -> Histogram {
-    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
-}
-
-/// From a decision (microseconds) to a disk that hangs.
-fn stage_seconds() -> Histogram {
-    Histogram::new([0.000_002, 0.000_01, 0.000_05, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a page or a text calls a metric, without the endings that belong to a type.
-    fn named(text: &str) -> std::collections::BTreeSet<String> {
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        text.split(|c| !word(c)).filter(|name| name.starts_with("torhaus_")).map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn the_page_about_metrics_lists_what_is_exported_and_nothing_else() {
-        let metrics = Metrics::new(&audit::Counters::default(), &Counter::default());
-        metrics.route("public", "wiki").answered(200, Duration::from_millis(3));
-        metrics.login("corp", LoginResult::Done);
-        metrics.logout("corp", LogoutResult::Done);
-        metrics.report(ReportResult::Taken);
-        metrics.decided("wiki", VerdictKind::Deny, Reason::ZoneDenied);
-        let listener = metrics.listener("public");
-        listener.refused("too many connections");
-        listener.handshake_failed("handshake");
-        metrics.reloaded(true, Timestamp::from_seconds(5));
-        metrics.certificates([("apps", Timestamp::from_seconds(7))]);
-        metrics.revocation_lists([("devices", Timestamp::from_seconds(9))]);
-        metrics.issued("device");
-        metrics.acme("new-order", "ok");
-        metrics.listener_certificate(true);
-        listener.cut("too slow");
-        metrics.policy.name_all();
-        metrics.providers([("corp", true)]);
-        metrics.sources(&[crate::lookup::health::Health::new("ldap").status()]);
-        let exported: std::collections::BTreeSet<String> = metrics
-            .text()
-            .unwrap()
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-            .map(|(name, kind)| match kind {
-                "counter" => format!("{name}_total"),
-                "info" => format!("{name}_info"),
-                _ => name.to_owned(),
-            })
-            .collect();
-        let rows = include_str!("../../docs/metrics.md").lines().filter(|line| line.starts_with("| `"));
-        let listed: std::collections::BTreeSet<String> =
-            rows.flat_map(|row| named(row.split('|').nth(1).unwrap_or_default())).collect();
-        assert_eq!(listed, exported, "docs/metrics.md and the registry differ");
-    }
-
-    #[test]
-    fn what_happened_stands_in_the_text() {
-        let records = audit::Counters::default();
-        let metrics = Metrics::new(&records, &Counter::default());
-        let wiki = metrics.route("public", "wiki");
-        wiki.answered(200, Duration::from_millis(3));
-        wiki.answered(999, Duration::from_millis(3));
-        metrics.decided("wiki", VerdictKind::Deny, Reason::ZoneDenied);
-        metrics.decided("wiki", VerdictKind::Allow, Reason::Allowed);
-        metrics.login("corp", LoginResult::NotProven);
-        let listener = metrics.listener("public");
-        let open = Open::new(&listener.open);
-        listener.handshake_failed("unknown_authority");
-        metrics.reloaded(false, Timestamp::from_seconds(5));
-        metrics.certificates([("old", Timestamp::from_seconds(6))]);
-        metrics.certificates([("apps", Timestamp::from_seconds(7))]);
-        records.written.inc();
-        let text = metrics.text().unwrap();
-        for line in [
-            r#"torhaus_requests_total{listener="public",route="wiki",class="2xx"} 1"#,
-            r#"torhaus_requests_total{listener="public",route="wiki",class="other"} 1"#,
-            r#"torhaus_request_duration_seconds_count{route="wiki"} 2"#,
-            r#"torhaus_decisions_total{verdict="deny",reason="zone_denied"} 1"#,
-            r#"torhaus_decisions_total{verdict="allow",reason="allowed"} 1"#,
-            r#"torhaus_refusals_total{resource="wiki",verdict="deny",reason="zone_denied"} 1"#,
-            r#"torhaus_decisions_total{verdict="deny",reason="no_rule"} 0"#,
-            r#"torhaus_logins_total{provider="corp",result="not_proven"} 1"#,
-            r#"torhaus_connections_open{listener="public"} 1"#,
-            r#"torhaus_handshake_failures_total{listener="public",cause="unknown_authority"} 1"#,
-            r#"torhaus_reloads_total{result="failed"} 1"#,
-            r#"torhaus_certificate_not_after_seconds{name="apps"} 7"#,
-            "torhaus_audit_records_written_total 1",
-            "torhaus_access_log_dropped_total 0",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
-        }
-        assert!(!text.contains("\"old\"") && text.ends_with("# EOF\n"));
-        drop(open);
-        assert_eq!(listener.open.get(), 0);
-    }
-
-    #[test]
-    fn every_reason_finds_its_own_counter() {
-        let metrics = Metrics::new(&audit::Counters::default(), &Counter::default());
-        for reason in Reason::ALL.iter().copied() {
-            metrics.decided("wiki", usual_verdict(reason), reason);
-            assert_eq!(metrics.decision(usual_verdict(reason), reason).get(), 1, "{}", reason.as_str());
-        }
     }
 }
