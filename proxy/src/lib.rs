@@ -43,6 +43,7 @@ pub mod route;
 pub mod running_policy;
 pub mod server;
 pub mod snapshot;
+pub mod state_dir;
 pub mod store;
 pub mod streams;
 pub mod strict;

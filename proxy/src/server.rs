@@ -31,6 +31,7 @@ use crate::reload::Reloader;
 use crate::reminders;
 use crate::replicas;
 use crate::snapshot::{Snapshot, SnapshotError};
+use crate::state_dir::{self, StateDirError};
 use crate::store::tidings::Tidings;
 use crate::store::{self, Reach, SqlStore};
 use crate::streams::Streams;
@@ -40,8 +41,7 @@ use crate::told::Told;
 use arc_swap::ArcSwap;
 use pingora_core::server::configuration::ServerConf;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -79,8 +79,8 @@ const UPSTREAM_POOL: usize = 1024;
 pub enum ServeError {
     #[error("{0}")]
     Config(torhaus_config::Errors),
-    #[error("state folder {}: {why}", path.display())]
-    StateDir { path: PathBuf, why: io::Error },
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
     #[cfg(not(feature = "kubernetes"))]
     #[error("`kubernetes` is configured, and this torhaus was built without it (cargo feature `kubernetes`)")]
     NoKubernetes,
@@ -116,7 +116,7 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
     if config.kubernetes.is_some() {
         return Err(ServeError::NoKubernetes);
     }
-    make_state_dir(&config.state_dir)?;
+    state_dir::make(&config.state_dir)?;
     let (access, access_writer) = AccessLog::start(access)?;
     let (store, tidings) = open_store(config).await?;
     let store = Arc::new(store);
@@ -333,14 +333,6 @@ async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqlStore>, ca:
         ca,
         leaving: AtomicBool::new(false),
     })
-}
-
-/// For its owner alone: it holds keys, sessions and the log.
-fn make_state_dir(path: &Path) -> Result<(), ServeError> {
-    let make = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    make(path)
-        .and_then(|()| make(&path.join("keys")))
-        .map_err(|why| ServeError::StateDir { path: path.to_owned(), why })
 }
 
 /// Until it is to stop, or to make room for the program that lies in its place now.
