@@ -1,27 +1,39 @@
-//! Events of the parser -> the tree: aliases repeated, merge keys merged, and never more nodes than a configuration has.
+//! Events of the parser -> the tree: aliases repeated, merge keys merged, and never larger or deeper than a configuration is.
 use super::{Kind, Node, SyntaxError, scalar};
 use crate::place::Span;
 use granit_parser::{Event, Marker, ScalarStyle, Tag};
 use std::collections::HashMap;
 
 /// Room for tens of thousands of routes and rows, not for alias bombs.
-const MAX_NODES: usize = 5_000_000;
+const MAX_WEIGHT: usize = 5_000_000;
+/// Whoever walks through the tree goes down one call for each.
+const MAX_DEPTH: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Builder {
     /// The collections that have begun and not ended, outermost first.
     open: Vec<Collection>,
     root: Option<Node>,
-    /// What aliases may name, with the number of its nodes. One that is still open is not here.
-    anchors: HashMap<usize, (Node, usize)>,
-    nodes: usize,
+    /// What aliases may name. What is still open is not here.
+    anchors: HashMap<usize, (Node, Size)>,
+    /// Of everything so far, aliases as often as they are used.
+    weight: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Size {
+    /// Values, a long text for as many as it has room for.
+    weight: usize,
+    /// Collections inside of each other.
+    depth: usize,
 }
 
 struct Collection {
     span: Span,
     anchor: usize,
-    /// How many nodes there were before it.
-    nodes_before: usize,
+    weight_before: usize,
+    /// Of what it holds.
+    depth: usize,
     content: Content,
 }
 
@@ -56,9 +68,10 @@ impl Builder {
                 if plain && text == "<<" && self.begins_merge() {
                     return Ok(());
                 }
+                let size = Size { weight: 1 + text.len() / 64, depth: 0 };
+                self.weigh(size, span)?;
                 let kind = if plain { scalar::resolve(&text) } else { Kind::Text(text.into_owned()) };
-                self.count(1, span)?;
-                self.node(Node { span, kind }, anchor, 1)
+                self.node(Node { span, kind }, anchor, size)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 allowed(tag.as_deref(), "seq", span)?;
@@ -73,17 +86,18 @@ impl Builder {
                 None => Ok(()),
             },
             Event::Alias(anchor) => {
-                let Some((node, nodes)) = self.anchors.get(&anchor) else {
+                let Some(size) = self.anchors.get(&anchor).map(|(_, size)| *size) else {
                     return Err(error(
                         "an alias inside of what it names",
                         "name something that has ended before",
                         span,
                     ));
                 };
-                let (nodes, mut node) = (*nodes, node.clone());
+                // Before it is copied.
+                self.weigh(size, span)?;
+                let Some((mut node, _)) = self.anchors.get(&anchor).cloned() else { return Ok(()) };
                 node.stand_at(span);
-                self.count(nodes, span)?;
-                self.node(node, 0, nodes)
+                self.node(node, 0, size)
             }
             _ => Ok(()),
         }
@@ -94,21 +108,27 @@ impl Builder {
         self.root.unwrap_or(Node { span: Span::START, kind: Kind::Null })
     }
 
-    fn count(&mut self, nodes: usize, span: Span) -> Result<(), SyntaxError> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MAX_NODES {
+    /// Whether there is room for one more of this size here.
+    fn weigh(&mut self, size: Size, span: Span) -> Result<(), SyntaxError> {
+        self.weight = self.weight.saturating_add(size.weight);
+        if self.weight > MAX_WEIGHT {
             return Err(error("more than five million values", "is an alias repeated inside of aliases?", span));
+        }
+        if self.open.len() + size.depth > MAX_DEPTH {
+            return Err(error("more than 64 lists and mappings inside of each other", "no key needs that many", span));
         }
         Ok(())
     }
 
     fn begin(&mut self, span: Span, anchor: usize, content: Content) -> Result<(), SyntaxError> {
-        let nodes_before = self.nodes;
-        self.open.push(Collection { span, anchor, nodes_before, content });
-        self.count(1, span)
+        let weight_before = self.weight;
+        self.weigh(Size { weight: 1, depth: 1 }, span)?;
+        self.open.push(Collection { span, anchor, weight_before, depth: 0, content });
+        Ok(())
     }
 
-    fn end(&mut self, Collection { span, anchor, nodes_before, content }: Collection) -> Result<(), SyntaxError> {
+    fn end(&mut self, collection: Collection) -> Result<(), SyntaxError> {
+        let Collection { span, anchor, weight_before, depth, content } = collection;
         let kind = match content {
             Content::List(items) => Kind::List(items),
             Content::Map { mut entries, merged, .. } => {
@@ -121,7 +141,7 @@ impl Builder {
                 Kind::Map(entries)
             }
         };
-        self.node(Node { span, kind }, anchor, self.nodes - nodes_before)
+        self.node(Node { span, kind }, anchor, Size { weight: self.weight - weight_before, depth: depth + 1 })
     }
 
     /// Whether `<<` stands where a key is due, and so begins a merge.
@@ -136,10 +156,13 @@ impl Builder {
     }
 
     /// A node is complete: it belongs to the innermost collection.
-    fn node(&mut self, node: Node, anchor: usize, nodes: usize) -> Result<(), SyntaxError> {
+    fn node(&mut self, node: Node, anchor: usize, size: Size) -> Result<(), SyntaxError> {
         if anchor != 0 {
-            self.anchors.insert(anchor, (node.clone(), nodes));
-            self.count(nodes, node.span)?;
+            self.weigh(size, node.span)?;
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        if let Some(collection) = self.open.last_mut() {
+            collection.depth = collection.depth.max(size.depth);
         }
         match self.open.last_mut().map(|collection| &mut collection.content) {
             None => self.root = Some(node),

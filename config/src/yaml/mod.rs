@@ -214,4 +214,24 @@ mod tests {
             assert_eq!((error.message.as_str(), error.span.line), (message, line), "{text}");
         }
     }
+
+    #[test]
+    fn no_text_makes_a_tree_that_is_too_large_or_too_deep_to_walk_through() {
+        let nested = |depth: usize| format!("a: {}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(&nested(63)).is_ok());
+        assert_eq!(parse(&nested(64)).err().unwrap().message, "more than 64 lists and mappings inside of each other");
+        // Each a few deep, and all of them far more.
+        let mut chain = format!("a0: &a0 {}x{}\n", "[".repeat(20), "]".repeat(20));
+        for n in 1..9 {
+            chain += &format!("a{n}: &a{n} {}*a{}{}\n", "[".repeat(20), n - 1, "]".repeat(20));
+        }
+        let error = parse(&chain).err().unwrap();
+        assert_eq!(
+            (error.message.as_str(), error.span.line),
+            ("more than 64 lists and mappings inside of each other", 4)
+        );
+        // Few values, and gigabytes of text.
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1_000_000), "*a, ".repeat(5_000));
+        assert_eq!(parse(&long).err().unwrap().message, "more than five million values");
+    }
 }

@@ -41,8 +41,12 @@ impl Known {
         part.get(handle).map(|kept| kept.0.clone())
     }
 
+    /// Keeps it, unless something newer is known.
     pub fn put(&self, live: Arc<LiveSession>) {
         let mut part = self.part(&live.handle).write().unwrap_or_else(PoisonError::into_inner);
+        if part.get(&live.handle).is_some_and(|kept| kept.0.read.at > live.read.at) {
+            return;
+        }
         if part.len() >= self.most_in_a_part && !part.contains(&live.handle) {
             let from = rand::random_range(0..part.len().max(1));
             let some = part.iter().skip(from).chain(part.iter()).take(SAMPLE);

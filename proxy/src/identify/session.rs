@@ -248,7 +248,8 @@ impl Sessions {
     ) -> Result<bool, Unavailable> {
         let added = self.store.add_handle(session, handle, host, replaces).await?;
         if let Some(old) = replaces {
-            self.forget_handles([old]).await;
+            self.note_change();
+            self.forget_handle(old).await;
         }
         Ok(added)
     }
@@ -404,18 +405,18 @@ impl Sessions {
 
     /// What is known of these sessions, and under which handles, is asked for again.
     async fn forget<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+        self.note_change();
         let used = ids.into_iter().filter_map(|id| self.known.used(id));
         let handles: Vec<TicketHash> = used.flat_map(|used| used.handles().clone()).collect();
-        self.forget_handles(handles).await;
-    }
-
-    /// After the change is in the store.
-    async fn forget_handles(&self, handles: impl IntoIterator<Item = TicketHash>) {
-        // In this order: who reads meanwhile either sees that something changed, or has kept it by now.
-        self.changes.fetch_add(1, Ordering::AcqRel);
         for handle in handles {
             self.forget_handle(handle).await;
         }
+    }
+
+    /// After a change is in the store, and before anybody looks for what is known of it: who reads meanwhile either sees
+    /// that something changed, or has kept what he read by now.
+    fn note_change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     async fn forget_handle(&self, handle: TicketHash) {
