@@ -30,6 +30,13 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether a window of time that the row of this resource asks about opened or closed between these moments, so that
+    /// what was decided then may be decided otherwise now.
+    pub fn time_differs(&self, resource: &str, then: Timestamp, now: Timestamp) -> bool {
+        let row = self.by_resource.get(resource).and_then(|index| self.rows.get(*index));
+        row.is_some_and(|row| row.terms().any(|term| term.time_differs(then, now)))
+    }
+
     /// Decides one request. The first step that applies answers.
     pub fn decide(&self, facts: &Facts<'_>) -> Decision {
         let mut case = Case::open(self, facts);

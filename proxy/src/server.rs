@@ -442,9 +442,16 @@ async fn refresh_lookups(gate: Arc<Gate>) {
 
 async fn end_expired_streams(gate: Arc<Gate>) {
     let mut ticks = tokio::time::interval(SWEEP_STREAMS);
+    let mut minute = 0;
     loop {
         ticks.tick().await;
-        gate.streams.end_expired(clock::now());
+        let now = clock::now();
+        gate.streams.end_expired(now);
+        // Windows of time open and close at full minutes.
+        let before = std::mem::replace(&mut minute, now.seconds().div_euclid(60));
+        if before != minute {
+            gate.streams.judge_windows(&gate.snapshot.load(), now);
+        }
         gate.metrics.streams_open.set(i64::try_from(gate.streams.open()).unwrap_or(i64::MAX));
     }
 }

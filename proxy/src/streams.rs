@@ -10,7 +10,7 @@ use crate::snapshot::Snapshot;
 use ahash::RandomState;
 use http::Method;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use torhaus_authz::{Fact, Facts, Groups, Identity, Name, Timestamp, User, Verdict};
 use torhaus_config::Route;
@@ -115,6 +115,8 @@ impl Allowed {
 struct Entry {
     account: Account,
     allowed: Allowed,
+    /// When it was last decided whether a window of time is open. Milliseconds.
+    judged: AtomicI64,
 }
 
 #[derive(Default)]
@@ -141,7 +143,8 @@ impl Registration {
 impl Streams {
     pub fn enter(self: &Arc<Self>, account: Account, allowed: Allowed) -> Registration {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let entry = Arc::new(Entry { account, allowed });
+        let judged = AtomicI64::new(allowed.facts.now.millis());
+        let entry = Arc::new(Entry { account, allowed, judged });
         self.shard(id, |entries| entries.insert(id, entry.clone()));
         self.open.fetch_add(1, Ordering::Relaxed);
         Registration { streams: self.clone(), id, entry }
@@ -160,6 +163,16 @@ impl Streams {
     /// Cuts what rests on something that has ended by `now`.
     pub fn end_expired(&self, now: Timestamp) -> usize {
         self.cut_where(|entry| entry.account.until.is_some_and(|until| until <= now))
+    }
+
+    /// Cuts what is not allowed any more since a window of time opened or closed. Nothing else is judged anew: a proof may
+    /// be older by now than a new request's may.
+    pub fn judge_windows(&self, snapshot: &Snapshot, now: Timestamp) -> usize {
+        self.cut_where(|entry| {
+            let then = Timestamp::from_millis(entry.judged.swap(now.millis(), Ordering::Relaxed));
+            let resource = &entry.account.resource;
+            snapshot.policy.time_differs(resource, then, now) && !entry.allowed.still(snapshot, resource, now)
+        })
     }
 
     /// Cuts what a new configuration does not allow any more.

@@ -9,6 +9,7 @@ use crate::identity::{Identity, Name};
 use crate::posture::ReportAge;
 use crate::spiffe::SpiffeId;
 use crate::tier::newest;
+use crate::time::Timestamp;
 use crate::window::Window;
 use crate::zone::ZoneId;
 use ipnet::IpNet;
@@ -184,6 +185,16 @@ impl Term {
             Self::Methods(_) | Self::Paths(_) => true,
             Self::All(terms) | Self::Any(terms) => terms.iter().any(Self::asks_request_line),
             Self::Not(term) => term.asks_request_line(),
+            _ => false,
+        }
+    }
+
+    /// Whether a window of time in it opened or closed between these moments.
+    pub(crate) fn time_differs(&self, then: Timestamp, now: Timestamp) -> bool {
+        match self {
+            Self::Time(window) => window.contains(then) != window.contains(now),
+            Self::All(terms) | Self::Any(terms) => terms.iter().any(|term| term.time_differs(then, now)),
+            Self::Not(term) => term.time_differs(then, now),
             _ => false,
         }
     }

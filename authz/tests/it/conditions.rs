@@ -285,6 +285,20 @@ fn a_window_of_time_is_known_at_any_time() {
 }
 
 #[test]
+fn a_policy_says_whether_a_window_opened_or_closed_in_between() {
+    let night = Window::new([true; 7], 22 * 60, 6 * 60, Clock::offset(0).unwrap()).unwrap();
+    let deep = Condition::All(vec![Condition::Methods(names(&["GET"])), not(Condition::Time(night.clone()))]);
+    for condition in [Condition::Time(night), deep] {
+        let policy = m6_with("wiki", |row| row.require = vec![guard(21, "hours", condition)]);
+        let differs = |then: u64, now: u64| policy.time_differs("wiki", NOW.plus(hours(then)), NOW.plus(hours(now)));
+        // From noon on.
+        assert!(!differs(0, 9) && differs(9, 10) && !differs(10, 17) && differs(17, 18));
+        assert!(!policy.time_differs("samba-hr", NOW, NOW.plus(hours(10))), "its row asks for no window");
+        assert!(!policy.time_differs("nowhere", NOW, NOW.plus(hours(10))));
+    }
+}
+
+#[test]
 fn a_certificate_of_any_domain_is_one_that_still_lives() {
     let any = Condition::AnyClientCertificate;
     let gone = Facts { certificate: Fact::Unknown(Why::Stale), ..dana() };

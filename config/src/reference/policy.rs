@@ -114,7 +114,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 "CONDITION.time",
                 "mapping",
                 "",
-                "a window of time: `{ days: [mon, fri], from: \"08:00\", to: \"18:00\", zone: Europe/Berlin }`",
+                "a window of time: `{ days: [mon, fri], from: \"08:00\", to: \"18:00\", zone: Europe/Berlin }`; when it opens or closes, what is open is judged anew",
             ),
             key("CONDITION.time.days", "list of days", "every day", "`mon` … `sun`, on which the window begins"),
             key("CONDITION.time.from", "time of day", "`00:00`", "its first minute"),

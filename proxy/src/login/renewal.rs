@@ -50,9 +50,9 @@ pub async fn end_orphans(gate: &Gate, now: Timestamp) {
         Ok(vouchers) => vouchers,
         Err(error) => return tracing::error!(%error, "sessions of removed providers could not be looked for"),
     };
-    let snapshot = gate.snapshot.load_full();
     for (provider, issuer) in vouchers {
-        if !vouches(&snapshot, &provider, &issuer) {
+        // A provider that is configured by now vouches for whoever signed in meanwhile.
+        if !vouches(&gate.snapshot.load(), &provider, &issuer) {
             end(gate, &Which::VouchedFor { provider, issuer }, NOT_CONFIGURED, now).await;
         }
     }

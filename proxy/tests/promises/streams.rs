@@ -205,6 +205,29 @@ async fn a_policy_that_no_longer_allows_it_ends_it() {
     assert!(dana.ended().await < PROMISED);
 }
 
+#[tokio::test]
+async fn a_window_of_time_that_closes_ends_what_was_opened_in_it() {
+    let world = World::start().await;
+    let service = world.pki.service(BACKUP);
+    let mut backup = service_stream(&world, &service).await;
+    // At a full minute, far enough away to open something before.
+    let end = (now().unix_timestamp() + 20).div_euclid(60) * 60 + 60;
+    let clock = |seconds| {
+        let at = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+        format!("{:02}:{:02}", at.hour(), at.minute())
+    };
+    let row = "{ resource: wiki,          sensitivity: low,      allow:";
+    let hours = format!("{{ from: '{}', to: '{}', utc_offset: '+00:00' }}", clock(end - 300), clock(end));
+    let bound = format!("{{ resource: wiki, require: [{{ name: hours, time: {hours} }}], allow:");
+    world.change("policy.yaml", row, &bound);
+    world.reload().await.unwrap();
+    let mut alice = open(&world, "alice").await;
+    assert!(alice.lives().await);
+    tokio::time::sleep(Duration::from_secs_f64(end as f64 - now().unix_timestamp_nanos() as f64 / 1e9)).await;
+    assert!(alice.ended().await < PROMISED);
+    assert!(ticks(&mut backup).await, "what asks for no window goes on");
+}
+
 /// A stream of a service, by its certificate.
 async fn service_stream(world: &World, identity: &Identity) -> Incoming {
     let tls = world.tls(Some(identity), &["http/1.1"]);
