@@ -57,9 +57,7 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
-}
 
-impl Timestamp {
     /// Writes it as [`fmt::Display`] does, without a formatter: each line of a log has one.
     pub fn append_to(self, text: &mut Vec<u8>) {
         let (year, rest, shown) = self.parts();
@@ -90,7 +88,7 @@ impl Timestamp {
     }
 }
 
-/// The last one.
+/// The last digit of a number.
 fn digit(value: usize) -> u8 {
     b'0' + u8::try_from(value % 10).unwrap_or(0)
 }

@@ -3,6 +3,7 @@ use super::{Kind, Node, SyntaxError, scalar};
 use crate::place::Span;
 use granit_parser::{Event, Marker, ScalarStyle, Tag};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Room for tens of thousands of routes and rows, not for alias bombs.
 const MAX_WEIGHT: usize = 5_000_000;
@@ -15,7 +16,7 @@ pub(super) struct Builder {
     open: Vec<Collection>,
     root: Option<Node>,
     /// What aliases may name. What is still open is not here.
-    anchors: HashMap<usize, (Node, Size)>,
+    anchors: HashMap<usize, (Rc<Node>, Size)>,
     /// Of everything so far, aliases as often as they are used.
     weight: usize,
 }
@@ -86,7 +87,7 @@ impl Builder {
                 None => Ok(()),
             },
             Event::Alias(anchor) => {
-                let Some(size) = self.anchors.get(&anchor).map(|(_, size)| *size) else {
+                let Some((named, size)) = self.anchors.get(&anchor).cloned() else {
                     return Err(error(
                         "an alias inside of what it names",
                         "name something that has ended before",
@@ -95,7 +96,7 @@ impl Builder {
                 };
                 // Before it is copied.
                 self.weigh(size, span)?;
-                let Some((mut node, _)) = self.anchors.get(&anchor).cloned() else { return Ok(()) };
+                let mut node = (*named).clone();
                 node.stand_at(span);
                 self.node(node, 0, size)
             }
@@ -159,15 +160,16 @@ impl Builder {
     fn node(&mut self, node: Node, anchor: usize, size: Size) -> Result<(), SyntaxError> {
         if anchor != 0 {
             self.weigh(size, node.span)?;
-            self.anchors.insert(anchor, (node.clone(), size));
+            self.anchors.insert(anchor, (Rc::new(node.clone()), size));
         }
-        if let Some(collection) = self.open.last_mut() {
-            collection.depth = collection.depth.max(size.depth);
-        }
-        match self.open.last_mut().map(|collection| &mut collection.content) {
-            None => self.root = Some(node),
-            Some(Content::List(items)) => items.push(node),
-            Some(Content::Map { entries, key, merged }) => match key.take() {
+        let Some(collection) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        collection.depth = collection.depth.max(size.depth);
+        match &mut collection.content {
+            Content::List(items) => items.push(node),
+            Content::Map { entries, key, merged } => match key.take() {
                 None => *key = Some(Key::Named(node)),
                 Some(Key::Named(key)) => entries.push((key, node)),
                 Some(Key::Merge) => merge(node, merged)?,

@@ -84,7 +84,7 @@ pub(crate) struct SyntaxError {
 /// One document of YAML 1.2 (core schema), with aliases and merge keys, without tags but `!!str`, `!!seq` and `!!map`.
 ///
 /// # Errors
-/// 1. not YAML; 2. more than one document; 3. larger than any configuration (alias bombs); 4. other tags.
+/// 1. not YAML; 2. more than one document; 3. larger or deeper than any configuration (alias bombs); 4. other tags.
 pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let events = Parser::new_from_str_with_options(text, granit_parser::options! { emit_comments: false });
     let mut tree = build::Builder::default();
