@@ -22,7 +22,7 @@ pub(super) const CLAIM: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 8;
 
 /// Sessions that are read from the store at a time.
-const LISTED: usize = 200;
+const LISTED: usize = 500;
 
 /// Asks about every session that is due. Of several replicas one asks: a refresh token works once (RFC 9700 section
 /// 4.14.2), and a second use looks like theft.

@@ -25,6 +25,20 @@ pub fn sql(text: impl Into<Cow<'static, str>>) -> Statement {
     Statement { text: text.into(), values: Vec::new() }
 }
 
+/// Values in one question; a database takes some ten thousand.
+pub const AT_ONCE: usize = 500;
+
+/// What stands in `IN (…)`, from `$1` on, and its values. In a few sizes only, so that a database knows its questions
+/// again: the first values stand once more in the places that are left.
+pub fn one_of(values: Vec<Value>) -> (String, Vec<Value>) {
+    if values.is_empty() {
+        return ("NULL".to_owned(), values);
+    }
+    let places = [1, 8, 64, AT_ONCE].into_iter().find(|size| *size >= values.len()).unwrap_or(values.len());
+    let names: Vec<String> = (1..=places).map(|n| format!("${n}")).collect();
+    (names.join(", "), values.into_iter().cycle().take(places).collect())
+}
+
 impl Statement {
     /// The next value.
     pub fn bind(mut self, value: impl Into<Value>) -> Self {

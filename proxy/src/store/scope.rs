@@ -1,6 +1,6 @@
 //! The condition that says which sessions are meant, in words that every database of ours understands.
 use crate::login::session::{ProviderLogout, Which};
-use crate::store::database::Value;
+use crate::store::database::{Value, one_of};
 use std::borrow::Cow;
 
 /// The condition of a `Which`, and the values of `$1`, `$2` and so on. The text holds nothing that came from outside.
@@ -8,11 +8,9 @@ pub fn scope(which: &Which) -> (Cow<'static, str>, Vec<Value>) {
     let text = |value: &str| Value::from(value);
     let (condition, values) = match which {
         Which::Session(id) => ("id = $1", vec![text(id)]),
-        Which::These(ids) if ids.is_empty() => ("false", vec![]),
         Which::These(ids) => {
-            let places: Vec<String> = (1..=ids.len()).map(|n| format!("${n}")).collect();
-            let values = ids.iter().map(|id| text(id)).collect();
-            return (format!("id IN ({})", places.join(", ")).into(), values);
+            let (places, values) = one_of(ids.iter().map(|id| text(id)).collect());
+            return (format!("id IN ({places})").into(), values);
         }
         Which::User(name) => ("user_name = $1", vec![text(name)]),
         Which::Subject { issuer, subject } => ("issuer = $1 AND subject = $2", vec![text(issuer), text(subject)]),

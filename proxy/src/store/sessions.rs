@@ -2,21 +2,13 @@
 use crate::login::session::{
     AtHost, Found, Others, ProviderLogout, Purpose, Session, SessionId, SessionStore, TicketHash, Unavailable, Which,
 };
-use crate::store::database::{Row, Statement, Steps, Value, sql};
+use crate::store::database::{AT_ONCE, Row, Statement, Steps, Value, one_of, sql};
 use crate::store::scope::scope;
 use crate::store::{SqlStore, row};
 use async_trait::async_trait;
 use std::collections::HashSet;
 use std::sync::Arc;
 use torhaus_authz::{Name, Timestamp, User};
-
-/// Names in one question; a database takes some ten thousand values.
-const AT_ONCE: usize = 500;
-
-/// Places for so many values in a question: in a few sizes only, so that a database knows its questions again.
-fn places_for(values: usize) -> usize {
-    [1, 8, 64].into_iter().find(|size| *size >= values).unwrap_or(AT_ONCE)
-}
 
 impl SqlStore {
     fn session(&self, row: &Row) -> Result<Session, Unavailable> {
@@ -92,13 +84,10 @@ impl SessionStore for SqlStore {
         let mut found = Vec::new();
         for some in handles.chunks(AT_ONCE) {
             let asked: HashSet<(&[u8], &str)> = some.iter().map(|(handle, host)| (&handle.0[..], &**host)).collect();
-            let places = places_for(some.len());
-            let names: Vec<String> = (1..=places).map(|n| format!("${n}")).collect();
+            let (places, values) = one_of(some.iter().map(|(handle, _)| Value::from(&handle.0[..])).collect());
             let text = format!(
-                "SELECT h.hash, h.host, s.* FROM handles h JOIN sessions s ON s.id = h.session WHERE h.hash IN ({})",
-                names.join(", ")
+                "SELECT h.hash, h.host, s.* FROM handles h JOIN sessions s ON s.id = h.session WHERE h.hash IN ({places})"
             );
-            let values = some.iter().cycle().take(places).map(|(handle, _)| Value::from(&handle.0[..])).collect();
             for row in self.rows(Statement { text: text.into(), values }).await? {
                 let hash = row.bytes("hash")?;
                 if asked.contains(&(&hash[..], &row.text("host")?[..])) {
@@ -212,9 +201,8 @@ impl SessionStore for SqlStore {
     async fn gone(&self, ids: &[SessionId]) -> Result<Vec<SessionId>, Unavailable> {
         let mut gone = Vec::new();
         for some in ids.chunks(AT_ONCE) {
-            let names: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
-            let text = format!("SELECT id FROM sessions WHERE id IN ({})", names.join(", "));
-            let values = some.iter().map(|id| Value::from(&**id)).collect();
+            let (places, values) = one_of(some.iter().map(|id| Value::from(&**id)).collect());
+            let text = format!("SELECT id FROM sessions WHERE id IN ({places})");
             let rows = self.rows(Statement { text: text.into(), values }).await?;
             let live: std::collections::HashSet<SessionId> = self::ids(rows)?.into_iter().collect();
             gone.extend(some.iter().filter(|id| !live.contains(*id)).cloned());
