@@ -22,6 +22,7 @@ pub mod headers;
 pub mod identify;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+mod locks;
 pub mod logging;
 pub mod login;
 pub mod lookup;

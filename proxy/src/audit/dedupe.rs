@@ -1,8 +1,9 @@
 //! Was this recorded within the window? Then it is counted. Sharded, bounded, no I/O.
 use crate::audit::{Recorded, WINDOW};
+use crate::locks::lock;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use torhaus_authz::{Name, Timestamp};
 
 /// About 20 MB when full. Beyond it the oldest are forgotten, and so written again sooner.
@@ -117,11 +118,6 @@ fn make_room<K: Copy + Eq + Hash>(shard: &mut HashMap<K, Slot>, now: Timestamp) 
             !drop
         });
     }
-}
-
-/// A panic under the lock leaves counts, not half-made values: they are used as they are.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

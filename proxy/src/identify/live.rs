@@ -1,10 +1,11 @@
 //! What requests ask of a session, as it was read from the store.
 use crate::identify::shared_names::SharedNames;
+use crate::locks::lock;
 use crate::login::device_claim::DeviceClaim;
 use crate::login::session::{AccessToken, Session, SessionId, TicketHash};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use torhaus_authz::{Fact, Groups, Name, Proof, Timestamp, User};
 
 /// A session as one of its handles found it. What only a refresh, a logout or a list needs stays in the store
@@ -23,7 +24,6 @@ pub struct LiveSession {
     /// The absolute end.
     pub expires: Timestamp,
     pub(super) used: Arc<Used>,
-    pub(super) handle: TicketHash,
     pub(super) host: Name,
     pub(super) read: Read,
     /// Somebody asks the store again already.
@@ -40,13 +40,7 @@ pub(super) struct Read {
 }
 
 impl LiveSession {
-    pub(super) fn of(
-        session: Session,
-        found: (TicketHash, Name),
-        read: Read,
-        used: Arc<Used>,
-        names: &SharedNames,
-    ) -> Self {
+    pub(super) fn of(session: Session, host: Name, read: Read, used: Arc<Used>, names: &SharedNames) -> Self {
         let user = &session.user;
         // Most are called by their address.
         let email = |email: String| if *email == *user.name { user.name.clone() } else { email.into() };
@@ -76,8 +70,7 @@ impl LiveSession {
             access_token: session.tokens.access_token,
             expires: session.expires,
             used,
-            handle: found.0,
-            host: found.1,
+            host,
             read,
             asking: AtomicBool::new(false),
         }
@@ -153,9 +146,4 @@ impl Used {
     pub fn handles(&self) -> MutexGuard<'_, Vec<TicketHash>> {
         lock(&self.handles)
     }
-}
-
-/// A panic under the lock leaves whole values: they are used as they are.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

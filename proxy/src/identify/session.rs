@@ -6,8 +6,9 @@
 //! the store is lost, sessions that are known go on for a stated time.
 use crate::identify::known::Known;
 pub use crate::identify::live::LiveSession;
-use crate::identify::live::{Read, lock};
+use crate::identify::live::Read;
 use crate::identify::shared_names::SharedNames;
+use crate::locks::lock;
 use crate::login::session::{AtHost, Others, Session, SessionId, SessionStore, TicketHash, Unavailable, Which};
 use ahash::RandomState;
 use moka::future::Cache;
@@ -32,6 +33,8 @@ const FORGET: Duration = Duration::from_secs(600);
 const KEPT: usize = 200_000;
 /// Handles of which nothing is known: those who make them up push nobody out.
 const UNKNOWN: u64 = 20_000;
+/// Sessions of which it is remembered that they have ended.
+const ENDED: u64 = 200_000;
 
 #[derive(Clone)]
 pub struct Sessions {
@@ -66,7 +69,7 @@ impl Sessions {
             unknown: Cache::builder().max_capacity(UNKNOWN).time_to_live(REREAD).build_with_hasher(RandomState::new()),
             names: Arc::default(),
             old: Arc::default(),
-            ended: moka::sync::Cache::builder().max_capacity(200_000).time_to_live(REREAD * 4).build(),
+            ended: moka::sync::Cache::builder().max_capacity(ENDED).time_to_live(REREAD * 4).build(),
             lost: Arc::default(),
             doubts: Arc::default(),
             changes: Arc::default(),
@@ -88,8 +91,8 @@ impl Sessions {
     ) -> Result<Option<Arc<LiveSession>>, Unavailable> {
         let moment = self.moment();
         let found = match self.known.get(&handle) {
-            Some(live) if self.counts(live.read, moment) => {
-                self.refresh(&live, moment);
+            Some(live) if self.counts(live.read, REREAD, moment) => {
+                self.refresh(handle, &live, moment);
                 Some(live)
             }
             Some(live) => match Box::pin(self.read(handle, host)).await {
@@ -114,8 +117,8 @@ impl Sessions {
         let ask = async |unknown: Option<moka::Entry<TicketHash, Read>>| {
             let moment = self.moment();
             // Somebody else has asked by now.
-            answer = self.known.get(&handle).filter(|live| self.is_new(live.read, moment));
-            if answer.is_some() || unknown.is_some_and(|unknown| self.is_new_of_unknown(*unknown.value(), moment)) {
+            answer = self.known.get(&handle).filter(|live| self.counts(live.read, REFRESH, moment));
+            if answer.is_some() || unknown.is_some_and(|unknown| self.is_still_unknown(*unknown.value(), moment)) {
                 return Ok(Op::Nop);
             }
             if self.is_lost() {
@@ -127,7 +130,7 @@ impl Sessions {
             match found? {
                 Some(session) => {
                     let live = self.live(session, handle, self.names.share(host), read);
-                    self.known.put(live.clone());
+                    self.known.put(handle, live.clone());
                     // Once more: a sweep that came before it was kept has taken it for one that is not kept any more.
                     live.used.kept_under(handle);
                     answer = Some(live);
@@ -155,12 +158,12 @@ impl Sessions {
 
     /// Asks again, beside the request that found `live` good enough. Handles are gathered for a moment: one question to
     /// the store for all whose answers grew old in it.
-    fn refresh(&self, live: &LiveSession, moment: u64) {
+    fn refresh(&self, handle: TicketHash, live: &LiveSession, moment: u64) {
         if self.age(live.read, moment) < REFRESH || live.asking.swap(true, Ordering::AcqRel) {
             return;
         }
         let mut old = lock(&self.old);
-        old.push((live.handle, live.host.clone()));
+        old.push((handle, live.host.clone()));
         if old.len() > 1 {
             return;
         }
@@ -204,7 +207,7 @@ impl Sessions {
         if self.has_ended(&session.id) {
             used.ended.store(true, Ordering::Release);
         }
-        Arc::new(LiveSession::of(session, (handle, host), read, used, &self.names))
+        Arc::new(LiveSession::of(session, host, read, used, &self.names))
     }
 
     /// The store did not answer the last time it was asked.
@@ -353,17 +356,14 @@ impl Sessions {
         Read { at: self.moment(), doubts: self.doubts.load(Ordering::Acquire) }
     }
 
-    fn counts(&self, read: Read, moment: u64) -> bool {
-        self.age(read, moment) < REREAD && self.is_undoubted(read)
-    }
-
-    fn is_new(&self, read: Read, moment: u64) -> bool {
-        self.age(read, moment) < REFRESH && self.is_undoubted(read)
+    /// Whether an answer is no older than that, and nothing was missed since.
+    fn counts(&self, read: Read, within: Duration, moment: u64) -> bool {
+        self.is_undoubted(read) && self.age(read, moment) < within
     }
 
     /// That nothing is known of a handle is not confirmed by a silent store: it is asked for again.
-    fn is_new_of_unknown(&self, read: Read, moment: u64) -> bool {
-        Duration::from_micros(moment.saturating_sub(read.at)) < REREAD && self.is_undoubted(read)
+    fn is_still_unknown(&self, read: Read, moment: u64) -> bool {
+        self.is_undoubted(read) && since(read.at, moment) < REREAD
     }
 
     fn is_undoubted(&self, read: Read) -> bool {
@@ -372,11 +372,8 @@ impl Sessions {
 
     /// Since an answer was known to be right.
     fn age(&self, read: Read, moment: u64) -> Duration {
-        let right_at = match self.is_undoubted(read) {
-            true => read.at.max(self.confirmed.load(Ordering::Acquire)),
-            false => read.at,
-        };
-        Duration::from_micros(moment.saturating_sub(right_at))
+        let confirmed = if self.is_undoubted(read) { self.confirmed.load(Ordering::Acquire) } else { 0 };
+        since(read.at.max(confirmed), moment)
     }
 
     /// Runs as long as the process.
@@ -423,4 +420,8 @@ impl Sessions {
         self.known.forget(&handle);
         self.unknown.invalidate(&handle).await;
     }
+}
+
+fn since(at: u64, moment: u64) -> Duration {
+    Duration::from_micros(moment.saturating_sub(at))
 }
