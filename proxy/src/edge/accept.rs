@@ -3,6 +3,7 @@ use crate::acme_client::challenges::{self, Challenges};
 use crate::edge::client_hello::{self, HelloError};
 use crate::edge::connection::{ConnectionInfo, TlsInfo};
 use crate::edge::keep_alive;
+use crate::edge::linger::linger;
 use crate::edge::pace::{HeadBounds, Progress};
 use crate::edge::proxy_protocol::{self, HeaderError};
 use crate::edge::shares::{self, Bounds, Shares};
@@ -22,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::StartHandshake;
@@ -36,9 +37,8 @@ const SETTLE: Duration = Duration::from_millis(1500);
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long, and for how many reads, a refused client may take to read why.
+/// How long a refused client may take to read why: it has a place among the handshakes meanwhile.
 const LINGER: Duration = Duration::from_millis(500);
-const LINGER_READS: usize = 16;
 
 /// Where somebody is who cannot be told: in no zone's network, and nobody's address.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
@@ -317,7 +317,7 @@ impl<E: HttpServerApp + Send + Sync + 'static> Edge<E> {
         let stream = match handshake.await {
             Ok(stream) => stream,
             Err((error, stream)) => {
-                linger(stream).await;
+                let_read(stream).await;
                 return Err(error.into());
             }
         };
@@ -439,19 +439,11 @@ fn kind_of(listener: &Listener) -> &'static str {
 
 /// Lets the client read our alert. It may have sent its request already (TLS 1.3 clients do); closing with that unread
 /// would reset the connection, and all it would ever learn is "connection reset" instead of "certificate expired".
-async fn linger(mut stream: TcpStream) {
-    let unread = async {
-        stream.shutdown().await?;
-        let mut scrap = [0u8; 2048];
-        for _ in 0..LINGER_READS {
-            if stream.read(&mut scrap).await? == 0 {
-                break;
-            }
-        }
-        io::Result::Ok(())
-    };
-    // Whether it listened or not: the connection ends here.
-    let _ = tokio::time::timeout(LINGER, unread).await;
+async fn let_read(mut stream: TcpStream) {
+    // A client that is gone reads nothing.
+    if stream.shutdown().await.is_ok() {
+        let _ = tokio::time::timeout(LINGER, linger(&mut stream)).await;
+    }
 }
 
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {

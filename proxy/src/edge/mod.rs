@@ -13,6 +13,7 @@ pub mod connection;
 pub mod control_frames;
 mod held;
 pub mod keep_alive;
+mod linger;
 pub mod obtained;
 pub mod pace;
 pub mod profile;

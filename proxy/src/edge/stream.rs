@@ -3,6 +3,7 @@
 use crate::edge::connection::ConnectionInfo;
 use crate::edge::control_frames::ControlFrames;
 use crate::edge::held::Held;
+use crate::edge::linger::Linger;
 use crate::edge::pace::{HeadBounds, HeadWatch, Over};
 use bytes::{Buf as _, Bytes};
 use futures::task::AtomicWaker;
@@ -68,6 +69,8 @@ pub struct GateStream {
     control: Option<ControlFrames>,
     /// On its way to the end.
     farewell: Option<Farewell>,
+    /// Our side is closed.
+    lingers: Option<Linger>,
     ssl: Option<Arc<SslDigest>>,
     /// Carries `Arc<ConnectionInfo>` to the request hooks, on h1 and h2 alike.
     carrier: Arc<ProxyDigest>,
@@ -108,6 +111,7 @@ impl GateStream {
             watch: HeadWatch::new(bounds, h2),
             control: h2.then(|| ControlFrames::new(Instant::now())),
             farewell: None,
+            lingers: None,
             info,
             ssl,
             carrier,
@@ -171,12 +175,11 @@ impl GateStream {
     /// Ends the connection for what its client does: with a last word on HTTP/1.1, by closing on HTTP/2.
     fn end(&mut self, why: Over, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let words = if self.control.is_some() { Bytes::new() } else { why.last_words() };
-        self.farewell = Some(Farewell { words, closed: false, unread: 0, until: Box::pin(tokio::time::sleep(LINGER)) });
+        self.farewell = Some(Farewell { words, until: Box::pin(tokio::time::sleep(FAREWELL)) });
         self.poll_farewell(cx)
     }
 
-    /// Says the last words, closes our side, and takes what is still coming: a client that is reset while it sends never
-    /// reads them.
+    /// Says the last words. The engine gives the connection up then, and with that closes it.
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(farewell) = &mut self.farewell else { return Poll::Ready(Err(over_error())) };
         if farewell.until.as_mut().poll(cx).is_ready() {
@@ -188,20 +191,7 @@ impl GateStream {
             let said = ready!(io.as_mut().poll_write(cx, &farewell.words))?;
             farewell.words.advance(said);
         }
-        if !farewell.closed {
-            ready!(io.as_mut().poll_flush(cx))?;
-            ready!(io.as_mut().poll_shutdown(cx))?;
-            farewell.closed = true;
-        }
-        let mut scrap = [0u8; 2048];
-        while farewell.unread < LINGER_BYTES {
-            let mut scrap = ReadBuf::new(&mut scrap);
-            ready!(io.as_mut().poll_read(cx, &mut scrap))?;
-            if scrap.filled().is_empty() {
-                break;
-            }
-            farewell.unread += scrap.filled().len();
-        }
+        ready!(io.as_mut().poll_flush(cx))?;
         Poll::Ready(Err(over_error()))
     }
 
@@ -218,16 +208,13 @@ impl GateStream {
     }
 }
 
-/// How long, and how much of what it still sends, a client that is over a bound may take to read why.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 256 * 1024;
+/// How long a client that is over a bound may take to take our last words.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A connection that ends for what its client did.
 #[derive(Debug)]
 struct Farewell {
     words: Bytes,
-    closed: bool,
-    unread: usize,
     until: Pin<Box<Sleep>>,
 }
 
@@ -254,6 +241,13 @@ impl Transport {
     fn socket(&self) -> &TcpStream {
         match self {
             Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(stream) => stream,
+        }
+    }
+
+    fn socket_mut(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Tls(stream) => stream.get_mut().0,
             Self::Plain(stream) => stream,
         }
     }
@@ -318,10 +312,16 @@ impl AsyncWrite for GateStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.info.cutter.is_cut() {
-            ready!(self.poll_release(cx))?;
+        let this = &mut *self;
+        if this.info.cutter.is_cut() {
+            return this.io.wire().poll_shutdown(cx);
         }
-        self.io.wire().poll_shutdown(cx)
+        if this.lingers.is_none() {
+            ready!(this.poll_release(cx))?;
+            ready!(this.io.wire().poll_shutdown(cx))?;
+        }
+        let lingers = this.lingers.get_or_insert_with(Linger::new);
+        lingers.poll(Pin::new(this.io.socket_mut()), cx).map(Ok)
     }
 
     fn poll_write_vectored(

@@ -25,6 +25,8 @@ pub struct Context {
     pub upstream: Option<Arc<Upstream>>,
     /// Length of a body that was read because its application needs to know it.
     pub spooled: Option<usize>,
+    /// A failure was answered, and nothing follows on a connection of HTTP/1.1.
+    pub closes: bool,
     /// Why the application cannot be sent this request.
     pub unfit: Option<Reason>,
     /// The server that has the request now, and all that were asked for it.
@@ -54,6 +56,7 @@ impl Context {
             forward: None,
             upstream: None,
             spooled: None,
+            closes: false,
             unfit: None,
             chosen: None,
             tried: Vec::new(),

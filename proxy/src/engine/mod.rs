@@ -32,6 +32,7 @@ use http::HeaderValue;
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, LOCATION, SET_COOKIE, UPGRADE};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -400,13 +401,21 @@ impl ProxyHttp for Engine {
                 _ => refusal::bare(reason, None),
             };
             // The client may be gone by now; the log line says what happened either way.
-            let _ = answer::send(session, response.closing()).await;
+            ctx.closes = answer::send(session, response.closing()).await.is_ok();
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         ended::note(&self.gate, session, ctx);
+        if ctx.closes
+            && let ServerSession::H1(connection) = session.as_downstream_mut()
+        {
+            // The engine would drop it with what the client still sends unread. An answer that broke off is dropped: it must
+            // not look as if it had ended.
+            ctx.forward = None;
+            connection.shutdown().await;
+        }
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
