@@ -3,7 +3,6 @@ use super::eab::{self, Binding};
 use super::issuer::By;
 use super::jwk::Jwk;
 use super::jws::{Flattened, Signer};
-use super::limits::Limit;
 use super::problem::{Help, Kind, Problem};
 use super::reply::Reply;
 use super::request::{Call, object};
@@ -83,7 +82,7 @@ impl AccountStatus {
 impl Server {
     /// RFC 8555 s7.3.
     pub(super) async fn new_account(&self, call: &Call, key: Jwk) -> Result<Reply, Problem> {
-        self.limits.count(Limit::NewAccounts, &call.address.to_string(), call.now)?;
+        self.limits.address(call.address, call.now)?;
         let wanted: NewAccount = object(&call.payload)?;
         let thumbprint = key.thumbprint();
         let existing = self.store.account_by_key(&thumbprint).await?;

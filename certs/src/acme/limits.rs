@@ -2,6 +2,8 @@
 //! loop costs; they are no access control.
 use super::problem::{Kind, Problem};
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use time::{Duration, OffsetDateTime};
 
@@ -66,60 +68,117 @@ impl Limit {
     }
 }
 
-/// About 10 MiB. Full of windows that still run, it refuses newcomers: an attacker with that many addresses is met
-/// elsewhere, and must not get unlimited tries here.
+/// Of each kind; about 10 MiB. Full of windows that still run, it refuses newcomers: whoever has that many addresses must not
+/// get unlimited tries. Accounts are counted apart, so that strangers crowd out none of them.
 const MAX_COUNTERS: usize = 100_000;
+/// How often what is over is looked for while it is full: it takes a walk over all.
+const SWEEP: Duration = Duration::seconds(10);
 
 pub(super) struct Counters {
     rates: Rates,
-    counters: Mutex<HashMap<(Limit, String), Counter>>,
+    addresses: Mutex<Table<IpAddr>>,
+    accounts: Mutex<Table<(Limit, String)>>,
+}
+
+struct Table<K> {
+    counters: HashMap<K, Counter>,
+    swept: Option<OffsetDateTime>,
 }
 
 struct Counter {
     since: OffsetDateTime,
+    until: OffsetDateTime,
     count: u32,
 }
 
 impl Counters {
     pub fn new(rates: Rates) -> Self {
-        Self { rates, counters: Mutex::default() }
+        Self { rates, addresses: Mutex::default(), accounts: Mutex::default() }
     }
 
-    /// Counts one more.
+    /// Counts one more new account of an address; an IPv6 /64 is what a single customer gets.
     ///
     /// # Errors
     /// `rateLimited`, with the time to wait.
-    pub fn count(&self, limit: Limit, whose: &str, now: OffsetDateTime) -> Result<(), Problem> {
-        self.look(limit, whose, now, 1)
+    pub fn address(&self, address: IpAddr, now: OffsetDateTime) -> Result<(), Problem> {
+        let limit = Limit::NewAccounts;
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.look(customer(address), limit.rate(&self.rates), now, 1).map_err(|wait| self.limited(limit, wait))
+    }
+
+    /// Counts one more of an account.
+    ///
+    /// # Errors
+    /// `rateLimited`, with the time to wait.
+    pub fn count(&self, limit: Limit, account: &str, now: OffsetDateTime) -> Result<(), Problem> {
+        self.account(limit, account, now, 1)
     }
 
     /// Counts nothing; is there room for one more?
     ///
     /// # Errors
     /// As [`Counters::count`].
-    pub fn check(&self, limit: Limit, whose: &str, now: OffsetDateTime) -> Result<(), Problem> {
-        self.look(limit, whose, now, 0)
+    pub fn check(&self, limit: Limit, account: &str, now: OffsetDateTime) -> Result<(), Problem> {
+        self.account(limit, account, now, 0)
     }
 
-    fn look(&self, limit: Limit, whose: &str, now: OffsetDateTime, add: u32) -> Result<(), Problem> {
-        let rate = limit.rate(&self.rates);
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (limit, whose.to_owned());
-        if !counters.contains_key(&key) && counters.len() >= MAX_COUNTERS {
-            counters.retain(|(limit, _), counter| now < counter.since + limit.rate(&self.rates).window);
-            if counters.len() >= MAX_COUNTERS {
-                return Err(limited(limit, rate, rate.window));
+    fn account(&self, limit: Limit, account: &str, now: OffsetDateTime, add: u32) -> Result<(), Problem> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (limit, account.to_owned());
+        accounts.look(key, limit.rate(&self.rates), now, add).map_err(|wait| self.limited(limit, wait))
+    }
+
+    fn limited(&self, limit: Limit, wait: Duration) -> Problem {
+        limited(limit, limit.rate(&self.rates), wait)
+    }
+}
+
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        Self { counters: HashMap::new(), swept: None }
+    }
+}
+
+impl<K: Eq + Hash> Table<K> {
+    /// How long to wait, if there is no room for one more.
+    fn look(&mut self, key: K, rate: Rate, now: OffsetDateTime, add: u32) -> Result<(), Duration> {
+        if self.counters.len() >= MAX_COUNTERS && !self.counters.contains_key(&key) {
+            // Also when the clock was set back.
+            if self.swept.is_none_or(|swept| (now - swept).abs() >= SWEEP) {
+                self.counters.retain(|_, counter| counter.runs(now));
+                self.swept = Some(now);
+            }
+            if self.counters.len() >= MAX_COUNTERS {
+                return Err(rate.window);
             }
         }
-        let counter = counters.entry(key).or_insert(Counter { since: now, count: 0 });
-        if now >= counter.since + rate.window {
-            *counter = Counter { since: now, count: 0 };
+        let anew = || Counter { since: now, until: now + rate.window, count: 0 };
+        let counter = self.counters.entry(key).or_insert_with(anew);
+        if !counter.runs(now) {
+            *counter = anew();
         }
         if counter.count >= rate.count {
-            return Err(limited(limit, rate, counter.since + rate.window - now));
+            return Err(counter.until - now);
         }
         counter.count += add;
         Ok(())
+    }
+}
+
+impl Counter {
+    /// A window that begins later than now is of a clock that was set back.
+    fn runs(&self, now: OffsetDateTime) -> bool {
+        now < self.until && self.since - now < SWEEP
+    }
+}
+
+fn customer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
     }
 }
 
@@ -128,4 +187,40 @@ fn limited(limit: Limit, rate: Rate, wait: Duration) -> Problem {
     let (name, count, minutes) = (limit.name(), rate.count, rate.window.whole_minutes());
     let detail = format!("too many {name}: {count} in {minutes} minutes; try again in {seconds} seconds");
     Problem::new(Kind::RateLimited, detail).help(super::problem::Help::Portal).retry_after(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    #[test]
+    fn strangers_crowd_out_no_account_and_a_network_is_one_customer() {
+        let counters = Counters::new(Rates::default());
+        for n in 0..100_000u32 {
+            let [_, a, b, c] = n.to_be_bytes();
+            assert!(counters.address([10, a, b, c].into(), NOW).is_ok());
+        }
+        assert!(counters.address([11, 0, 0, 0].into(), NOW).is_err(), "no room for one more");
+        assert!(counters.address([10, 0, 0, 1].into(), NOW).is_ok(), "known before");
+        assert!(counters.count(Limit::NewOrders, "alice", NOW).is_ok());
+        let hour = Duration::hours(1);
+        assert!(counters.address([11, 0, 0, 0].into(), NOW + hour).is_ok(), "their windows are over");
+
+        let counters = Counters::new(Rates::default());
+        let of = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 7, n, n, n, n]);
+        assert!((0..60).all(|n| counters.address(of(n), NOW).is_ok()));
+        assert!(counters.address(of(60), NOW).is_err());
+        assert!(counters.address(IpAddr::from([0x2001, 0xdb8, 0, 8, 0, 0, 0, 0]), NOW).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_holds_up_nobody() {
+        let counters = Counters::new(Rates::default());
+        assert!((0..60).all(|_| counters.count(Limit::NewOrders, "alice", NOW).is_ok()));
+        assert!(counters.count(Limit::NewOrders, "alice", NOW).is_err());
+        assert!(counters.count(Limit::NewOrders, "alice", NOW - Duration::seconds(1)).is_err());
+        assert!(counters.count(Limit::NewOrders, "alice", NOW - Duration::days(1)).is_ok());
+    }
 }
