@@ -45,7 +45,9 @@ impl<T: Hash + Eq + Send + Sync + 'static> Attempts<T> {
         let now = u64::try_from(now.millis()).unwrap_or(0);
         let whole_again = self.0.get_with(who.into(), Arc::default);
         let taken = whole_again.fetch_update(Ordering::AcqRel, Ordering::Acquire, |at| {
-            let at = at.max(now) + costs;
+            // Nobody owes more than a window: the clock was set back.
+            let owes_until = if at > now + window { now } else { at.max(now) };
+            let at = owes_until + costs;
             (at - now <= window).then_some(at)
         });
         taken.is_ok()
@@ -68,6 +70,8 @@ mod tests {
         assert!(!try_("192.0.2.1", 10));
         assert!((0..6).all(|_| try_("192.0.2.1", 80)));
         assert!(!try_("192.0.2.1", 80));
+        assert!((0..6).all(|_| try_("192.0.2.1", -3600)), "an hour that the clock was set back holds up nobody");
+        assert!(!try_("192.0.2.1", -3600));
         assert!((0..6).all(|n| try_(&format!("2001:db8::{n}"), 0)));
         assert!(!try_("2001:db8::ffff", 0), "one /64 is one customer");
     }

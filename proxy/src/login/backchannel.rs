@@ -71,7 +71,7 @@ pub async fn front_channel(
 ) -> Result<Response, Reason> {
     let provider = snapshot.providers.named(provider).ok_or(Reason::NoRoute)?;
     let config = provider.config();
-    let of_issuer = request.query_parameter("iss").is_some_and(|issuer| *issuer == *config.issuer_text);
+    let of_issuer = request.query_parameter("iss").is_some_and(|issuer| provider.is_issuer(&issuer));
     let sid = request.query_parameter("sid").filter(|sid| logout_token::is_sid(sid));
     let sid = sid.filter(|_| of_issuer).ok_or(Reason::BadRequest)?.into_owned();
     let named = ProviderLogout { issuer: config.issuer_text.clone(), subject: None, sid: Some(sid), heard: now };
@@ -105,7 +105,9 @@ async fn end(gate: &Gate, provider: &OidcProvider, token: LogoutToken, now: Time
     // Kept before sessions are ended: a login that finishes in between either finds this mark or is ended with the rest.
     let heard = gate.sessions.store.keep_logout(token.id, &named, until).await;
     let heard = heard.map_err(|_| Reason::StoreUnavailable)?;
-    // The same token again means what it meant first: whoever signed in since then stays.
+    // The same token again means what it meant first: whoever signed in since then stays. At first it means all who are
+    // there, whatever a clock said when they came.
+    let heard = if heard == now { Timestamp::from_millis(i64::MAX) } else { heard };
     let which = Which::LoggedOut(ProviderLogout { heard, ..named });
     revoke::end_sessions(gate, &which, "signed out at the identity provider", now).await.map(drop)
 }

@@ -17,6 +17,9 @@ use torhaus_config::PolledApi;
 /// Somebody whom the source did not name may be new: it is asked again at once, but not more often than this.
 const MISS_SPACING: Duration = Duration::from_secs(5);
 
+/// What was said later than this from now was said before the clock was set back.
+const AHEAD: Duration = Duration::from_secs(60);
+
 /// Where a whole answer comes from.
 #[async_trait]
 pub trait Fetch<T>: Send + Sync {
@@ -53,12 +56,13 @@ impl<T: Send + Sync + 'static> Polled<T> {
     /// What it said last.
     ///
     /// # Errors
-    /// It never answered, or its last answer is too old.
+    /// It never answered, or its last answer is too old; how old one is that comes from the future, nobody knows.
     pub fn get(&self, now: Timestamp) -> Result<Arc<T>, Why> {
         let said = self.said.load();
         let Some(said) = &*said else { return Err(Why::SourceDown) };
         let (at, value) = &**said;
-        if now.since(*at) > self.config.max_stale { Err(Why::Stale) } else { Ok(value.clone()) }
+        let is_stale = now.since(*at) > self.config.max_stale || at.since(now) > AHEAD;
+        if is_stale { Err(Why::Stale) } else { Ok(value.clone()) }
     }
 
     /// Somebody asks about what it did not name: it is asked soon, by this request or by a tick, and nobody waits for it.
@@ -73,7 +77,9 @@ impl<T: Send + Sync + 'static> Polled<T> {
 
     /// Asks if it is time to. Outside of a runtime (the command line) nobody is asked.
     pub fn tick(self: &Arc<Self>, now: Timestamp) {
-        if now.millis() < self.due.load(Ordering::Acquire) {
+        let wait = self.due.load(Ordering::Acquire).saturating_sub(now.millis());
+        // Longer than it ever waits: a question is under way, or the clock was set back.
+        if (1..=millis(self.config.poll)).contains(&wait) {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -184,6 +190,19 @@ mod tests {
         answers(&source, &polled, None).await;
         assert_eq!((polled.get(later).as_deref(), polled.health.is_failing()), (Ok(&7), true));
         assert_eq!(polled.get(now.plus(Duration::from_secs(301))), Err(Why::Stale));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_makes_an_answer_neither_young_nor_the_next_one_late() {
+        let (source, polled) = polled();
+        let now = clock::now();
+        polled.tick(now.plus(Duration::from_secs(7200)));
+        answers(&source, &polled, Some(7)).await;
+        polled.due.store(now.plus(Duration::from_secs(7260)).millis(), Ordering::Release);
+        assert_eq!(polled.get(now), Err(Why::Stale), "nobody knows how old it is");
+        polled.tick(now);
+        answers(&source, &polled, Some(8)).await;
+        assert_eq!(polled.get(now).as_deref(), Ok(&8));
     }
 
     #[tokio::test]

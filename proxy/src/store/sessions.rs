@@ -8,6 +8,7 @@ use crate::store::{SqlStore, row};
 use async_trait::async_trait;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 use torhaus_authz::{Name, Timestamp, User};
 
 impl SqlStore {
@@ -212,18 +213,21 @@ impl SessionStore for SqlStore {
 
     async fn claim_renewals(&self, before: Timestamp, now: Timestamp) -> Result<Vec<SessionId>, Unavailable> {
         // One statement: of two replicas, one finds it claimed.
-        let claim =
-            sql("INSERT INTO renewals (session, asked) SELECT id, $1 FROM sessions WHERE created <= $2 ORDER BY id \
-             ON CONFLICT (session) DO UPDATE SET asked = excluded.asked WHERE renewals.asked <= $2 \
-             RETURNING session AS id");
-        ids(self.change(claim.bind(now.millis()).bind(before.millis())).await?)
+        let claim = sql(
+            "INSERT INTO renewals (session, asked) SELECT id, $1 FROM sessions WHERE created <= $2 OR created > $3 ORDER BY id \
+             ON CONFLICT (session) DO UPDATE SET asked = excluded.asked \
+             WHERE renewals.asked <= $2 OR renewals.asked > $3 RETURNING session AS id",
+        );
+        let ahead = now.plus(AHEAD);
+        ids(self.change(claim.bind(now.millis()).bind(before.millis()).bind(ahead.millis())).await?)
     }
 
     async fn claim_renewal(&self, id: &SessionId, before: Timestamp, now: Timestamp) -> Result<bool, Unavailable> {
         let claim = sql("INSERT INTO renewals (session, asked) SELECT id, $1 FROM sessions WHERE id = $3 \
-             ON CONFLICT (session) DO UPDATE SET asked = excluded.asked WHERE renewals.asked <= $2 \
-             RETURNING session AS id");
-        let claimed = self.change(claim.bind(now.millis()).bind(before.millis()).bind(&**id)).await?;
+             ON CONFLICT (session) DO UPDATE SET asked = excluded.asked \
+             WHERE renewals.asked <= $2 OR renewals.asked > $4 RETURNING session AS id");
+        let claim = claim.bind(now.millis()).bind(before.millis()).bind(&**id).bind(now.plus(AHEAD).millis());
+        let claimed = self.change(claim).await?;
         Ok(!ids(claimed)?.is_empty())
     }
 
@@ -307,6 +311,10 @@ impl SessionStore for SqlStore {
         Ok(ended)
     }
 }
+
+/// No clock of another replica is so far ahead of ours: what says that it was later was written before a clock was set back,
+/// and holds up nobody until that hour comes again.
+const AHEAD: Duration = Duration::from_secs(60);
 
 /// False: the session is not live.
 async fn insert_handle(
