@@ -2,7 +2,7 @@
 //! and pass the same checks. They name no file: whoever writes such an object must not have ours read.
 use crate::at::At;
 use crate::check::{self, Cx, Tests};
-use crate::config::{Config, HostPattern, Route};
+use crate::config::{ClientAuthMode, Config, HostPattern, Route};
 use crate::decode::decode;
 use crate::file::route::Routes;
 use crate::findings::{Finding, Findings};
@@ -88,6 +88,11 @@ pub fn added_route(config: &Config, typed: &AddedRoute, now: Timestamp) -> Resul
         }
         if route.allow_encoded_slash {
             mistakes.push("`allow_encoded_slash` of this profile is for routes of the file only".to_owned());
+        }
+        // The handshake asks by the name in the ClientHello: for names that nobody knows beforehand it cannot.
+        if route.host == HostPattern::Any && route.client_auth.mode != ClientAuthMode::None {
+            mistakes
+                .push("client_auth: a rule without a host cannot ask for a client certificate; name its host".into());
         }
     }
     mistakes.dedup();
