@@ -430,6 +430,9 @@ pub struct TierProof {
     pub amr_any: Vec<String>,
     /// One OIDC client per tier (authentik): the token was issued to this client.
     pub client: Option<OidcClient>,
+    /// Who issues that client's tokens, on the provider's own server; none: the provider's issuer. Of authentik each
+    /// application is one.
+    pub client_issuer: Option<Arc<str>>,
     /// Sent as `acr_values`; defaults to `acr`.
     pub request_acr_values: Vec<String>,
     /// Ask for `acr` as an essential claim.
@@ -454,7 +457,8 @@ pub struct BearerIssuer {
     pub issuer_text: Arc<str>,
     pub audience: String,
     pub ca_file: Option<PathBuf>,
-    /// Name prefix of its users and groups: as the provider with the same issuer, else the issuer's host.
+    /// Name prefix of its users and groups, and of no other issuer's: as the provider with the same issuer, else as given,
+    /// else the issuer's host.
     pub provider: Arc<str>,
     pub first: bool,
     pub federated: bool,

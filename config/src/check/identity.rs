@@ -62,7 +62,9 @@ fn provider_of(provider: &typed::Provider, place: &Place, first: bool, cx: &mut 
     let secret = cx.secret(&provider.client_secret_file, "secret file");
     let scopes = scopes(provider, cx);
     let posture = posture(provider, cx);
-    let tiers = tiers(&provider.tiers, place, true, cx);
+    let of =
+        Of::Provider { issuer: issuer.as_ref().map(|(url, _)| url), allow_http: provider.danger_allow_http.as_ref() };
+    let tiers = tiers(&provider.tiers, place, of, cx);
     let name: Arc<str> = name?.into();
     let (issuer, issuer_text) = issuer?;
     Some(Provider {
@@ -91,6 +93,9 @@ pub(crate) fn bearer(
     let mut whole = identity.bearer.whole;
     let mut found: Vec<BearerIssuer> = Vec::new();
     let mut seen: HashMap<(String, String), u32> = HashMap::new();
+    let lines = identity.providers.iter().map(|(place, _)| place.line);
+    let mut names: HashMap<Arc<str>, (u32, Arc<str>)> =
+        providers.iter().zip(lines).map(|(it, line)| (it.name.clone(), (line, it.issuer_text.clone()))).collect();
     for (place, bearer) in identity.bearer.iter() {
         let Some(checked) = bearer_of(bearer, place, providers, cx) else {
             whole = false;
@@ -99,6 +104,19 @@ pub(crate) fn bearer(
         let key = (checked.issuer_text.to_string(), checked.audience.clone());
         if let Some(line) = seen.insert(key, place.line) {
             cx.error(place, format!("the same issuer and audience stand on line {line} already"), "remove one of them");
+        }
+        // Else whoever runs one of them could name somebody of the other.
+        let (line, issuer) =
+            names.entry(checked.provider.clone()).or_insert_with(|| (place.line, checked.issuer_text.clone()));
+        if *issuer != checked.issuer_text {
+            cx.error(
+                bearer.name.as_ref().map_or(&bearer.issuer.place, |name| &name.place),
+                format!(
+                    "its callers would be named `{}/…`, as those of the issuer on line {line} are",
+                    checked.provider
+                ),
+                "give this one a `name` of its own",
+            );
         }
         found.push(checked);
     }
@@ -113,9 +131,23 @@ fn bearer_of(
 ) -> Option<BearerIssuer> {
     let issuer = issuer(&bearer.issuer, bearer.danger_allow_http.as_ref(), cx);
     let ca_file = bearer.ca_file.as_ref().map(|at| trust::ca_file(at, cx));
-    let tiers = tiers(&bearer.tiers, place, false, cx);
+    let tiers = tiers(&bearer.tiers, place, Of::Bearer, cx);
+    let given = bearer.name.as_ref().map(|at| cx.parse(at, name));
     let (issuer, issuer_text) = issuer?;
     let same = providers.iter().find(|provider| provider.issuer_text == issuer_text);
+    let name: Arc<str> = match (given, same) {
+        (Some(given), None) => given?.into(),
+        (None, None) => issuer.host_str().unwrap_or_default().into(),
+        (None, Some(provider)) => provider.name.clone(),
+        (Some(_), Some(provider)) => {
+            cx.error(
+                bearer.name.as_ref().map_or(place, |name| &name.place),
+                format!("this issuer is the provider `{}`, and its people have one name", provider.name),
+                "remove `name`",
+            );
+            return None;
+        }
+    };
     let federated = flag(bearer.federated.as_ref()).unwrap_or_else(|| same.is_some_and(|provider| provider.federated));
     let claim = |at: Option<&At<String>>, of: fn(&Provider) -> &str, default: &str| match (at, same) {
         (None, Some(provider)) => of(provider).to_owned(),
@@ -127,7 +159,7 @@ fn bearer_of(
             Some(file) => Some(file?),
             None => same.and_then(|provider| provider.ca_file.clone()),
         },
-        provider: same.map_or_else(|| issuer.host_str().unwrap_or_default().into(), |provider| provider.name.clone()),
+        provider: name,
         first: same.is_some_and(|provider| provider.first),
         federated,
         user_claim: claim(bearer.user_claim.as_ref(), |provider| &provider.user_claim, DEFAULT_USER_CLAIM),
@@ -222,10 +254,21 @@ fn scopes(provider: &typed::Provider, cx: &mut Cx<'_>) -> Vec<String> {
     scopes
 }
 
+/// Whose tiers they are.
+#[derive(Clone, Copy)]
+enum Of<'a> {
+    Provider {
+        /// None if it is wrong: all mistakes at once.
+        issuer: Option<&'a Url>,
+        allow_http: Option<&'a At<bool>>,
+    },
+    Bearer,
+}
+
 fn tiers(
     tiers: &Keyed<typed::Tier>,
     parent: &Place,
-    own_clients: bool,
+    of: Of<'_>,
     cx: &mut Cx<'_>,
 ) -> Option<BTreeMap<Arc<str>, TierProof>> {
     if tiers.entries.is_empty() && tiers.whole {
@@ -239,7 +282,7 @@ fn tiers(
     let mut whole = tiers.whole;
     let mut found = BTreeMap::new();
     for (name, _, at) in tiers.iter() {
-        match at.get().and_then(|tier| proof(tier, own_clients, cx)) {
+        match at.get().and_then(|tier| proof(tier, of, cx)) {
             Some(proof) => {
                 found.insert(name.into(), proof);
             }
@@ -249,7 +292,7 @@ fn tiers(
     whole.then_some(found)
 }
 
-fn proof(tier: &typed::Tier, own_clients: bool, cx: &mut Cx<'_>) -> Option<TierProof> {
+fn proof(tier: &typed::Tier, of: Of<'_>, cx: &mut Cx<'_>) -> Option<TierProof> {
     let (amr_all, amr_any) = match &tier.amr {
         Some(at) => at.get().map(|amr| (texts(&amr.all.items), texts(&amr.any.items)))?,
         None => Default::default(),
@@ -270,7 +313,8 @@ fn proof(tier: &typed::Tier, own_clients: bool, cx: &mut Cx<'_>) -> Option<TierP
     let acr = texts(&tier.acr.items);
     let (acr_values, essential) = request(tier, &acr, cx)?;
     Some(TierProof {
-        client: client(tier, own_clients, cx)?,
+        client: client(tier, of, cx)?,
+        client_issuer: client_issuer(tier, of, cx)?,
         request_acr_values: acr_values,
         request_essential: essential,
         acr,
@@ -303,10 +347,10 @@ fn request(tier: &typed::Tier, acr: &[String], cx: &mut Cx<'_>) -> Option<(Vec<S
 }
 
 /// The outer `None` is a client that is wrong.
-fn client(tier: &typed::Tier, own_clients: bool, cx: &mut Cx<'_>) -> Option<Option<OidcClient>> {
+fn client(tier: &typed::Tier, of: Of<'_>, cx: &mut Cx<'_>) -> Option<Option<OidcClient>> {
     match (&tier.client_id, &tier.client_secret_file) {
         (None, None) => Some(None),
-        (Some(id), _) if !own_clients => {
+        (Some(id), _) if matches!(of, Of::Bearer) => {
             cx.error(
                 &id.place,
                 "a bearer token is not asked for by us, so no client of ours can prove its tier",
@@ -327,6 +371,33 @@ fn client(tier: &typed::Tier, own_clients: bool, cx: &mut Cx<'_>) -> Option<Opti
             None
         }
     }
+}
+
+/// The outer `None` is an issuer that is wrong. On another server it would be another provider, with other people.
+fn client_issuer(tier: &typed::Tier, of: Of<'_>, cx: &mut Cx<'_>) -> Option<Option<Arc<str>>> {
+    let (Some(at), Of::Provider { issuer: provider, allow_http }) = (&tier.issuer, of) else {
+        return Some(None);
+    };
+    if tier.client_id.is_none() {
+        cx.error(
+            &at.place,
+            "an issuer of its own, and no client",
+            "add `client_id` and `client_secret_file` beside it",
+        );
+        return None;
+    }
+    let (url, text) = issuer(at, allow_http, cx)?;
+    if let Some(provider) = provider
+        && url.origin() != provider.origin()
+    {
+        cx.error(
+            &at.place,
+            format!("this is not on the provider's server, {}", provider.origin().ascii_serialization()),
+            "another server is another provider; add it to `providers`",
+        );
+        return None;
+    }
+    Some(Some(text))
 }
 
 fn texts(items: &[At<String>]) -> Vec<String> {

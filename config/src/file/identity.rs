@@ -32,6 +32,7 @@ pub(crate) struct Provider {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Bearer {
     pub issuer: At<String>,
+    pub name: Option<At<String>>,
     pub audience: At<String>,
     pub danger_allow_http: Option<At<bool>>,
     pub ca_file: Option<At<String>>,
@@ -49,6 +50,7 @@ pub(crate) struct Tier {
     pub amr: Option<At<Amr>>,
     pub client_id: Option<At<String>>,
     pub client_secret_file: Option<At<String>>,
+    pub issuer: Option<At<String>>,
     pub request: Option<At<Request>>,
 }
 

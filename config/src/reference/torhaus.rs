@@ -171,6 +171,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("identity.providers[].tiers.*.amr.any", "list of texts", "", "at least one of these"),
             key("identity.providers[].tiers.*.client_id", "text", "", "an own client for this tier (authentik): its tokens prove it"),
             key("identity.providers[].tiers.*.client_secret_file", "file", "", "the secret of that client"),
+            key("identity.providers[].tiers.*.issuer", "https URL", "the provider's", "the issuer of that client's tokens, on the same server (authentik: each application is one)"),
             key("identity.providers[].tiers.*.request", "mapping", "", "how the tier is asked for"),
             key("identity.providers[].tiers.*.request.acr_values", "text or list", "as `acr`", "sent as `acr_values`"),
             key("identity.providers[].tiers.*.request.essential", "true/false", "`false`", "ask for `acr` as an essential claim (Keycloak)"),
@@ -182,6 +183,7 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             key("identity.bearer", "list", "`[]`", "issuers of JWTs"),
             key("identity.bearer[].issuer", "https URL", "required", "exactly as `iss` says"),
+            key("identity.bearer[].name", "name", "the provider's, else the issuer's host", "stands before the names of its users and groups, as in `partner/alice`; no other issuer has it"),
             key("identity.bearer[].audience", "text", "required", "what `aud` must name"),
             key("identity.bearer[].danger_allow_http", "true/false", "`false`", "accept an issuer over http"),
             key("identity.bearer[].ca_file", "file", "as the provider's", "PEM: the issuer's private authority"),
@@ -196,6 +198,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("identity.bearer[].tiers.*.amr.any", "list of texts", "", "at least one of these"),
             key("identity.bearer[].tiers.*.client_id", "text", "", "not for bearers: refused"),
             key("identity.bearer[].tiers.*.client_secret_file", "file", "", "not for bearers: refused"),
+            key("identity.bearer[].tiers.*.issuer", "https URL", "", "not for bearers: without effect"),
             key("identity.bearer[].tiers.*.request", "mapping", "", "without effect: nothing is asked for"),
             key("identity.bearer[].tiers.*.request.acr_values", "text or list", "", "without effect"),
             key("identity.bearer[].tiers.*.request.essential", "true/false", "", "without effect"),

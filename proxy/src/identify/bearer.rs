@@ -5,7 +5,7 @@ use crate::login::claims::{OddClaim, text, texts, time};
 use crate::login::http_client::{HttpClient, HttpClientError};
 use crate::login::id_token::{LEEWAY, is_subject};
 use crate::login::jws::{Claims, Header, JwsError, Unverified, Verified};
-use crate::login::keys::{KeyError, KeySource};
+use crate::login::keys::{KeyError, KeySource, Sender};
 use crate::login::metadata::{MetadataError, MetadataSource};
 use crate::login::names::{NameError, Names, display_name, email};
 use crate::login::proofs::{self, Evidence, WithoutAuthTime};
@@ -212,7 +212,7 @@ impl BearerVerifier {
         let ours = of_issuer.iter().find(|issuer| audiences.contains(&issuer.config.audience));
         let issuer = ours.ok_or(BearerError::Audience)?;
         let metadata = issuer.metadata.get(now).await?;
-        let (verified, generation) = issuer.keys.verify(&metadata.jwks_uri, unverified, now).await?;
+        let (verified, generation) = issuer.keys.verify(&metadata.jwks_uri, unverified, Sender::Anybody, now).await?;
         let identity = Arc::new(issuer.check(verified, now)?);
         let keys = Arc::clone(&issuer.keys);
         self.cache.insert(key, Arc::new(Cached { identity: Arc::clone(&identity), keys, generation }));

@@ -1,6 +1,6 @@
 //! The keys an issuer signs with (RFC 7517), from the `jwks_uri` of its discovery document and from nowhere else.
-//! A token with an unknown `kid` causes one look for new keys, at most once a minute: a stranger's tokens cannot make
-//! Torhaus hammer the provider.
+//! A token with an unknown `kid` causes one look for new keys. Of tokens that anybody may send, at most once a minute: a
+//! stranger's cannot make Torhaus hammer the provider, nor keep it from a new key by which the provider itself signs.
 use super::http_client::{FetchError, HttpClient};
 use super::jws::{Unverified, Verified, signature_algorithm};
 use arc_swap::ArcSwapOption;
@@ -16,6 +16,8 @@ use url::Url;
 
 /// Unknown key ids cause one fetch, this far apart.
 const UNKNOWN_KID_INTERVAL: Duration = Duration::from_secs(60);
+/// The same of tokens that the issuer itself gave us.
+const OWN_UNKNOWN_KID_INTERVAL: Duration = Duration::from_secs(2);
 /// Older than this, the set is asked for again in the background, so that a key withdrawn there goes here too.
 const REFRESH_AFTER: Duration = Duration::from_secs(900);
 /// After a failure with no keys at all, the provider is left alone this long.
@@ -41,6 +43,23 @@ pub enum KeyError {
     Ambiguous,
     #[error("the token's signature is wrong")]
     Signature,
+}
+
+/// From whom a token came to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// From the issuer's own token endpoint, as an answer to us.
+    Issuer,
+    Anybody,
+}
+
+impl Sender {
+    fn unknown_kid_interval(self) -> Duration {
+        match self {
+            Self::Issuer => OWN_UNKNOWN_KID_INTERVAL,
+            Self::Anybody => UNKNOWN_KID_INTERVAL,
+        }
+    }
 }
 
 /// The keys of one issuer.
@@ -95,6 +114,7 @@ impl KeySource {
         self: &Arc<Self>,
         jwks_uri: &Url,
         token: Unverified<'_>,
+        from: Sender,
         now: Timestamp,
     ) -> Result<(Verified, u64), KeyError> {
         let mut loaded = self.loaded(jwks_uri, now).await?;
@@ -102,7 +122,7 @@ impl KeySource {
         let (id, algorithm) = (header.key_id.as_deref(), header.algorithm);
         let key = match loaded.select(id, algorithm) {
             Err(KeyError::UnknownKey) => {
-                loaded = self.look_again(jwks_uri, &loaded, now).await?;
+                loaded = self.look_again(jwks_uri, &loaded, from, now).await?;
                 loaded.select(id, algorithm)?
             }
             other => other?,
@@ -165,7 +185,13 @@ impl KeySource {
     }
 
     /// An unknown `kid`: the issuer may have new keys.
-    async fn look_again(&self, jwks_uri: &Url, seen: &Loaded, now: Timestamp) -> Result<Arc<Loaded>, KeyError> {
+    async fn look_again(
+        &self,
+        jwks_uri: &Url,
+        seen: &Loaded,
+        from: Sender,
+        now: Timestamp,
+    ) -> Result<Arc<Loaded>, KeyError> {
         let mut last = self.flight.lock().await;
         if let Some(loaded) = self.of(jwks_uri)
             && loaded.fingerprint != seen.fingerprint
@@ -173,7 +199,7 @@ impl KeySource {
             // Someone else looked while this one waited.
             return Ok(loaded);
         }
-        if last.within(UNKNOWN_KID_INTERVAL, now) {
+        if last.within(from.unknown_kid_interval(), now) {
             return Err(KeyError::UnknownKey);
         }
         self.fetch(jwks_uri, &mut last, now).await

@@ -12,7 +12,7 @@ use super::jws::Claims;
 use super::metadata::Metadata;
 use super::names;
 use super::proofs::{self, Evidence, NotProven, WithoutAuthTime};
-use super::provider::OidcProvider;
+use super::provider::{Issuer, OidcProvider};
 use super::session::{Ticket, Tokens};
 use super::token_endpoint::{self, TokenResponse};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -113,15 +113,16 @@ impl OidcProvider {
                 Some(needs.ok_or_else(|| LoginError::TierNotOffered(tier.to_string()))?)
             }
         };
-        let metadata = self.metadata(now).await?;
+        let client = needs.and_then(|needs| needs.client.as_ref()).unwrap_or(&self.config.client);
+        let issuer = self.issuer_of(&client.id).ok_or(LoginError::OtherProvider)?;
+        let metadata = issuer.metadata(now).await?;
         let endpoint = metadata.authorization_endpoint.clone();
         let endpoint = endpoint.ok_or(LoginError::NoEndpoint("authorization_endpoint"))?;
         let secret = || Ticket::new().map(|t| t.expose().to_owned()).map_err(|_| LoginError::NoRandomness);
-        let client = needs.and_then(|needs| needs.client.as_ref()).unwrap_or(&self.config.client);
         let claims = needs.filter(|needs| needs.request_essential).and_then(essential_claims);
         let started = Started {
             provider: Arc::clone(&self.config.name),
-            issuer: Arc::clone(&self.config.issuer_text),
+            issuer: Arc::clone(&issuer.text),
             client_id: client.id.clone(),
             nonce: secret()?,
             // 43 characters of base64url are a valid verifier (RFC 7636 s4.1).
@@ -200,9 +201,11 @@ impl OidcProvider {
         callback: &CallbackParams,
         now: Timestamp,
     ) -> Result<SignedIn, LoginError> {
-        let code = self.check_answer(started, callback, now).await?;
-        let metadata = self.metadata(now).await?;
+        // A reload may have taken both away meanwhile.
         let client = self.client(&started.client_id).ok_or(LoginError::OtherProvider)?;
+        let issuer = self.issuer_of(&client.id).ok_or(LoginError::OtherProvider)?;
+        let code = self.check_answer(issuer, started, callback, now).await?;
+        let metadata = issuer.metadata(now).await?;
         let endpoint = metadata.token_endpoint.as_ref().ok_or(LoginError::NoEndpoint("token_endpoint"))?;
         let grant = [
             ("grant_type", "authorization_code"),
@@ -213,7 +216,7 @@ impl OidcProvider {
         let tokens = token_endpoint::ask(&self.http, endpoint, metadata.token_auth, client, &grant).await?;
         let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
         let nonce = Nonce::Exactly(&started.nonce);
-        let checked = self.check_id_token(&metadata, id_token, &tokens, &client.id, nonce, now).await?;
+        let checked = self.check_id_token(issuer, &metadata, id_token, &tokens, &client.id, nonce, now).await?;
         let profile = self.profile(&metadata, &checked, &tokens).await?;
 
         let evidence = Evidence {
@@ -255,11 +258,12 @@ impl OidcProvider {
     /// Whether the answer belongs to the login, and its code. Everything that could be someone else's comes first.
     async fn check_answer<'a>(
         &self,
+        issuer: &Issuer,
         started: &Started,
         callback: &'a CallbackParams,
         now: Timestamp,
     ) -> Result<&'a str, LoginError> {
-        if started.provider != self.config.name || started.issuer != self.config.issuer_text {
+        if started.provider != self.config.name || started.issuer != issuer.text {
             return Err(LoginError::OtherProvider);
         }
         let state = callback.state.as_deref().map(|state| sha256(state)).unwrap_or_default();
@@ -273,7 +277,7 @@ impl OidcProvider {
         match &callback.iss {
             Some(iss) if **iss != *started.issuer => return Err(LoginError::MixUp),
             Some(_) => {}
-            None if self.metadata(now).await?.iss_parameter => return Err(LoginError::NoIssuer),
+            None if issuer.metadata(now).await?.iss_parameter => return Err(LoginError::NoIssuer),
             None => {}
         }
         if let Some(error) = &callback.error {

@@ -89,7 +89,8 @@ impl OidcProvider {
         let refresh_token = tokens.refresh_token.as_ref().ok_or(RefreshError::NoRefreshToken)?;
         // A refresh token belongs to the client that it was issued to, and so does the ID token kept beside it.
         let client = tokens.id_token.as_ref().map_or(&self.config.client, |id_token| self.client_of(id_token));
-        let metadata = self.metadata(now).await?;
+        let issuer = self.issuer_of(&client.id).ok_or(LoginError::OtherProvider)?;
+        let metadata = issuer.metadata(now).await?;
         let endpoint = metadata.token_endpoint.as_ref().ok_or(LoginError::NoEndpoint("token_endpoint"))?;
         let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.as_str())];
         let answer = token_endpoint::ask(&self.http, endpoint, metadata.token_auth, client, &grant)
@@ -100,7 +101,7 @@ impl OidcProvider {
             None => None,
             Some(id_token) => {
                 let nonce = Nonce::Refresh { subject };
-                let checked = self.check_id_token(&metadata, id_token, &answer, &client.id, nonce, now).await;
+                let checked = self.check_id_token(issuer, &metadata, id_token, &answer, &client.id, nonce, now).await;
                 Some(checked.map_err(LoginError::from)?.claims)
             }
         };
@@ -149,7 +150,8 @@ impl From<LoginError> for RefreshError {
                 // RFC 6749 s5.2: these speak of the client, not of the person.
                 matches!(code.as_str(), "invalid_client" | "unauthorized_client" | "unsupported_grant_type")
             }
-            LoginError::IdToken(IdTokenError::Key(KeyError::Fetch(_))) => true,
+            // It may have new keys that we do not know yet, or none at all: that says nothing about a person.
+            LoginError::IdToken(IdTokenError::Key(error)) => *error != KeyError::Signature,
             LoginError::UserInfo(UserInfoError::Fetch(_)) => true,
             _ => false,
         };

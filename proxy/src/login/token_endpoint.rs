@@ -84,7 +84,10 @@ pub async fn ask(
         fields.extend([("client_id", client.id.as_str()), ("client_secret", secret)]);
         http.post_form(endpoint, &fields, None).await?
     };
-    if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS {
+    // RFC 6749 s5.2: a refusal is 400, or 401. Anything else is not the token endpoint's word: a proxy before it, a path that
+    // is not there (any more).
+    let is_refusal = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+    if !is_refusal && !answer.status.is_success() {
         return Err(TokenError::Unavailable(answer.status.as_u16()));
     }
     if answer.status != StatusCode::OK {

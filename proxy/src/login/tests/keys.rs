@@ -4,6 +4,7 @@ use super::*;
 use crate::login::http_client::FetchError;
 use crate::login::id_token::IdTokenError;
 use crate::login::keys::KeyError;
+use crate::login::logout_token::LogoutTokenError;
 use std::time::Duration;
 
 /// A login at `now` whose token is signed by `key` with its own name.
@@ -22,28 +23,39 @@ fn key_error(error: KeyError) -> Result<(), LoginError> {
 }
 
 #[tokio::test]
-async fn a_new_key_is_looked_up_once_a_minute_and_an_old_one_stops_counting() {
+async fn the_providers_own_new_key_is_looked_up_at_once_and_an_old_one_stops_counting() {
     let fake = Fake::start().await;
     let provider = build(config(&fake));
-    let second = Duration::from_secs;
     let new = FakeKey::es256("k2");
-    assert_eq!(login_with(&provider, &fake, &fake.key, second(0)).await, Ok(()));
-    assert_eq!(login_with(&provider, &fake, &new, second(61)).await, key_error(KeyError::UnknownKey));
+    let millis = Duration::from_millis;
+    assert_eq!(login_with(&provider, &fake, &fake.key, millis(0)).await, Ok(()));
+    assert_eq!(login_with(&provider, &fake, &new, millis(2000)).await, key_error(KeyError::UnknownKey));
     assert_eq!(fake.asked("/jwks"), 2);
     fake.publish(&[&new]);
-    assert_eq!(
-        login_with(&provider, &fake, &new, second(120)).await,
-        key_error(KeyError::UnknownKey),
-        "within a minute"
-    );
-    assert_eq!(fake.asked("/jwks"), 2);
-    assert_eq!(login_with(&provider, &fake, &new, second(121)).await, Ok(()));
+    let soon = login_with(&provider, &fake, &new, millis(3999)).await;
+    assert_eq!((soon, fake.asked("/jwks")), (key_error(KeyError::UnknownKey), 2), "within two seconds");
+    assert_eq!(login_with(&provider, &fake, &new, millis(4000)).await, Ok(()));
     assert_eq!(fake.asked("/jwks"), 3);
-    assert_eq!(
-        login_with(&provider, &fake, &fake.key, second(122)).await,
-        key_error(KeyError::UnknownKey),
-        "withdrawn"
-    );
+    let withdrawn = login_with(&provider, &fake, &fake.key, millis(4001)).await;
+    assert_eq!(withdrawn, key_error(KeyError::UnknownKey));
+}
+
+/// Anybody may send a logout token.
+#[tokio::test]
+async fn strangers_make_us_look_once_a_minute_and_keep_nobody_from_a_new_key() {
+    let fake = Fake::start().await;
+    let provider = build(config(&fake));
+    let (stranger, new) = (FakeKey::es256("stranger"), FakeKey::es256("k2"));
+    let token = stranger.sign(&json!({"alg": "ES256", "kid": "stranger"}), &json!({"iss": fake.issuer()}));
+    let second = Duration::from_secs;
+    for at in [0, 30, 59, 60, 119] {
+        let refused = provider.check_logout_token(&token, NOW.plus(second(at))).await;
+        assert_eq!(refused.err(), Some(LogoutTokenError::Key(KeyError::UnknownKey)), "{at}");
+    }
+    // The first one had its keys from a look of its own.
+    assert_eq!(fake.asked("/jwks"), 2);
+    fake.publish(&[&new]);
+    assert_eq!(login_with(&provider, &fake, &new, second(62)).await, Ok(()));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! A session that is asked about again.
-use super::fake::{Fake, NOW, Reply};
+use super::fake::{Fake, FakeKey, NOW, Reply};
 use super::*;
 use crate::login::error::UserInfoError;
 use crate::login::id_token::IdTokenError;
@@ -72,6 +72,9 @@ async fn what_the_provider_refuses_ends_the_session_and_what_is_down_does_not() 
         (Reply::text(500, ""), false),
         (Reply::text(429, ""), false),
         (Reply::text(502, "<html>"), false),
+        // Of whatever stands before it, or where it is not any more.
+        (Reply::text(404, r#"{"error":"Realm does not exist"}"#), false),
+        (Reply::text(403, r#"{"error":"forbidden"}"#), false),
         (Reply::text(200, "<html>"), false),
     ] {
         let name = reply.body.clone();
@@ -82,6 +85,19 @@ async fn what_the_provider_refuses_ends_the_session_and_what_is_down_does_not() 
     }
     let none = provider.refresh(&SessionId::from("sess"), "a-1", &Tokens::default(), NOW).await;
     assert!(matches!(none, Err(RefreshError::NoRefreshToken)));
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_known_yet_ends_no_session() {
+    let fake = Fake::start().await;
+    let provider = build(config(&fake));
+    fake.answer_with(&FakeKey::es256("k2").sign(&json!({"alg": "ES256", "kid": "k2"}), &claims(&fake)));
+    let error = refresh(&fake, &provider).await.unwrap_err();
+    assert!(matches!(error, RefreshError::Unavailable(_)), "{error}");
+    // The same name, and another key.
+    fake.answer_with(&FakeKey::es256("k1").sign(&json!({"alg": "ES256", "kid": "k1"}), &claims(&fake)));
+    let error = refresh(&fake, &provider).await.unwrap_err();
+    assert!(matches!(error, RefreshError::Ended(_)), "{error}");
 }
 
 #[tokio::test]
