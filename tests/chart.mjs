@@ -237,6 +237,22 @@ test('what teams write in examples/k3s is what the values of k3s-ingress are for
   }
 });
 
+test('nobody but the gate reaches the applications of examples/k3s, at the ports that it is let out to', () => {
+  const load = (name) => parsed(readFileSync(join(root, 'examples/k3s', name), 'utf8'));
+  const [gate] = kind(objects('gate', releases['k3s-ingress']), 'NetworkPolicy');
+  const byName = (namespace) => ({ matchLabels: { 'kubernetes.io/metadata.name': namespace } });
+  const policies = load('networkpolicies.yaml');
+  const namespaces = new Set(load('ingresses.yaml').map(({ metadata }) => metadata.namespace));
+  assert.deepEqual(policies.map(({ metadata }) => metadata.namespace), [...namespaces]);
+  for (const { kind, metadata, spec } of policies) {
+    assert.equal(kind, 'NetworkPolicy');
+    assert.deepEqual([spec.podSelector, spec.policyTypes], [{}, ['Ingress']], 'every pod, and what comes in');
+    const out = gate.spec.egress.find(({ to }) => JSON.stringify(to) === JSON.stringify([{ namespaceSelector: byName(metadata.namespace) }]));
+    const from = [{ namespaceSelector: byName(gate.metadata.namespace), podSelector: gate.spec.podSelector }];
+    assert.deepEqual(spec.ingress, [{ from, ports: out.ports }], metadata.namespace);
+  }
+});
+
 test('what cannot work is refused before anything is rendered', () => {
   const cases = [
     ['external', 'replicas=2', /more than one needs kind StatefulSet/],

@@ -5,8 +5,10 @@
 param(
     # Any host of the gate that takes certificates of devices; without it the report is printed.
     [string]$Gate,
-    # Part of the issuer's name of the machine's certificate in Cert:\LocalMachine\My.
-    [string]$Issuer
+    # Part of the issuer's name of the machine's certificate.
+    [string]$Issuer,
+    # Where that certificate is. Cert:\CurrentUser\My is for a task of the user: docs/enroll.md says what it cannot read.
+    [string]$Store = 'Cert:\LocalMachine\My'
 )
 $ErrorActionPreference = 'Stop'
 
@@ -49,10 +51,10 @@ $json = $report | ConvertTo-Json -Depth 3
 
 if (-not $Gate) { $json; exit 0 }
 $now = Get-Date
-$certificate = Get-ChildItem Cert:\LocalMachine\My |
+$certificate = Get-ChildItem $Store |
     Where-Object { $_.HasPrivateKey -and $_.NotAfter -gt $now -and $_.Issuer -like "*$Issuer*" } |
     Sort-Object NotAfter | Select-Object -Last 1
-if (-not $certificate) { throw "No certificate of an issuer like '$Issuer' with its key is in Cert:\LocalMachine\My" }
+if (-not $certificate) { throw "No certificate of an issuer like '$Issuer' with its key is in $Store" }
 Invoke-RestMethod -Method Post -Uri "$($Gate.TrimEnd('/'))/.torhaus/posture" -Certificate $certificate `
     -ContentType 'application/json' -Body $json | Out-Null
 'the gate took the report'

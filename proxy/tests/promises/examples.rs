@@ -47,7 +47,7 @@ fn stand_in(folder: &Path, text: &str) {
             CrlRequest { number: 1, this_update: now(), next_update: now() + Duration::days(1), revoked: &[] };
         fs::write(make(&crl), authority.crl(&request).unwrap().pem()).unwrap();
     }
-    for key in ["client_secret_file", "api_key_file", "token_file"] {
+    for key in ["client_secret_file", "api_key_file", "token_file", "{ file"] {
         for secret in named(text, key) {
             write_secret(&make(&secret), "stand-in");
         }
