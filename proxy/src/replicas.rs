@@ -4,6 +4,7 @@
 //! something is right soon. Never changes the store.
 use crate::clock;
 use crate::gate::Gate;
+use crate::login::renewal;
 use crate::login::session::SessionId;
 use crate::reload::Reloader;
 use crate::store::tidings::{News, Tidings};
@@ -45,7 +46,10 @@ async fn act<E: HttpServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &R
     let now = clock::now();
     match news {
         News::Ended(id) => ended(gate, &[id.into()], now).await,
-        News::Changed(id) => gate.sessions.note_changed(&id).await,
+        News::Changed(id) => {
+            gate.sessions.note_changed(&id).await;
+            renewal::judge_changed(gate, &id.into(), now).await;
+        }
         News::Revoked => revoked(gate, now).await,
         News::Authorities => authorities(gate, reloader, now).await,
         News::Devices => devices(gate).await,
@@ -57,6 +61,9 @@ async fn act<E: HttpServerApp + Send + Sync + 'static>(gate: &Gate, reloader: &R
         News::Unsure => {
             gate.sessions.note_unsure();
             look(gate, reloader).await;
+            for id in gate.streams.sessions() {
+                renewal::judge_changed(gate, &id, now).await;
+            }
             devices(gate).await;
             let seen = gate.snapshot.load().lookups.seen.clone();
             if let Some(seen) = seen

@@ -81,8 +81,14 @@ impl Allowed {
         since.as_ref().unwrap_or(&self.facts.groups).clone()
     }
 
-    /// By this policy, with a certificate that is still believed if there was one.
-    fn still(&self, snapshot: &Snapshot, resource: &str, now: Timestamp) -> bool {
+    /// By this policy, with a certificate that is still believed if there was one, or a token whose issuer still is.
+    fn still(&self, snapshot: &Snapshot, account: &Account, now: Timestamp) -> bool {
+        let resource = &*account.resource;
+        if let (None, Identity::User(user)) = (&account.session, &self.facts.identity)
+            && !snapshot.bearer.believes(&user.issuer)
+        {
+            return false;
+        }
         let believed = self.connection.tls.as_ref().is_none_or(|tls| {
             let judge = |sha256| snapshot.trust.judge(&tls.group.trust_domains, &tls.peer_chain, sha256, now);
             !matches!(self.facts.certificate, Fact::Known(Some(_)))
@@ -119,6 +125,17 @@ struct Entry {
     judged: AtomicI64,
 }
 
+impl Entry {
+    /// Keeps these groups, and says whether they do not allow it any more.
+    fn loses_by(&self, groups: Fact<Arc<Groups>>, snapshot: &Snapshot, now: Timestamp) -> bool {
+        if groups == self.allowed.groups() {
+            return false;
+        }
+        *self.allowed.groups.lock().unwrap_or_else(PoisonError::into_inner) = Some(groups);
+        !self.allowed.still(snapshot, &self.account, now)
+    }
+}
+
 #[derive(Default)]
 pub struct Streams {
     shards: [Mutex<HashMap<u64, Arc<Entry>, RandomState>>; SHARDS],
@@ -136,7 +153,7 @@ pub struct Registration {
 impl Registration {
     /// By a configuration that came since.
     pub fn is_still_allowed(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
-        self.entry.allowed.still(snapshot, &self.entry.account.resource, now)
+        self.entry.allowed.still(snapshot, &self.entry.account, now)
     }
 }
 
@@ -170,14 +187,14 @@ impl Streams {
     pub fn judge_windows(&self, snapshot: &Snapshot, now: Timestamp) -> usize {
         self.cut_where(|entry| {
             let then = Timestamp::from_millis(entry.judged.swap(now.millis(), Ordering::Relaxed));
-            let resource = &entry.account.resource;
-            snapshot.policy.time_differs(resource, then, now) && !entry.allowed.still(snapshot, resource, now)
+            snapshot.policy.time_differs(&entry.account.resource, then, now)
+                && !entry.allowed.still(snapshot, &entry.account, now)
         })
     }
 
     /// Cuts what a new configuration does not allow any more.
     pub fn judge_anew(&self, snapshot: &Snapshot, now: Timestamp) -> usize {
-        self.cut_where(|entry| !entry.allowed.still(snapshot, &entry.account.resource, now))
+        self.cut_where(|entry| !entry.allowed.still(snapshot, &entry.account, now))
     }
 
     /// Cuts what is not allowed any more by what is known now about somebody's groups; `None`: nothing new is known.
@@ -188,12 +205,23 @@ impl Streams {
         now: Timestamp,
     ) -> usize {
         self.cut_where(|entry| {
-            let Some(groups) = now_known(&entry.allowed.facts.identity) else { return false };
-            if groups == entry.allowed.groups() {
-                return false;
-            }
-            *entry.allowed.groups.lock().unwrap_or_else(PoisonError::into_inner) = Some(groups);
-            !entry.allowed.still(snapshot, &entry.account.resource, now)
+            let groups = now_known(&entry.allowed.facts.identity);
+            groups.is_some_and(|groups| entry.loses_by(groups, snapshot, now))
+        })
+    }
+
+    /// Cuts what a session's groups do not allow any more, as they are now.
+    pub fn judge_session(&self, snapshot: &Snapshot, id: &str, groups: &Fact<Arc<Groups>>, now: Timestamp) -> usize {
+        self.cut_where(|entry| {
+            entry.account.session.as_deref() == Some(id) && entry.loses_by(groups.clone(), snapshot, now)
+        })
+    }
+
+    /// Whether anything is open on a session's account.
+    pub fn has_session(&self, id: &str) -> bool {
+        self.shards.iter().any(|shard| {
+            let entries = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            entries.values().any(|entry| entry.account.session.as_deref() == Some(id))
         })
     }
 

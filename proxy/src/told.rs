@@ -7,6 +7,8 @@ use crate::identify::Caller;
 use ahash::RandomState;
 use http::header::{HeaderName, HeaderValue};
 use moka::sync::Cache;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 use torhaus_authz::{GroupsRef, Identity, Name, Timestamp};
 use torhaus_config::{GroupsAs, Route};
@@ -26,12 +28,30 @@ pub struct Told {
 /// A change of any of these makes new headers at once.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
+    /// As it was configured then: a reload may change what it tells.
+    route: Same,
     /// Session, certificate, or name: what the caller was identified by.
     account: Name,
     name: Name,
-    route: Name,
     tier: Option<Name>,
     groups: Option<GroupsRef>,
+}
+
+/// One and the same, not an equal one. Kept, so that no other takes its place in memory.
+struct Same(Arc<Route>);
+
+impl PartialEq for Same {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Same {}
+
+impl Hash for Same {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
 }
 
 impl Told {
@@ -43,7 +63,7 @@ impl Told {
     }
 
     /// The identity headers of a caller for a route; none for somebody whom nobody knows.
-    pub fn about(&self, caller: &Caller, route: &Route, tier: Option<&Name>, now: Timestamp) -> Option<Headers> {
+    pub fn about(&self, caller: &Caller, route: &Arc<Route>, tier: Option<&Name>, now: Timestamp) -> Option<Headers> {
         let name = match &caller.identity {
             Identity::Anonymous => return None,
             Identity::User(user) => user.name.clone(),
@@ -55,7 +75,7 @@ impl Told {
             _ => name.clone(),
         };
         let groups = caller.groups.known().map(|groups| groups.reference());
-        let key = Key { account, name, route: route.name.clone(), tier: tier.cloned(), groups };
+        let key = Key { route: Same(route.clone()), account, name, tier: tier.cloned(), groups };
         if let Some(made) = self.made.get(&key) {
             return Some(made);
         }

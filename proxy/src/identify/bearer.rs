@@ -172,6 +172,11 @@ impl BearerVerifier {
         Ok(Self { issuers, cache })
     }
 
+    /// Whether tokens of this issuer count.
+    pub fn believes(&self, issuer: &str) -> bool {
+        self.issuers.contains_key(issuer)
+    }
+
     /// Who the bearer of this token is. `certificate` is the SHA-256 of the connection's verified client
     /// certificate, lower-case hex, as in the facts.
     pub async fn verify(&self, token: &str, certificate: Option<&str>, now: Timestamp) -> Bearer {

@@ -15,6 +15,7 @@ mod session_tests;
 use crate::edge::trust::{CertificateRefusal, VerifiedCertificate};
 use crate::gate::Gate;
 use crate::login::cookie;
+use crate::login::id_token::LEEWAY;
 use crate::login::session::{SessionId, Ticket};
 use crate::request::Request;
 use crate::snapshot::Snapshot;
@@ -148,7 +149,7 @@ async fn look(
             }
             caller.bearer = bearer;
             check_owner(certificate.as_deref(), &session.user.name, session.email.as_deref())?;
-            caller.take_session(session);
+            caller.take_session(snapshot, session);
         }
         (None, Some(token), None) => {
             check_owner(certificate.as_deref(), &token.user.name, token.email.as_deref())?;
@@ -157,7 +158,9 @@ async fn look(
             caller.proofs = token.proofs.clone();
             caller.display_name = token.display_name.as_deref().map(Into::into);
             caller.email = token.email.as_deref().map(Into::into);
-            caller.until = Some(caller.until.map_or(token.expires, |until| until.min(token.expires)));
+            // As long as it would be taken again.
+            let until = token.expires.plus(LEEWAY);
+            caller.until = Some(caller.until.map_or(until, |certificate| certificate.min(until)));
             caller.bearer = Some(token);
         }
         (None, None, Some((found, id))) => caller.take_service(snapshot, found, id, now),
@@ -199,7 +202,7 @@ impl Caller {
     pub async fn of_session(snapshot: &Snapshot, live: &Arc<LiveSession>, now: Timestamp) -> Result<Self, Reason> {
         let mut caller = Self::nobody(None, None);
         caller.certificate = Fact::Unknown(Why::NotGiven);
-        caller.take_session(live.clone());
+        caller.take_session(snapshot, live.clone());
         caller.ask_directory(snapshot, now).await?;
         Ok(caller)
     }
@@ -216,9 +219,15 @@ impl Caller {
         Ok(())
     }
 
-    fn take_session(&mut self, live: Arc<LiveSession>) {
+    fn take_session(&mut self, snapshot: &Snapshot, live: Arc<LiveSession>) {
         let session = &live;
-        self.identity = Identity::User(session.user.clone());
+        // Where a provider's people count is the configuration's to say, also of those who are signed in.
+        let provider = snapshot.providers.named(&session.user.provider);
+        let federated = provider.map_or(session.user.federated, |provider| provider.config().federated);
+        self.identity = Identity::User(match federated == session.user.federated {
+            true => session.user.clone(),
+            false => Arc::new(User { federated, ..(*session.user).clone() }),
+        });
         self.groups = session.groups.clone();
         self.proofs = session.proofs.clone();
         self.display_name = session.display_name.clone();

@@ -101,7 +101,9 @@ async fn renewed(
     let ask = async {
         // To its end, also when the caller goes away: the provider may have replaced the refresh token by then.
         let asked = tokio::spawn(async move { ask(&sessions, &provider, &id, now).await });
-        asked.await.unwrap_or_else(|_| Err(NoToken::Provider("shutting down".to_owned())))
+        let token = asked.await.unwrap_or_else(|_| Err(NoToken::Provider("shutting down".to_owned())))?;
+        renewal::judge_changed(gate, &session.id, now).await;
+        Ok(token)
     };
     let why = match gate.access_tokens.0.try_get_with(session.id.clone(), ask).await {
         Ok(token) => return Ok(token),

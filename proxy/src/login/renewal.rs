@@ -7,7 +7,7 @@ use crate::login::break_glass;
 use crate::login::device_claim;
 use crate::login::refresh::{RefreshError, Refreshed};
 use crate::login::revoke;
-use crate::login::session::{Session, Unavailable, Which};
+use crate::login::session::{Session, SessionId, Unavailable, Which};
 use crate::snapshot::Snapshot;
 use futures::StreamExt as _;
 use std::sync::Arc;
@@ -90,10 +90,11 @@ async fn renew(gate: &Arc<Gate>, listed: Session, claimed: Timestamp) {
         return;
     };
     match provider.refresh(&session.id, &session.user.subject, &session.tokens, now).await {
-        Ok(refreshed) if snapshot.hands_on_access_tokens() => keep(&gate.sessions, &session, refreshed).await,
-        Ok(refreshed) => {
-            let tokens = refreshed.tokens.without_access_token();
-            keep(&gate.sessions, &session, Refreshed { tokens, ..refreshed }).await;
+        Ok(Refreshed { tokens, profile, device }) => {
+            let hands_on = snapshot.hands_on_access_tokens();
+            let tokens = if hands_on { tokens } else { tokens.without_access_token() };
+            keep(&gate.sessions, &session, Refreshed { tokens, profile, device }).await;
+            judge_changed(gate, &session.id, now).await;
         }
         Err(RefreshError::Ended(why)) => {
             tracing::info!(session = %session.id, %why, "the provider does not continue a session");
@@ -132,6 +133,28 @@ pub(super) async fn keep(sessions: &Sessions, asked: &Session, refreshed: Refres
     };
     if let Err(error) = kept {
         tracing::error!(session = %asked.id, %error, "a renewed session could not be kept");
+    }
+}
+
+/// Cuts what a session that changed has open, and may not any more by its groups. Where a directory names them, the directory
+/// has it judged.
+pub async fn judge_changed(gate: &Gate, id: &SessionId, now: Timestamp) {
+    if !gate.streams.has_session(id) {
+        return;
+    }
+    let session = match gate.sessions.stored(id).await {
+        Ok(Some(session)) => session,
+        // It is over, and whoever ended it, or the next look, ends what is open.
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(session = %id, %error, "a session that changed could not be read"),
+    };
+    let snapshot = gate.snapshot.load();
+    let by_directory = snapshot.people.as_ref().is_some_and(|people| people.name_of(&session.user).is_some());
+    if !by_directory {
+        let ended = gate.streams.judge_session(&snapshot, id, &session.groups, now);
+        if ended > 0 {
+            tracing::info!(session = %id, ended, "open requests that a session's new groups do not allow were ended");
+        }
     }
 }
 

@@ -173,3 +173,21 @@ async fn an_application_can_set_any_cookie_but_ours() {
     let set: Vec<_> = answer.headers.get_all("set-cookie").iter().collect();
     assert_eq!(set, ["app=1; Path=/"]);
 }
+
+#[tokio::test]
+async fn a_reload_changes_what_an_application_is_told_with_the_next_request() {
+    let world = World::start().await;
+    let mut alice = world.browser(Door::Inside).of("alice");
+    let before = alice.open("https://wiki.test/").await.seen();
+    assert_eq!((before.all("x-forwarded-user"), before.all("x-remote-user")), (vec!["alice"], vec![]));
+    assert!(before.all("x-forwarded-groups")[0].contains("all-employees"));
+    world.change(
+        "torhaus.yaml",
+        "resource: wiki }",
+        "resource: wiki, headers: { user: X-Remote-User, groups: X-Forwarded-Groups, groups_limited_to: [nobody] } }",
+    );
+    world.reload().await.unwrap();
+    let after = alice.fetch("https://wiki.test/").await.seen();
+    assert_eq!((after.all("x-forwarded-user"), after.all("x-remote-user")), (vec![], vec!["alice"]));
+    assert!(!after.all("x-forwarded-groups").concat().contains("all-employees"), "{:?}", after.headers);
+}

@@ -1,7 +1,7 @@
 //! An open WebSocket or stream ends within two seconds when what it rests on ends.
 use crate::harness::browser::{Socket, echoes};
 use crate::harness::pki::{BACKUP, Identity, now};
-use crate::harness::{Browser, Call, Connection, Door, World, until};
+use crate::harness::{Browser, Call, Connection, Door, Setup, World, until};
 use futures::{SinkExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -83,6 +83,32 @@ async fn revoking_a_session_ends_what_is_open_under_it() {
     let ends = world.recorded_with(&[("kind", "session_end")]);
     assert!(ends.iter().all(|line| line["detail"].as_str().unwrap().contains("2 open requests")), "{ends:?}");
     assert_eq!(world.recorded_with(&[("kind", "revocation")]).len(), 2);
+}
+
+/// Without a directory the provider names the groups, and says so when it is asked again.
+#[tokio::test]
+async fn a_group_that_the_provider_takes_away_ends_what_is_open_by_it() {
+    let mut setup = Setup::new().await;
+    // So that the next request asks, and not the round of every five minutes.
+    setup.config = setup.config.replacen("resource: wiki }", "resource: wiki, access_token: X-App-Token }", 1);
+    setup.idp.provider.set_token_life(1);
+    let world = setup.start().await;
+    let mut browser = world.browser(Door::Inside).of("alice");
+    assert_eq!(browser.open("https://wiki.test/").await.status, 200);
+    browser.open("https://apps.test/wiki").await;
+    let mut alice = Open::of(&world, &browser, "apps.test", "/wiki").await;
+    let mut dana = open(&world, "dana").await;
+    world.idp.provider.says(serde_json::json!({ "groups": ["all-employees", "new"] }));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    browser.fetch("https://wiki.test/").await;
+    assert!(alice.lives().await, "another group more is no reason");
+    world.idp.provider.says(serde_json::json!({ "groups": ["new"] }));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    browser.fetch("https://wiki.test/").await;
+    let took = alice.ended().await;
+    assert!(took < PROMISED, "{took:?}");
+    assert_eq!(browser.fetch("https://wiki.test/").await.outcome(), (403, "not_allowed".to_owned()));
+    assert!(dana.lives().await, "the provider said nothing about her");
 }
 
 /// More than the systems on both sides keep for the two connections.
@@ -203,6 +229,31 @@ async fn a_policy_that_no_longer_allows_it_ends_it() {
     );
     world.reload().await.unwrap();
     assert!(dana.ended().await < PROMISED);
+}
+
+/// Whoever had the key of an issuer that is not believed any more may have signed tokens for a hundred years.
+#[tokio::test]
+async fn a_bearer_issuer_that_is_removed_takes_what_is_open_with_it() {
+    let world = World::start().await;
+    let (issuer, later) = (world.idp.provider.issuer().to_owned(), now().unix_timestamp() + 100 * 365 * 86_400);
+    let claims = serde_json::json!({
+        "iss": issuer, "aud": "torhaus", "sub": "u-1", "iat": now().unix_timestamp(), "exp": later, "client_id": "cli",
+        "preferred_username": "alice", "groups": ["all-employees"], "scope": "openid",
+    });
+    let token = world.idp.provider.sign("at+jwt", &claims).unwrap();
+    let tls = world.tls(None, &["http/1.1"]);
+    let mut connection = Connection::open(world.address(Door::Inside), "wiki.test", &tls).await.unwrap();
+    let call = Call::get("wiki.test", "/stream").with("authorization", &format!("Bearer {token}"));
+    let mut by_token = connection.start(&call).await.unwrap().into_body();
+    assert!(ticks(&mut by_token).await, "the stream flows");
+    let mut dana = open(&world, "dana").await;
+    let config = world.read("torhaus.yaml");
+    let (before, rest) = config.split_once("  bearer:\n").unwrap();
+    let (_, after) = rest.split_once('\n').unwrap();
+    world.write("torhaus.yaml", &format!("{before}{after}"));
+    world.reload().await.unwrap();
+    assert!(stream_ends(&mut by_token, PROMISED).await, "the token's stream goes on");
+    assert!(dana.lives().await, "who signed in at the same provider goes on");
 }
 
 #[tokio::test]
