@@ -4,6 +4,7 @@
 //! answers (a 401 to a script whose session has ended) the origin is added too, or the script could not read why.
 use crate::request::Request;
 use crate::response::Response;
+use crate::snapshot::Snapshot;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -29,9 +30,10 @@ pub fn preflight(route: &Route, request: &Request<'_>) -> Option<Response> {
     Some(response)
 }
 
-/// Lets a script of an allowed origin read an answer of ours.
-pub fn readable(route: &Route, request: &Request<'_>, response: Response) -> Response {
-    match allowed(route, request) {
+/// Lets a script of an origin that the request's route allows read an answer of ours.
+pub fn readable(snapshot: &Snapshot, request: &Request<'_>, response: Response) -> Response {
+    let route = request.header(ORIGIN).and_then(|_| snapshot.route_of(request));
+    match route.and_then(|route| allowed(route, request)) {
         Some(origin) => with_origin(response, origin)
             .with(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("WWW-Authenticate")),
         None => response,

@@ -106,13 +106,12 @@ pub async fn pass(gate: &Gate, snapshot: &Snapshot, request: &Request<'_>, now: 
     if let Some(live) = &caller.session {
         gate.sessions.used_with(live, device_names(&facts, &caller));
     }
-
     let token = match &decision.verdict {
         Verdict::Allow(_) => access_token::of(gate, snapshot, &caller, route, now).await,
         _ => Ok(None),
     };
     match act(gate, snapshot, request, &caller, route, &facts, decision, recorded, token) {
-        Action::Respond(response) => note.respond(cors::readable(route, request, response)),
+        Action::Respond(response) => note.respond(cors::readable(snapshot, request, response)),
         action => Outcome { action, note },
     }
 }
@@ -173,13 +172,14 @@ async fn refuse_identity(
     note.decision = recorded.decision().cloned();
     note.reason = Some(why.reason);
     let refused = Refused { decision: note.decision.clone(), ..Refused::because(why.reason) };
-    let response = refusal::respond(snapshot, request, &refused, now);
-    note.respond(challenge::with(response, why.challenge.as_deref()))
+    let response = challenge::with(refusal::respond(snapshot, request, &refused, now), why.challenge.as_deref());
+    note.respond(cors::readable(snapshot, request, response))
 }
 
 fn refuse(snapshot: &Snapshot, request: &Request<'_>, mut note: Note, reason: Reason, now: Timestamp) -> Outcome {
     note.reason = Some(reason);
-    note.respond(refusal::respond(snapshot, request, &Refused::because(reason), now))
+    let response = refusal::respond(snapshot, request, &Refused::because(reason), now);
+    note.respond(cors::readable(snapshot, request, response))
 }
 
 impl Gate {

@@ -18,6 +18,7 @@ mod takes;
 pub mod upstream;
 
 use crate::clock;
+use crate::cors;
 use crate::ext_authz;
 use crate::gate::{self, Gate};
 use crate::login::own_pages;
@@ -396,7 +397,8 @@ impl ProxyHttp for Engine {
                 (Some(snapshot), Some(connection)) => {
                     let view = View { head: session.req_header(), host: &ctx.host, port: ctx.port, connection };
                     let refused = Refused { decision: ctx.note.decision.clone(), ..Refused::because(reason) };
-                    refusal::respond(snapshot, &view.request(&[]), &refused, clock::now())
+                    let request = view.request(&[]);
+                    cors::readable(snapshot, &request, refusal::respond(snapshot, &request, &refused, clock::now()))
                 }
                 _ => refusal::bare(reason, None),
             };

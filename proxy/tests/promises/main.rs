@@ -16,6 +16,7 @@ mod backup;
 mod branding;
 mod break_glass;
 mod certificates;
+mod cors;
 mod dependencies;
 mod device_claims;
 mod devices;
