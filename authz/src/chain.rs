@@ -75,7 +75,7 @@ pub struct Summary {
     pub last_sequence: u64,
     /// What the first line names as the one before it; `GENESIS` at the very beginning.
     pub before_first: LineHash,
-    /// Compare it with a checkpoint: a chain cannot know that its end was cut off.
+    /// Compare it with a copy that was kept elsewhere: a chain cannot know that its end was cut off.
     pub last: LineHash,
 }
 

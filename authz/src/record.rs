@@ -23,17 +23,12 @@ pub enum Kind {
     Decision,
     /// Refusals of unauthenticated callers of one network, counted in `before`.
     Refusals,
-    ExceptionUsed,
     /// The set of groups that other lines name by `groups`.
     Groups,
     Login,
     LoginFailed,
     StepUp,
-    Logout,
-    SessionStart,
     SessionEnd,
-    StreamStart,
-    StreamEnd,
     /// A session, certificate or person was revoked.
     Revocation,
     /// A certificate was issued.
@@ -41,9 +36,6 @@ pub enum Kind {
     Enrolment,
     /// Something an administrator did.
     Admin,
-    /// A signed statement of sequence and hash, which also leaves the machine: without one, whoever can write the whole
-    /// file can write another chain. `detail` will carry the signature.
-    Checkpoint,
 }
 
 /// One line without its number and hashes. Values are bounded and escaped when the line is written, so that one record
@@ -164,7 +156,7 @@ pub enum DeviceNote {
 }
 
 impl Entry {
-    /// An empty one, for struct update syntax: `Entry { who, ..Entry::new(now, Kind::Logout) }`.
+    /// An empty one, for struct update syntax: `Entry { who, ..Entry::new(now, Kind::Login) }`.
     pub fn new(time: Timestamp, kind: Kind) -> Self {
         Self {
             time,

@@ -50,7 +50,7 @@ impl Usage {
     /// One line of the log.
     pub fn add(&mut self, entry: &Entry) {
         self.begins.get_or_insert(entry.time);
-        let decided = matches!(entry.kind, Kind::Decision | Kind::ExceptionUsed);
+        let decided = entry.kind == Kind::Decision;
         if !decided || entry.verdict != Some(VerdictKind::Allow) {
             return;
         }

@@ -13,6 +13,7 @@ use crate::lookup::records::{Approval, DeviceRecord, DeviceRecords};
 use crate::metrics::Metrics;
 use crate::recording;
 use crate::reload::Reloader;
+use crate::state_dir;
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerApp;
 use std::path::PathBuf;
@@ -122,6 +123,16 @@ impl<E: HttpServerApp + Send + Sync + 'static> Control for Running<E> {
             metrics.streams_open.set(i64::try_from(gate.streams.open()).unwrap_or(i64::MAX));
             metrics.audit_waiting.set(i64::try_from(gate.audit.waiting()).unwrap_or(i64::MAX));
             metrics.audit_failing.set(i64::from(gate.audit.is_failing()));
+            // What cannot be asked now keeps its last value: a disk that is broken has alerts of its own.
+            let state = &snapshot.config.state_dir;
+            let as_gauge = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+            if let Ok(bytes) = state_dir::bytes_in(&state.join("audit")) {
+                metrics.audit_bytes.set(as_gauge(bytes));
+            }
+            if let Ok((size, free)) = state_dir::space(state) {
+                metrics.state_size.set(as_gauge(size));
+                metrics.state_free.set(as_gauge(free));
+            }
             metrics.sources(&self.sources());
             if let Some(cluster) = self.cluster_status() {
                 metrics.cluster.show(&cluster);

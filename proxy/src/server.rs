@@ -3,7 +3,8 @@ use crate::acme::Acme;
 use crate::acme_client::listeners;
 use crate::admin::{self, Control};
 use crate::assertion::{AssertionKeyError, Assertions};
-use crate::audit::access::{AccessLog, Target};
+use crate::audit::access::AccessLog;
+use crate::audit::lines::{Stream, Target};
 use crate::audit::{self, Audit};
 use crate::ca::{CaError, OwnCa};
 use crate::clock;
@@ -106,7 +107,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// It could not start; says what and where.
-pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
+pub async fn run(file: &Path, access: Target, audit_copy: Target) -> Result<(), ServeError> {
     let now = clock::now();
     // Another program may lie there when it is needed. An image without /proc does not say where: there is no successor.
     let program = std::env::current_exe().ok();
@@ -117,12 +118,13 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         return Err(ServeError::NoKubernetes);
     }
     state_dir::make(&config.state_dir)?;
-    let (access, access_writer) = AccessLog::start(access)?;
+    let (access, access_end) = AccessLog::start(access)?;
+    let (audit_copy, copy_end) = Stream::start("audit-copy", audit_copy)?;
     let (store, tidings) = open_store(config).await?;
     let store = Arc::new(store);
     let released = loaded.released.clone();
     let ca = OwnCa::open(config, store.clone(), seal_key(config)?, now).await?;
-    let gate = Arc::new(build_gate(loaded, access, store.clone(), ca).await?);
+    let gate = Arc::new(build_gate(loaded, (access, audit_copy), store.clone(), ca).await?);
     gate.acme.belongs_to(&gate);
     gate.acme.settle(&gate).await?;
     let snapshot = gate.snapshot.load_full();
@@ -215,7 +217,8 @@ pub async fn run(file: &Path, access: Target) -> Result<(), ServeError> {
         tracing::error!(%error, "the stop could not be recorded");
     }
     store.close().await;
-    access_writer.finish();
+    access_end.finish();
+    copy_end.finish();
     match successor {
         None => Ok(()),
         Some(successor) => Err(successor.take_over().into()),
@@ -294,12 +297,17 @@ async fn keys(config: &Config, store: &SqlStore) -> Result<(Assertions, Option<[
     Ok((assertions, Some(nonces)))
 }
 
-async fn build_gate(loaded: Loaded, access: AccessLog, store: Arc<SqlStore>, ca: OwnCa) -> Result<Gate, ServeError> {
+async fn build_gate(
+    loaded: Loaded,
+    (access, audit_copy): (AccessLog, Stream),
+    store: Arc<SqlStore>,
+    ca: OwnCa,
+) -> Result<Gate, ServeError> {
     let Loaded { config, pinned, .. } = loaded;
     let sealer = seal_key(&config)?;
     let (assertions, nonce_key) = keys(&config, &store).await?;
     let live_without = config.postgres.as_ref().map_or(Duration::ZERO, |postgres| postgres.live_without);
-    let audit = Audit::open(&config.state_dir.join("audit"), clock::now())?;
+    let audit = Audit::open_copied(&config.state_dir.join("audit"), audit_copy, clock::now())?;
     let metrics = Arc::new(Metrics::new(audit.counters(), access.dropped()));
     let mut snapshot = Snapshot::build(Arc::new(config), &ca.trusted(clock::now()), Arc::default(), None)?;
     snapshot.pinned = pinned;
@@ -353,6 +361,7 @@ async fn wait_for_stop<E: pingora_core::apps::HttpServerApp + Send + Sync + 'sta
             _ = hangup.recv() => {
                 // The access log may have been moved away.
                 gate.access.reopen();
+                gate.audit.copy().reopen();
                 // What went wrong is logged and recorded; the last good configuration stays.
                 drop(reloader.reload().await);
             }

@@ -28,9 +28,38 @@ pub fn make(path: &Path) -> Result<(), StateDirError> {
     Ok(())
 }
 
+/// Bytes of the file system that holds it: all, and those that we may still write.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn space(path: &Path) -> io::Result<(u64, u64)> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok((found.f_blocks.saturating_mul(found.f_frsize), found.f_bavail.saturating_mul(found.f_frsize)))
+}
+
+/// Bytes of the files in a folder, not below it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn bytes_in(folder: &Path) -> io::Result<u64> {
+    fs::read_dir(folder)?.try_fold(0, |sum: u64, entry| Ok(sum.saturating_add(entry?.metadata()?.len())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn space_and_size_are_what_the_system_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = bytes_in(folder.path()).unwrap();
+        fs::write(folder.path().join("a"), [0; 1000]).unwrap();
+        fs::write(folder.path().join("b"), [0; 24]).unwrap();
+        assert_eq!(bytes_in(folder.path()).unwrap(), before + 1024);
+        let (all, free) = space(folder.path()).unwrap();
+        assert!(free > 0 && free <= all, "{free} of {all}");
+        assert!(space(&folder.path().join("none")).is_err() && bytes_in(&folder.path().join("none")).is_err());
+    }
 
     #[test]
     fn a_folder_that_anybody_may_write_to_holds_no_state() {

@@ -303,6 +303,9 @@ fn log(site: &Site) -> PathBuf {
     runtime.block_on(async {
         let audit = Audit::open(&dir, now).unwrap();
         audit.event(decided("alice", VerdictKind::Allow, Reason::Allowed, "/a")).await.unwrap();
+        let by_exception =
+            Entry { exception: Some("EX-14".into()), ..decided("alice", VerdictKind::Allow, Reason::Allowed, "/b") };
+        audit.event(by_exception).await.unwrap();
         audit.event(decided("dana", VerdictKind::Deny, Reason::NotAllowed, "/\u{1b}[2J\u{202e}")).await.unwrap();
         audit.close(now).await.unwrap();
     });
@@ -314,7 +317,7 @@ fn the_audit_log_is_verified_and_questioned() {
     let site = Site::new();
     let dir = log(&site);
     let (code, text) = site.run("audit verify");
-    assert!(code == 0 && text.contains("5 lines in 1 segments form one chain"), "{text}");
+    assert!(code == 0 && text.contains("6 lines in 1 segments form one chain"), "{text}");
     let (code, found) = site.run("audit query --user dana --since 1h --output json");
     assert_eq!((code, found.lines().count()), (0, 1));
     assert!(fs::read_to_string(dir.join("00000001.jsonl")).unwrap().contains(found.trim_end()), "as it stands there");
@@ -326,11 +329,27 @@ fn the_audit_log_is_verified_and_questioned() {
     let (code, newest) = site.run("audit tail -n 2");
     assert!(code == 0 && newest.lines().count() == 2 && newest.lines().last().unwrap().contains(" stop"), "{newest}");
 
+    let (code, found) = site.run("audit query --exception EX-14");
+    assert!(code == 0 && found.lines().count() == 1 && found.contains("by exception EX-14"), "{found}");
+    assert_eq!(site.run("audit query --exception EX-15").0, 1);
+    assert_eq!(site.run("audit query --kind exception_used").0, 2, "nobody writes it");
+
     let path = dir.join("00000001.jsonl");
     let text = fs::read_to_string(&path).unwrap();
+    let copy = dir.with_file_name("copy.jsonl");
+    fs::write(&copy, &text).unwrap();
+    let against = format!("audit verify --against {}", copy.display());
+    let (code, said) = site.run(&against);
+    assert!(code == 0 && said.contains("6 records of the copy are in the log"), "{said}");
+    fs::write(&path, text.split_inclusive('\n').take(5).collect::<String>()).unwrap();
+    assert_eq!(site.run("audit verify").0, 0, "a chain cannot know that its end was cut off");
+    let (code, said) = site.run(&against);
+    assert!(code == 1 && said.contains("record 6 of the copy is not in the log"), "{said}");
+    let (code, report) = site.json(&against);
+    assert_eq!((code, &report["ok"], &report["against"]["missing"]), (1, &Value::Bool(false), &6.into()));
     fs::write(&path, text.replace("\"deny\"", "\"allow\"")).unwrap();
     let (code, text) = site.run("audit verify");
-    assert!(code == 1 && text.contains("00000001.jsonl") && text.contains("line 4 was altered"), "{text}");
+    assert!(code == 1 && text.contains("00000001.jsonl") && text.contains("line 5 was altered"), "{text}");
     let (code, report) = site.json("audit verify");
     assert_eq!((code, &report["ok"]), (1, &Value::Bool(false)));
     let missing = torhaus("audit verify --dir /nonexistent").output().unwrap();

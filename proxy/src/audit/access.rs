@@ -1,200 +1,47 @@
 //! The access log: one JSON line per request, for operators. Not evidence: when it cannot keep up it drops lines and
 //! counts them, and never holds a request. Never carries a cookie, a token, a header or a query value.
-//!
-//! Whoever answered a request makes its line and adds it to those that wait. A thread of its own writes them together:
-//! woken for each line, it would take more time than the line.
 pub use crate::audit::access_line::Access;
+use crate::audit::lines::{Stream, StreamEnd, Target};
 use prometheus_client::metrics::counter::Counter;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::mem;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::io;
 
-/// Bytes that may wait for the writer.
-const WAITING: usize = 4 * 1024 * 1024;
-/// How long lines are gathered before they are written in one piece.
-const GATHER: Duration = Duration::from_millis(20);
-/// How long a sink that does not take the last lines may keep a process that ends.
-const LAST_LINES: Duration = Duration::from_secs(1);
 /// What most lines take.
 const USUAL_BYTES: usize = 384;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    Off,
-    Stdout,
-    /// Created 0600, appended to; [`AccessLog::reopen`] after a rotation.
-    File(PathBuf),
-}
-
-/// The sending end; cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct AccessLog {
-    lines: Option<Arc<Lines>>,
-    dropped: Counter,
-}
-
-/// The writing end. The thread ends when this is told to [`AccessWriter::finish`].
-#[derive(Debug)]
-pub struct AccessWriter(Option<Arc<Lines>>);
-
-#[derive(Debug, Default)]
-struct Lines {
-    waiting: Mutex<Waiting>,
-    /// Something waits, or was written for the last time.
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    text: Vec<u8>,
-    lines: u64,
-    reopen: bool,
-    /// No more lines come.
-    closed: bool,
-    /// The last one is written.
-    finished: bool,
-}
+pub struct AccessLog(Stream);
 
 impl AccessLog {
     /// # Errors
     /// The file cannot be opened.
-    pub fn start(target: Target) -> io::Result<(Self, AccessWriter)> {
-        let sink = match &target {
-            Target::Off => {
-                return Ok((Self { lines: None, dropped: Counter::default() }, AccessWriter(None)));
-            }
-            Target::Stdout => Sink::Stdout,
-            Target::File(path) => Sink::File(open(path)?, path.clone()),
-        };
-        let lines = Arc::<Lines>::default();
-        let dropped = Counter::default();
-        let (taken, lost) = (lines.clone(), dropped.clone());
-        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &taken, &lost))?;
-        Ok((Self { lines: Some(lines.clone()), dropped }, AccessWriter(Some(lines))))
+    pub fn start(target: Target) -> io::Result<(Self, StreamEnd)> {
+        let (stream, end) = Stream::start("access-log", target)?;
+        Ok((Self(stream), end))
     }
 
     /// False: do not bother to make an [`Access`].
     pub fn is_on(&self) -> bool {
-        self.lines.is_some()
+        self.0.is_on()
     }
 
-    /// Never waits for the sink: a line for which there is no room is dropped and counted.
+    /// Made by whoever answered a request; never waits.
     pub fn log(&self, access: &Access<'_>) {
-        let Some(lines) = &self.lines else { return };
-        let mut text = Vec::with_capacity(USUAL_BYTES);
-        access.append_to(&mut text);
-        let mut waiting = lines.lock();
-        if waiting.closed || waiting.text.len() + text.len() > WAITING {
-            drop(waiting);
-            self.dropped.inc();
+        if !self.is_on() {
             return;
         }
-        waiting.text.extend_from_slice(&text);
-        waiting.lines += 1;
-        let first = waiting.lines == 1;
-        drop(waiting);
-        if first {
-            lines.changed.notify_all();
-        }
+        let mut text = Vec::with_capacity(USUAL_BYTES);
+        access.append_to(&mut text);
+        self.0.push(&text, 1);
     }
 
     /// Opens the file again, after somebody moved it away.
     pub fn reopen(&self) {
-        if let Some(lines) = &self.lines {
-            lines.lock().reopen = true;
-            lines.changed.notify_all();
-        }
+        self.0.reopen();
     }
 
     pub fn dropped(&self) -> &Counter {
-        &self.dropped
-    }
-}
-
-impl AccessWriter {
-    /// Waits until what came before is written, or the sink has not taken it for a second.
-    pub fn finish(self) {
-        let Some(lines) = self.0 else { return };
-        let mut waiting = lines.lock();
-        waiting.closed = true;
-        lines.changed.notify_all();
-        drop(lines.changed.wait_timeout_while(waiting, LAST_LINES, |waiting| !waiting.finished));
-    }
-}
-
-impl Lines {
-    /// A panic under the lock leaves whole lines, or the last one torn.
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for something to do, and a moment more for others to come.
-    fn wait(&self) {
-        let nothing = |waiting: &mut Waiting| waiting.lines == 0 && !waiting.reopen && !waiting.closed;
-        let waiting = self.changed.wait_while(self.lock(), nothing).unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_timeout_while(waiting, GATHER, |waiting| !waiting.reopen && !waiting.closed));
-    }
-}
-
-enum Sink {
-    Stdout,
-    File(File, PathBuf),
-}
-
-impl Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(bytes)?;
-                out.flush()
-            }
-            Self::File(file, _) => file.write_all(bytes),
-        }
-    }
-
-    fn reopen(&mut self) {
-        if let Self::File(file, path) = self {
-            match open(path) {
-                Ok(new) => *file = new,
-                Err(error) => {
-                    tracing::warn!(%error, "the access log cannot be opened again; going on with the old file")
-                }
-            }
-        }
-    }
-}
-
-fn open(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
-}
-
-fn write_all(mut sink: Sink, lines: &Lines, lost: &Counter) {
-    let mut text = Vec::new();
-    loop {
-        lines.wait();
-        text.clear();
-        let (written, reopen, closed) = {
-            let mut waiting = lines.lock();
-            mem::swap(&mut waiting.text, &mut text);
-            (mem::take(&mut waiting.lines), mem::take(&mut waiting.reopen), waiting.closed)
-        };
-        if written > 0 && sink.write(&text).is_err() {
-            // A full disk or a closed pipe: requests go on, the loss is counted.
-            lost.inc_by(written);
-        }
-        if reopen {
-            sink.reopen();
-        }
-        if closed {
-            lines.lock().finished = true;
-            lines.changed.notify_all();
-            return;
-        }
+        self.0.dropped()
     }
 }
 
@@ -202,6 +49,8 @@ fn write_all(mut sink: Sink, lines: &Lines, lost: &Counter) {
 mod tests {
     use super::*;
     use crate::audit::access_line::tests::{access, written};
+    use crate::audit::lines::WAITING;
+    use std::fs::OpenOptions;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]

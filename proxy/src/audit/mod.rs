@@ -4,11 +4,15 @@
 //! gate -- decision / refusal / event --> dedupe (seen within 15 minutes? count it) --> writer (one thread, one chain)
 //! ```
 //!
-//! `access` is another stream: one line per request, for operators, not evidence.
+//! A copy of the lines leaves the machine, where `torhaus run --audit-copy` asks for it (`lines.rs`): a chain cannot know that
+//! its end was cut off. `access` is another stream: one line per request, for operators, not evidence.
 pub mod access;
 mod access_line;
+pub mod against;
+pub mod archive;
 pub mod decisions;
 mod dedupe;
+pub mod lines;
 mod network;
 pub mod read;
 mod segment;
@@ -18,6 +22,7 @@ mod writer;
 mod tests;
 
 use crate::audit::dedupe::Dedupe;
+use crate::audit::lines::Stream;
 use crate::audit::network::Network;
 use crate::audit::writer::{Job, Key, Writer};
 use futures::StreamExt as _;
@@ -54,6 +59,8 @@ struct Shared {
     facts: Dedupe<u64>,
     crowd: Dedupe<(Network, Reason)>,
     counters: Counters,
+    /// Of every line, once it is on disk.
+    copy: Stream,
     /// The last record could not be written.
     failing: AtomicBool,
     /// Version of the running policy, for records that name none themselves.
@@ -69,6 +76,8 @@ pub struct Counters {
     pub failed: Counter,
     /// Decisions counted under an earlier line.
     pub deduped: Counter,
+    /// Lines that are on disk and missing in the copy.
+    pub not_copied: Counter,
 }
 
 /// What is to be recorded. The groups are written once per segment and referenced by the entry.
@@ -109,11 +118,20 @@ impl Audit {
     /// # Errors
     /// 1. another process writes there; 2. the folder or its files cannot be used; 3. the last segment was altered.
     pub fn open(dir: &Path, now: Timestamp) -> Result<Self, OpenError> {
-        Self::open_with(dir, now, segment::Limits::default(), Box::new(segment::append_durably))
+        Self::open_copied(dir, Stream::default(), now)
+    }
+
+    /// The same, with a copy of every line that is on disk.
+    ///
+    /// # Errors
+    /// As [`Audit::open`].
+    pub fn open_copied(dir: &Path, copy: Stream, now: Timestamp) -> Result<Self, OpenError> {
+        Self::open_with(dir, copy, now, segment::Limits::default(), Box::new(segment::append_durably))
     }
 
     fn open_with(
         dir: &Path,
+        copy: Stream,
         now: Timestamp,
         limits: segment::Limits,
         append: segment::Append,
@@ -121,7 +139,8 @@ impl Audit {
         let shared = Arc::new(Shared {
             facts: Dedupe::new(dedupe::MOST_FACTS),
             crowd: Dedupe::new(dedupe::MOST_NETWORKS),
-            counters: Counters::default(),
+            counters: Counters { not_copied: copy.dropped().clone(), ..Counters::default() },
+            copy,
             failing: AtomicBool::new(false),
             policy: Mutex::default(),
         });
@@ -157,6 +176,11 @@ impl Audit {
 
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
+    }
+
+    /// Where the copy of every line goes.
+    pub fn copy(&self) -> &Stream {
+        &self.shared.copy
     }
 
     /// Records a decision about somebody known. With the same fingerprint within [`WINDOW`] it is counted, without

@@ -12,6 +12,8 @@ use torhaus_authz::{BrokenAt, Kind, LineHash, Reason, Record, Timestamp, Verdict
 pub enum ReadError {
     #[error("the audit log in `{0}` cannot be read: {1}")]
     Folder(PathBuf, #[source] io::Error),
+    #[error("the copy cannot be read: {0}")]
+    Copy(#[source] io::Error),
     #[error("there is no audit log in `{0}`")]
     Nothing(PathBuf),
     #[error("the chain is broken: `{0}`: {1}")]
@@ -102,6 +104,8 @@ pub struct Filter {
     /// As in the policy: `alice`, `partner/bob`; a SPIFFE ID for a service.
     pub user: Option<String>,
     pub resource: Option<String>,
+    /// Only what this exception of the policy opened.
+    pub exception: Option<String>,
     pub verdict: Option<VerdictKind>,
     pub reason: Option<Reason>,
     pub kind: Option<Kind>,
@@ -122,6 +126,7 @@ impl Filter {
         };
         same(&self.user, who)
             && same(&self.resource, entry.resource.as_deref())
+            && same(&self.exception, entry.exception.as_deref())
             && same(&self.decision, entry.decision.as_deref())
             && same(&self.session, entry.session.as_deref())
             && (self.verdict.is_none() || self.verdict == entry.verdict)

@@ -1,5 +1,8 @@
 //! Promises of the audit log, on real files.
 use super::*;
+use crate::audit::against::{Compared, compare};
+use crate::audit::archive::{ArchiveError, archive};
+use crate::audit::lines::{Stream, Target};
 use crate::audit::read::{Filter, Follow, ReadError, query, verify_folder};
 use crate::audit::segment::{Append, Limits, append_durably};
 use std::fs;
@@ -165,7 +168,7 @@ async fn probing_from_one_network_cannot_fill_the_disk() {
 async fn probing_from_everywhere_cannot_fill_the_disk_either() {
     let dir = tempfile::tempdir().unwrap();
     let quick: Append = Box::new(|mut file, bytes| file.write_all(bytes));
-    let audit = Audit::open_with(dir.path(), NOON, Limits::default(), quick).unwrap();
+    let audit = Audit::open_with(dir.path(), Stream::default(), NOON, Limits::default(), quick).unwrap();
     for n in 0..30_000u32 {
         let [_, b, c, d] = (n << 8).to_be_bytes();
         let address = Some(IpAddr::from([20, b, c, d]));
@@ -180,7 +183,7 @@ async fn probing_from_everywhere_cannot_fill_the_disk_either() {
 async fn a_full_disk_refuses_and_recovers_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let (append, full) = full_disk();
-    let audit = Audit::open_with(dir.path(), NOON, Limits::default(), append).unwrap();
+    let audit = Audit::open_with(dir.path(), Stream::default(), NOON, Limits::default(), append).unwrap();
     audit.decision(1, false, NOON, || decided(NOON, "alice", "d-1")).await.unwrap();
     full.store(true, Ordering::SeqCst);
     for _ in 0..3 {
@@ -233,7 +236,10 @@ async fn a_log_that_was_moved_away_goes_on_in_a_new_segment() {
 #[tokio::test]
 async fn segments_rotate_and_the_chain_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || Audit::open_with(dir.path(), NOON, Limits { segment_bytes: 2048 }, Box::new(append_durably)).unwrap();
+    let open = || {
+        Audit::open_with(dir.path(), Stream::default(), NOON, Limits { segment_bytes: 2048 }, Box::new(append_durably))
+            .unwrap()
+    };
     let groups: Arc<Groups> = Arc::new(["hr", "finance"].into_iter().collect());
     let audit = open();
     for n in 0..40 {
@@ -353,7 +359,7 @@ async fn a_query_finds_what_was_asked_for() {
 async fn a_follower_sees_new_lines_over_the_border_of_segments() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { segment_bytes: 1024 };
-    let audit = Audit::open_with(dir.path(), NOON, limits, Box::new(append_durably)).unwrap();
+    let audit = Audit::open_with(dir.path(), Stream::default(), NOON, limits, Box::new(append_durably)).unwrap();
     audit.event(decided(NOON, "alice", "d-0")).await.unwrap();
     let mut follow = Follow::open(dir.path(), 1).unwrap();
     let mut seen = Vec::new();
@@ -365,4 +371,63 @@ async fn a_follower_sees_new_lines_over_the_border_of_segments() {
     }
     assert!(segments(dir.path()).len() > 2);
     assert_eq!(seen, (0..=20).map(|n| format!("d-{n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_copy_kept_elsewhere_shows_what_was_cut_off_or_written_anew() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("copy.jsonl");
+    let compared = |dir: &Path| compare(dir, io::BufReader::new(fs::File::open(&copy).unwrap())).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // Over a restart, and over the border of segments.
+    for round in 0..2 {
+        let (stream, end) = Stream::start("audit-copy", Target::File(copy.clone())).unwrap();
+        let small = Limits { segment_bytes: 2048 };
+        let audit = Audit::open_with(dir.path(), stream, NOON, small, Box::new(append_durably)).unwrap();
+        for n in 0..10 {
+            audit.decision(n, true, NOON, || decided(NOON, "alice", &format!("d-{round}-{n}"))).await.unwrap();
+        }
+        audit.close(NOON).await.unwrap();
+        end.finish();
+    }
+    let all = verify_folder(dir.path()).unwrap();
+    assert!(all.segments > 2, "{all:?}");
+    assert_eq!(fs::read_to_string(&copy).unwrap().lines().count() as u64, all.lines, "every line, once");
+    assert_eq!(compared(dir.path()), Compared { same: all.lines, older: 0, missing: None });
+    // Between other lines of the same stream.
+    let shared = fs::read_to_string(&copy).unwrap().replace('\n', "\n{\"method\":\"GET\"}\n");
+    fs::write(&copy, shared).unwrap();
+    assert_eq!(compared(dir.path()).same, all.lines);
+
+    // What was archived is older, and no fault.
+    let away = elsewhere.path().join("away");
+    let later = NOON.plus(Duration::from_secs(1));
+    assert_eq!(archive(dir.path(), NOON, &away).unwrap(), [] as [PathBuf; 0], "nothing is as old");
+    let moved = archive(dir.path(), later, &away).unwrap();
+    assert_eq!(moved.len(), all.segments - 1, "all but the one that is written");
+    let here = verify_folder(dir.path()).unwrap();
+    assert!(here.starts_in_the_middle && here.last_hash == all.last_hash);
+    let expected = Compared { same: here.lines, older: all.lines - here.lines, missing: None };
+    assert_eq!(compared(dir.path()), expected);
+    // The process that writes goes on, and what was put away is put away once.
+    write_some(dir.path(), 1).await;
+    assert!(verify_folder(dir.path()).is_ok());
+    fs::copy(&moved[0], dir.path().join(moved[0].file_name().unwrap())).unwrap();
+    for path in &moved[1..] {
+        fs::copy(path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    assert!(matches!(archive(dir.path(), later, &away), Err(ArchiveError::Taken(path)) if path == moved[0]));
+
+    // The end is cut off: the chain still holds.
+    let last = segments(dir.path()).pop().unwrap();
+    let text = fs::read_to_string(&last).unwrap();
+    let kept: Vec<&str> = text.lines().take(1).collect();
+    fs::write(&last, kept.join("\n") + "\n").unwrap();
+    let cut = verify_folder(dir.path()).unwrap();
+    assert_eq!(compared(dir.path()).missing, Some(cut.last_sequence + 1));
+    // All of it is another.
+    let other = tempfile::tempdir().unwrap();
+    write_some(other.path(), 3).await;
+    assert!(verify_folder(other.path()).is_ok());
+    assert!(compared(other.path()).missing.is_some());
 }

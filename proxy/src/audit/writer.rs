@@ -195,6 +195,7 @@ impl Writer {
             return Err(error);
         }
         self.shared.counters.written.inc();
+        self.shared.copy.push(format!("{}\n", first.text).as_bytes(), 1);
         self.chain = chain;
         self.segment = Some(segment);
         self.number = number;
@@ -215,6 +216,7 @@ impl Writer {
         if std::mem::take(&mut self.doubtful) {
             tracing::info!("the audit log is written again");
         }
+        self.shared.copy.push(draft.text.as_bytes(), draft.lines);
         self.chain = draft.chain;
         self.groups.extend(draft.groups);
         self.shared.counters.written.inc_by(draft.lines);

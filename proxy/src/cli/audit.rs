@@ -1,15 +1,19 @@
-//! `torhaus audit verify|query|tail`: reads the files, needs no running process.
+//! `torhaus audit verify|query|tail|archive`: works on the files, needs no running process.
 use super::explain::duration;
 use super::out::Out;
 use super::{Answer, Failure, Output, load};
+use crate::audit::against::{Compared, compare};
+use crate::audit::archive::archive;
 use crate::audit::read::{FOLLOW_EVERY, Filter, Follow, ReadError, query, verify_folder};
 use crate::clock;
 use clap::Subcommand;
 use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::{Error as WordError, StrDeserializer};
+use std::fs::File;
+use std::io::BufReader;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use torhaus_authz::{Fact, Kind, Reason, Record, Timestamp, VerdictKind, Who};
 
 #[derive(Debug, Subcommand)]
@@ -20,6 +24,8 @@ pub enum Verb {
     Query(QueryArgs),
     /// Show the newest records.
     Tail(TailArgs),
+    /// Move old segments to another folder, after verifying all. The process that writes may go on.
+    Archive(ArchiveArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -45,6 +51,10 @@ impl Place {
 pub struct VerifyArgs {
     #[command(flatten)]
     place: Place,
+    /// A copy of the lines that was kept elsewhere (`torhaus run --audit-copy`), `-` for standard input: what is in it must
+    /// be in the log.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -58,6 +68,9 @@ pub struct QueryArgs {
     user: Option<String>,
     #[arg(long, value_name = "NAME")]
     resource: Option<String>,
+    /// What this exception of the policy opened.
+    #[arg(long, value_name = "ID")]
+    exception: Option<String>,
     /// allow, login, step_up or deny.
     #[arg(long, value_parser = word::<VerdictKind>)]
     verdict: Option<VerdictKind>,
@@ -96,12 +109,34 @@ pub struct TailArgs {
     output: Output,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct ArchiveArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Segments whose last record is older: `90d` ago, or a moment.
+    #[arg(long, value_name = "WHEN")]
+    before: String,
+    /// Where they go.
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+}
+
 pub fn audit(verb: Verb, out: &mut Out) -> Result<Answer, Failure> {
     match verb {
         Verb::Verify(args) => verify(&args, out),
         Verb::Query(args) => find(&args, out),
         Verb::Tail(args) => tail(&args, out),
+        Verb::Archive(args) => put_away(&args, out),
     }
+}
+
+fn put_away(args: &ArchiveArgs, out: &mut Out) -> Result<Answer, Failure> {
+    let before = when(&args.before, clock::now())?;
+    let moved = archive(&args.place.folder()?, before, &args.to).map_err(|e| Failure::Failed(e.to_string()))?;
+    for path in &moved {
+        out.line(path.display())?;
+    }
+    Ok((!moved.is_empty()).into())
 }
 
 fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Answer, Failure> {
@@ -117,9 +152,11 @@ fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Answer, Failure> {
         }
         Err(error) => return Err(Failure::Failed(error.to_string())),
     };
+    let compared = args.against.as_deref().map(|copy| against(&folder, copy)).transpose()?;
+    let missing = compared.as_ref().and_then(|compared| compared.missing);
     if args.output == Output::Json {
-        out.json(&serde_json::json!({ "ok": true, "verified": verified }))?;
-        return Ok(Answer::Yes);
+        out.json(&serde_json::json!({ "ok": missing.is_none(), "verified": verified, "against": compared }))?;
+        return Ok(missing.is_none().into());
     }
     out.line(format!(
         "{}: {} lines in {} segments form one chain, records {} to {}",
@@ -130,14 +167,37 @@ fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Answer, Failure> {
         verified.last_sequence
     ))?;
     out.line(format!("last hash {}", verified.last_hash))?;
-    out.line("the end of a chain can be cut off unseen: compare the last record and hash with a copy kept elsewhere")?;
+    match &compared {
+        None => {
+            out.line("the end of a chain can be cut off unseen: `--against` compares with a copy kept elsewhere")?
+        }
+        Some(Compared { missing: Some(sequence), .. }) => {
+            out.line(format!(
+                "record {sequence} of the copy is not in the log, or is another: it was cut off or replaced"
+            ))?;
+        }
+        Some(compared) => out.line(format!(
+            "{} records of the copy are in the log as they are there; {} are older than it",
+            compared.same, compared.older
+        ))?,
+    }
     if verified.starts_in_the_middle {
         out.line("older segments are not in this folder; what they held is not verified")?;
     }
     if verified.unfinished_bytes > 0 {
         out.line(format!("{} bytes at the end are not a whole line yet", verified.unfinished_bytes))?;
     }
-    Ok(Answer::Yes)
+    Ok(missing.is_none().into())
+}
+
+fn against(folder: &Path, copy: &Path) -> Result<Compared, Failure> {
+    let compared = if copy == Path::new("-") {
+        compare(folder, std::io::stdin().lock())
+    } else {
+        let file = File::open(copy).map_err(|e| Failure::Failed(format!("`{}`: {e}", copy.display())))?;
+        compare(folder, BufReader::new(file))
+    };
+    compared.map_err(|e| Failure::Failed(e.to_string()))
 }
 
 fn find(args: &QueryArgs, out: &mut Out) -> Result<Answer, Failure> {
@@ -145,6 +205,7 @@ fn find(args: &QueryArgs, out: &mut Out) -> Result<Answer, Failure> {
     let filter = Filter {
         user: args.user.clone(),
         resource: args.resource.clone(),
+        exception: args.exception.clone(),
         verdict: args.verdict,
         reason: args.reason,
         kind: args.kind,

@@ -1,6 +1,6 @@
 //! `torhaus run`.
 use super::{Answer, Failure};
-use crate::audit::access::Target;
+use crate::audit::lines::Target;
 use crate::{logging, server};
 use std::path::PathBuf;
 
@@ -14,6 +14,10 @@ pub struct Args {
     /// Where the access log goes: `stdout`, `off`, or a file.
     #[arg(long, value_name = "TARGET", default_value = "stdout", value_parser = target)]
     access_log: Target,
+    /// Where a copy of each line of the audit log goes once it is on disk: `stdout`, `off`, or a file. Kept where the
+    /// gate's administrators cannot write, it shows what was cut off (`torhaus audit verify --against`).
+    #[arg(long, value_name = "TARGET", default_value = "off", value_parser = target)]
+    audit_copy: Target,
 }
 
 pub fn run(args: Args) -> Result<Answer, Failure> {
@@ -21,7 +25,7 @@ pub fn run(args: Args) -> Result<Answer, Failure> {
     logging::init(args.log, filter.as_deref()).map_err(|e| Failure::Usage(e.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::Failed(format!("cannot start: {e}")))?;
-    let served = runtime.block_on(server::run(&args.config, args.access_log));
+    let served = runtime.block_on(server::run(&args.config, args.access_log, args.audit_copy));
     served.map(|()| Answer::Yes).map_err(|e| Failure::Failed(e.to_string()))
 }
 

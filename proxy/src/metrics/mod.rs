@@ -68,6 +68,10 @@ pub struct Metrics {
     pub break_glass_used: Counter,
     pub break_glass_live: Gauge,
     pub audit_waiting: Gauge,
+    pub audit_bytes: Gauge,
+    /// Of the file system with the state folder.
+    pub state_size: Gauge,
+    pub state_free: Gauge,
     pub audit_failing: Gauge,
     issued: Family<ProfileLabel, Counter>,
     acme: Family<AcmeLabels, Counter>,
@@ -122,6 +126,9 @@ impl Metrics {
             break_glass_used: Counter::default(),
             break_glass_live: Gauge::default(),
             audit_waiting: Gauge::default(),
+            audit_bytes: Gauge::default(),
+            state_size: Gauge::default(),
+            state_free: Gauge::default(),
             audit_failing: Gauge::default(),
             issued: Family::default(),
             acme: Family::default(),
@@ -181,6 +188,11 @@ impl Metrics {
             records.deduped.clone(),
         );
         r.register("access_log_dropped", "Lines of the access log that were lost.", access_log_dropped.clone());
+        r.register(
+            "audit_records_not_copied",
+            "Audit records that are on disk and were lost in the copy.",
+            records.not_copied.clone(),
+        );
         r.register("sessions_live", "Sessions that have not ended.", self.sessions_live.clone());
         r.register(
             "streams_open",
@@ -260,6 +272,9 @@ impl Metrics {
         r.register("break_glass_live", "Sessions that live by a grant of break glass.", self.break_glass_live.clone());
         r.register("provider_up", "1 if the identity provider answered when last asked.", self.providers_up.clone());
         r.register("audit_waiting", "Records that wait for the disk.", self.audit_waiting.clone());
+        r.register("audit_bytes", "Size of the audit log.", self.audit_bytes.clone());
+        r.register("state_size_bytes", "Size of the file system with the state folder.", self.state_size.clone());
+        r.register("state_free_bytes", "What may still be written there.", self.state_free.clone());
         r.register("audit_failing", "1 while records cannot be written.", self.audit_failing.clone());
         r.register(
             "crl_next_update_seconds",
