@@ -21,6 +21,8 @@ pub struct Config {
     pub postgres: Option<Postgres>,
     pub listeners: Vec<Listener>,
     pub portal: Portal,
+    /// How long a browser, once it was here, uses no plain http for the same host (RFC 6797). None: it is not told.
+    pub hsts: Option<Duration>,
     /// Peers whose PROXY lines and `X-Forwarded-*` count. Empty: nobody's.
     pub trusted_proxies: Vec<IpNet>,
     /// Other proxies that may ask what this gate decides (`/.torhaus/verify`). Empty: nobody may.

@@ -19,7 +19,7 @@ use crate::reload::config_hash;
 use crate::request::{self, Malformed, Request, Target};
 use crate::route::Routes;
 use crate::traces::Tracer;
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub trust: Arc<TrustDomains>,
     /// Header names that only we may send to an application.
     pub reserved: Arc<Reserved>,
+    /// `Strict-Transport-Security` of answers over TLS that have none.
+    pub hsts: Option<HeaderValue>,
     pub providers: Arc<Providers>,
     pub bearer: Arc<BearerVerifier>,
     pub lookups: Arc<Lookups>,
@@ -101,6 +103,7 @@ impl Snapshot {
             groups,
             trust,
             reserved: Arc::new(reserved(&config, &added)),
+            hsts: config.hsts.and_then(|age| HeaderValue::try_from(format!("max-age={}", age.as_secs())).ok()),
             providers: Arc::new(providers),
             bearer: Arc::new(bearer),
             lookups: Arc::new(

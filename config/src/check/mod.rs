@@ -165,6 +165,7 @@ pub(crate) fn check(
     version(&tree.version, &mut cx);
     let mut listeners = listeners::check(&tree.listeners, &mut cx);
     let portal = settings::portal(&tree.portal, &listeners, &mut cx);
+    let hsts = settings::hsts(tree.hsts.as_ref(), &mut cx);
     let trusted_proxies = settings::trusted_proxies(&tree.trusted_proxies, &mut cx);
     listeners::proxy_protocol(&tree.listeners, &tree.trusted_proxies, &mut cx);
     let forward_auth = forward_auth::check(tree.forward_auth.as_ref(), &mut cx);
@@ -206,6 +207,7 @@ pub(crate) fn check(
         postgres: postgres?,
         listeners: listeners.checked,
         portal: portal?,
+        hsts: hsts?,
         trusted_proxies,
         forward_auth,
         trust_domains: trust_domains.checked,

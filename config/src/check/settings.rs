@@ -16,6 +16,7 @@ pub(crate) mod default {
 
     pub(crate) const STATE_DIR: &str = "state";
     pub(crate) const POLICY_FILE: &str = "policy.yaml";
+    pub(crate) const HSTS: Duration = Duration::from_secs(365 * 24 * 3600);
     pub(crate) const SESSION_IDLE: Duration = Duration::from_secs(8 * 3600);
     pub(crate) const SESSION_ABSOLUTE: Duration = Duration::from_secs(24 * 3600);
     pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,6 +100,14 @@ pub(crate) fn portal(at: &At<file::Portal>, listeners: &Listeners, cx: &mut Cx<'
     // "Without a trailing slash": Url always shows one for an empty path, so paths are joined, never appended.
     url.set_path("");
     Some(Portal { url, host })
+}
+
+/// `off` says nothing about it. The outer `None` is a mistake.
+pub(crate) fn hsts(at: Option<&At<String>>, cx: &mut Cx<'_>) -> Option<Option<Duration>> {
+    match at {
+        Some(at) if at.text() == Some("off") => Some(None),
+        at => positive(at, default::HSTS, cx).map(Some),
+    }
 }
 
 pub(crate) fn trusted_proxies(list: &List<String>, cx: &mut Cx<'_>) -> Vec<IpNet> {

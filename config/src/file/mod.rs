@@ -30,6 +30,7 @@ pub(crate) struct Torhaus {
     pub policy_signed_by: Option<At<String>>,
     pub listeners: List<listener::Listener>,
     pub portal: At<Portal>,
+    pub hsts: Option<At<String>>,
     pub trusted_proxies: List<String>,
     pub forward_auth: Option<At<forward_auth::ForwardAuth>>,
     pub trust_domains: Keyed<TrustDomain>,

@@ -52,6 +52,7 @@ fn every_key_of_the_reference_exists() {
 fn the_defaults_of_the_reference_are_those_of_the_code() {
     let of = |path: &str| find(FileId::Main, path).unwrap().default.trim_matches('`');
     for (path, duration) in [
+        ("hsts", default::HSTS),
         ("sessions.idle", default::SESSION_IDLE),
         ("sessions.absolute", default::SESSION_ABSOLUTE),
         ("limits.handshake_timeout", default::HANDSHAKE_TIMEOUT),

@@ -21,6 +21,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("policy_candidate_file", "file", "", "a policy that may come to run; it is decided beside the running one, and differences are recorded"),
             key("policy_candidate_mode", "`shadow`, share", "`shadow`", "`10%`: for so many people the stricter of both answers counts; the same people every time"),
             key("policy_signed_by", "public key", "", "a minisign key: every policy file needs a signature by it in `FILE.minisig`, or it is not loaded"),
+            key("hsts", "duration or `off`", "`365d`", "how long a browser that was here asks the same host by https alone (`Strict-Transport-Security`, RFC 6797); an answer that has the header keeps it, other hosts and those below are not meant"),
             key("trusted_proxies", "list of networks", "`[]`", "peers whose PROXY headers are read; `X-Forwarded-*` of anybody are overwritten")
                 .because("whoever may write them can say to be anywhere, so nobody may by default"),
         ],

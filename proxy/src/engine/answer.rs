@@ -1,6 +1,7 @@
 //! Sends an answer of our own.
 use super::context::Context;
 use super::request_head::Unfit;
+use super::response_head;
 use crate::refusal;
 use crate::response::Response;
 use bytes::Bytes;
@@ -11,8 +12,9 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 /// Always true, for `request_filter`: the request is answered.
-pub async fn send(session: &mut Session, response: Response) -> Result<bool> {
-    let mut head = ResponseHeader::build(response.status, Some(response.headers.len() + 1))?;
+pub async fn send(session: &mut Session, ctx: &Context, response: Response) -> Result<bool> {
+    let mut head = ResponseHeader::build(response.status, Some(response.headers.len() + 2))?;
+    response_head::add_hsts(&mut head, ctx)?;
     for (name, value) in response.headers {
         head.append_header(name, value)?;
     }
@@ -36,7 +38,7 @@ pub async fn send(session: &mut Session, response: Response) -> Result<bool> {
 /// Refuses what cannot be decided on.
 pub async fn refuse(session: &mut Session, ctx: &mut Context, (reason, why): Unfit) -> Result<bool> {
     ctx.note.reason = Some(reason);
-    send(session, refusal::bare(reason, why)).await
+    send(session, ctx, refusal::bare(reason, why)).await
 }
 
 async fn with_trailers(session: &mut Session, head: ResponseHeader, body: Bytes, trailers: HeaderMap) -> Result<bool> {

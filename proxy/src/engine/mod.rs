@@ -152,13 +152,13 @@ impl ProxyHttp for Engine {
         ctx.upgrade = request.headers.get(UPGRADE).cloned();
         ctx.note = outcome.note;
         match outcome.action {
-            Action::Respond(response) => Box::pin(answer::send(session, response)).await,
+            Action::Respond(response) => Box::pin(answer::send(session, ctx, response)).await,
             Action::KeepForm { sign_in, cookie } => {
                 let body = Box::pin(body::read_own(session)).await?.unwrap_or_default();
                 let head = session.req_header();
                 let view = View { head, host: &ctx.host, port: ctx.port, connection: &connection };
                 let response = refusal::keep_form(&snapshot, &view.request(&body), &sign_in);
-                Box::pin(answer::send(session, response.with_cookie(&cookie).closing())).await
+                Box::pin(answer::send(session, ctx, response.with_cookie(&cookie).closing())).await
             }
             Action::Forward(forward) => {
                 if let Err(unfit) = departure::prepare(session, ctx, &snapshot, &connection, &forward).await? {
@@ -363,6 +363,7 @@ impl ProxyHttp for Engine {
         if ctx.upgrade.is_none() && self.keepalive(Duration::ZERO).is_none() {
             session.set_keepalive(None);
         }
+        response_head::add_hsts(response, ctx)?;
         if let Some(others) = response_head::without_our_cookies(&response.headers) {
             response.remove_header(&SET_COOKIE);
             for value in others {
@@ -403,7 +404,7 @@ impl ProxyHttp for Engine {
                 _ => refusal::bare(reason, None),
             };
             // The client may be gone by now; the log line says what happened either way.
-            ctx.closes = answer::send(session, response.closing()).await.is_ok();
+            ctx.closes = answer::send(session, ctx, response.closing()).await.is_ok();
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }

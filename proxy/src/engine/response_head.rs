@@ -1,9 +1,12 @@
 //! The head of an application's answer, before its client sees it: bounded, without cookies of our names, and with
 //! redirects that lead to where the client is.
+use super::context::Context;
 use crate::headers::{COOKIE_PREFIX, size_of};
-use http::header::SET_COOKIE;
+use http::header::{SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
+use pingora_core::Result;
+use pingora_http::ResponseHeader;
 use torhaus_config::UpstreamServer;
 
 /// Largest head of an application's answer. Those with long policies of content send some KiB.
@@ -11,6 +14,21 @@ const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 pub fn is_too_large(headers: &HeaderMap) -> bool {
     size_of(headers) > MAX_RESPONSE_HEAD
+}
+
+/// Says that this host is asked by https alone (RFC 6797), where the configuration says so and the answer does not say
+/// something of its own. Over plain http it means nothing (section 7.2).
+///
+/// # Errors
+/// The engine does not take the header.
+pub fn add_hsts(response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
+    let (Some(snapshot), Some(connection)) = (&ctx.snapshot, &ctx.connection) else { return Ok(()) };
+    match &snapshot.hsts {
+        Some(hsts) if connection.tls.is_some() && !response.headers.contains_key(STRICT_TRANSPORT_SECURITY) => {
+            response.insert_header(STRICT_TRANSPORT_SECURITY, hsts.clone())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// All cookies but those of our names, if there are such: an application may set any cookie but ours.

@@ -191,3 +191,27 @@ async fn a_reload_changes_what_an_application_is_told_with_the_next_request() {
     assert_eq!((after.all("x-forwarded-user"), after.all("x-remote-user")), (vec![], vec!["alice"]));
     assert!(!after.all("x-forwarded-groups").concat().contains("all-employees"), "{:?}", after.headers);
 }
+
+/// RFC 6797: whoever was here once is not led to plain http by anybody in between.
+#[tokio::test]
+async fn answers_over_tls_say_that_the_host_is_asked_by_https_alone() {
+    const HSTS: &str = "strict-transport-security";
+    let said = async |world: &World, call: Call| {
+        let answer = world.call(Door::Inside, None, &call).await.unwrap();
+        let all: Vec<_> = answer.headers.get_all(HSTS).iter().map(|value| value.to_str().unwrap().to_owned()).collect();
+        all.join(" and ")
+    };
+    let world = World::start().await;
+    let year = "max-age=31536000";
+    assert_eq!(said(&world, Call::get("status.test", "/")).await, year, "an application's");
+    assert_eq!(said(&world, Call::get("wiki.test", "/").with("accept", "application/json")).await, year, "a refusal");
+    assert_eq!(said(&world, Call::get("auth.test", "/")).await, year, "our own page");
+    assert_eq!(said(&world, Call::get("status.test", "/hsts")).await, "max-age=1; includeSubDomains", "its own word");
+    for (setting, expected) in [("hsts: 1h", "max-age=3600"), ("hsts: off", "")] {
+        let config = world.read("torhaus.yaml");
+        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("hsts:")).collect();
+        world.write("torhaus.yaml", &format!("{}\n{setting}\n", kept.join("\n")));
+        world.reload().await.unwrap();
+        assert_eq!(said(&world, Call::get("status.test", "/")).await, expected, "{setting}");
+    }
+}

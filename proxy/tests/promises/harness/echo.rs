@@ -90,6 +90,11 @@ async fn serve(stream: TcpStream, all: Arc<Mutex<Vec<Seen>>>) -> io::Result<()> 
                 let head = format!("HTTP/1.1 200 OK\r\nX-Big: {}\r\nContent-Length: 2\r\n\r\nok", "b".repeat(6000));
                 stream.write_all(head.as_bytes()).await?;
             }
+            "hsts" => {
+                let head = "HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=1; includeSubDomains\r\n\
+                            Content-Length: 2\r\n\r\nok";
+                stream.write_all(head.as_bytes()).await?;
+            }
             "cookies" => {
                 let head = "HTTP/1.1 200 OK\r\nSet-Cookie: app=1; Path=/\r\nSet-Cookie: __Host-torhaus=fixed; Path=/; \
                             Secure\r\nContent-Length: 2\r\n\r\nok";
