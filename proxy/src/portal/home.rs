@@ -1,5 +1,5 @@
 //! The portal's front page: what this person can open, now, from here. Asked of the same policy, with the same facts,
-//! as the gate will be when the link is followed.
+//! as the gate will be when the link is followed, but for one: the portal asks no browser for a certificate.
 use crate::identify::Caller;
 use crate::identify::session::LiveSession;
 use crate::lookup;
@@ -11,7 +11,7 @@ use crate::snapshot::Snapshot;
 use std::collections::HashSet;
 use std::sync::Arc;
 use torhaus_authz::{Facts, Language, Name, Reason, Timestamp, Verdict};
-use torhaus_config::{HostPattern, Route};
+use torhaus_config::{ClientAuthMode, HostPattern, Route};
 
 /// # Errors
 /// The account is out of use.
@@ -57,6 +57,9 @@ fn application(snapshot: &Snapshot, route: &Route, facts: &Facts<'_>, language: 
         }
         (Verdict::Deny, Reason::ZoneDenied) => Access::NotFromHere,
         (Verdict::Deny, Reason::NotAllowed | Reason::NoRule) => return None,
+        (Verdict::Deny, Reason::RequirementMissing) if route.client_auth.mode != ClientAuthMode::None => {
+            Access::WithDevice
+        }
         (Verdict::Deny, reason) => Access::Closed { sentence: reason.words(language).sentence.to_owned() },
     };
     let port = snapshot.config.portal.url.port().map(|port| format!(":{port}")).unwrap_or_default();

@@ -90,6 +90,23 @@ async fn a_device_in_no_list_is_written_down_and_known_from_its_approval_until_i
     assert!(said.iter().any(|line| line.starts_with("device laptop-99 was forgotten by uid")), "{said:?}");
 }
 
+/// The portal asks no browser for a certificate, so it cannot know; the row's own host does.
+#[tokio::test]
+async fn the_portal_leads_to_what_opens_with_a_device() {
+    let world = World::start().await;
+    let device = world.pki.device("laptop-17");
+    let mut alice = world.browser(Door::Inside).of("alice").with_certificate(&device);
+    let page = alice.open("https://auth.test/").await;
+    let card = |title: &str| {
+        let cards: Vec<&str> = page.body.split("<li class=\"card").filter(|card| card.contains(title)).collect();
+        assert_eq!(cards.len(), 1, "{title}: {}", page.body);
+        cards[0].to_owned()
+    };
+    let device_card = card("https://device.test");
+    assert!(device_card.contains("With your device"), "{device_card}");
+    assert_eq!(alice.open("https://device.test/").await.status, 200, "{:?}", alice.trail);
+}
+
 #[tokio::test]
 async fn people_see_their_own_devices_and_remove_them_and_nobody_elses() {
     let mut setup = Setup::new().await;

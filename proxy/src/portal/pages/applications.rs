@@ -54,6 +54,8 @@ pub enum Access {
     StepUp {
         factors: String,
     },
+    /// The link leads to the application, which asks the browser for the certificate of its device: the portal does not.
+    WithDevice,
     NotFromHere,
     /// Not now, for another reason: its sentence (`Reason::words`).
     Closed {
@@ -146,7 +148,7 @@ impl Access {
     fn section(&self, words: &ApplicationsWords) -> (u8, String) {
         match self {
             Self::OpenNow => (0, words.open_now.to_owned()),
-            Self::StepUp { .. } => (1, words.step_up.to_owned()),
+            Self::StepUp { .. } | Self::WithDevice => (1, words.step_up.to_owned()),
             Self::NotFromHere | Self::Closed { .. } => (2, words.closed.to_owned()),
         }
     }
@@ -197,12 +199,14 @@ impl<'a> Card<'a> {
         let (class, icon, chip, note) = match &app.access {
             Access::OpenNow => ("open", Icon::Check, words.chip_open, None),
             Access::StepUp { factors } => ("step", Icon::Key, words.chip_step_up, Some((words.needs)(factors))),
+            Access::WithDevice => ("step", Icon::Key, words.chip_with_device, Some(words.with_device.to_owned())),
             Access::NotFromHere => {
                 ("shut", Icon::Place, words.chip_not_from_here, Some(words.not_from_here.to_owned()))
             }
             Access::Closed { sentence } => ("shut", Icon::Lock, words.chip_closed, Some(sentence.clone())),
         };
-        let link = matches!(app.access, Access::OpenNow | Access::StepUp { .. }).then_some(&app.url);
+        let leads = matches!(app.access, Access::OpenNow | Access::StepUp { .. } | Access::WithDevice);
+        let link = leads.then_some(&app.url);
         let sum = app.title.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         Self {
             app,

@@ -79,6 +79,7 @@ fn applications(text: &str) -> Applications {
         applications: vec![
             app(Access::OpenNow),
             app(Access::StepUp { factors: text.into() }),
+            app(Access::WithDevice),
             app(Access::NotFromHere),
             app(Access::Closed { sentence: text.into() }),
         ],
