@@ -35,6 +35,8 @@ function objects(release, values = releases[release], ...more) {
   return parsed(out.stdout);
 }
 const kind = (all, name) => all.filter((object) => object.kind === name);
+/** Old segments of the audit log go to a claim of their own. */
+const archive = parsed(readFileSync(join(examples, 'archive/cronjob.yaml'), 'utf8'));
 const podOf = (all) => all.find((object) => ['Deployment', 'DaemonSet', 'StatefulSet'].includes(object.kind)).spec.template.spec;
 
 test('helm lint finds nothing in the chart with any of the examples', () => {
@@ -53,6 +55,7 @@ test('every object is one that Kubernetes takes, by the schemas of its oldest an
     assert.ok(own.length >= 6, `${release}: ${own.length} objects`);
     own.forEach((object, n) => writeFileSync(join(folder, `${release}-${n}.json`), JSON.stringify(object)));
   }
+  archive.forEach((object, n) => writeFileSync(join(folder, `archive-${n}.json`), JSON.stringify(object)));
   const all = readdirSync(folder).map((name) => join(folder, name));
   for (const version of KUBERNETES) {
     const out = spawnSync(python, ['-m', 'kubernetes_validate', '-k', version, '--strict', ...all], { encoding: 'utf8' });
@@ -223,6 +226,39 @@ test('helm test is a pod as restricted as the gate, on the same files', () => {
   }
 });
 
+test('arguments of the values reach `torhaus run`, which knows them', () => {
+  const run = ['run', '--config', '/etc/torhaus/config/torhaus.yaml'];
+  for (const release of Object.keys(releases)) assert.deepEqual(podOf(objects(release)).containers[0].args, run, release);
+  const { args } = podOf(objects('external', releases.external, '--set', 'runArgs={--audit-copy,stdout,--log,text}')).containers[0];
+  assert.deepEqual(args, [...run, '--audit-copy', 'stdout', '--log', 'text']);
+  // There is no such file here; what it does not know would be 2.
+  assert.equal(spawnSync(torhaus, args).status, 1);
+});
+
+test('the job of old segments is as restricted as the gate, on its node, and mounts of its state the log alone', () => {
+  const [pvc] = kind(archive, 'PersistentVolumeClaim');
+  const [job] = kind(archive, 'CronJob');
+  const { template: { spec } } = job.spec.jobTemplate.spec;
+  const all = objects('gate', releases.external);
+  const gate = podOf(all);
+  const [container] = spec.containers;
+  assert.deepEqual([spec.securityContext, container.securityContext], [gate.securityContext, gate.containers[0].securityContext]);
+  assert.deepEqual([container.image, spec.automountServiceAccountToken], [gate.containers[0].image, false]);
+  const near = spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution.map((term) => term.labelSelector);
+  assert.deepEqual(near, [kind(all, 'Deployment')[0].spec.selector]);
+  const [state] = kind(all, 'PersistentVolumeClaim');
+  const claims = spec.volumes.map((volume) => [volume.name, volume.persistentVolumeClaim.claimName]);
+  assert.deepEqual(claims, [['state', state.metadata.name], ['archive', pvc.metadata.name]]);
+  assert.deepEqual([job, pvc].map(({ metadata }) => metadata.namespace), ['torhaus', 'torhaus']);
+  const { state_dir: folder } = parsed(kind(all, 'ConfigMap')[0].data['torhaus.yaml'])[0];
+  const [mounted] = gate.containers[0].volumeMounts;
+  const [{ subPath, mountPath }, there] = container.volumeMounts;
+  assert.equal(join(mounted.mountPath, subPath), join(folder, 'audit'));
+  assert.deepEqual(container.args, ['audit', 'archive', '--dir', mountPath, '--before', '90d', '--to', there.mountPath]);
+  const here = container.args.map((arg) => ([mountPath, there.mountPath].includes(arg) ? `/nowhere${arg}` : arg));
+  assert.match(spawnSync(torhaus, here, { encoding: 'utf8' }).stderr, /the audit log in `.nowhere.audit` cannot be read/);
+});
+
 test('what teams write in examples/k3s is what the values of k3s-ingress are for', () => {
   const [map] = kind(objects('k3s-ingress'), 'ConfigMap');
   const [config] = parsed(map.data['torhaus.yaml']);
@@ -268,6 +304,8 @@ test('what cannot work is refused before anything is rendered', () => {
     ['external', 'metrics.serviceMonitor.enabled=true', /needs metrics.enabled/],
     ['external', 'metrics.dashboard.enabled=true', /--set-file metrics.dashboard.json/],
     ['external', 'clientSecret=hunter2', /clientSecret/],
+    ['external', 'runArgs={--config,/tmp/torhaus.yaml}', /runArgs/],
+    ['external', 'runArgs={--config=/tmp/torhaus.yaml}', /runArgs/],
     ['external', 'autoscaling.enabled=true', /autoscaling needs/],
     ['external', 'config.kubernetes.namespaces.x.any_host=true', /needs ingressController.enabled/],
     ['external', 'ingressController.enabled=true', /networkPolicy.egress.api.to is empty/],

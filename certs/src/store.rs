@@ -2,7 +2,7 @@
 use crate::crl::Reason;
 use crate::serial::Serial;
 use async_trait::async_trait;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 
@@ -99,6 +99,12 @@ pub trait Ledger: Send + Sync {
     /// It could not be read.
     async fn list(&self, query: &Query) -> Result<Vec<Listed>, LedgerError>;
 
+    /// Who owns a certificate that is neither over nor revoked, each once.
+    ///
+    /// # Errors
+    /// It could not be read.
+    async fn owners(&self, now: OffsetDateTime) -> Result<Vec<String>, LedgerError>;
+
     /// All whose end is later than this, or unknown.
     ///
     /// # Errors
@@ -177,6 +183,12 @@ impl Ledger for MemoryLedger {
         found.sort_by_key(|one| std::cmp::Reverse(one.issued.issued_at));
         found.truncate(query.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)));
         Ok(found)
+    }
+
+    async fn owners(&self, now: OffsetDateTime) -> Result<Vec<String>, LedgerError> {
+        let live = self.list(&Query { owner: None, valid_at: Some(now), limit: None }).await?;
+        let owners: BTreeSet<String> = live.into_iter().map(|one| one.issued.owner).collect();
+        Ok(owners.into_iter().collect())
     }
 
     async fn revoked_ending_after(&self, moment: OffsetDateTime) -> Result<Vec<RevokedRecord>, LedgerError> {

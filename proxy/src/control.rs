@@ -196,6 +196,7 @@ impl<E: HttpServerApp + Send + Sync + 'static> Control for Running<E> {
     }
 
     async fn reload(&self, _by: Caller) -> Result<Reloaded, ReloadFailed> {
+        recording::reopen(&self.gate);
         self.reloader.reload().await.map_err(|error| ReloadFailed { errors: error.to_string() })?;
         Ok(self.reloaded())
     }

@@ -1,6 +1,7 @@
 //! From a decision to its line in the audit log. Waits until the line is written, if it has to be: no record, no
 //! forward.
 use crate::audit::{Audit, Note, Recorded, Unavailable};
+use crate::gate::Gate;
 use crate::identify::{Caller, NotIdentified, Shown};
 use crate::request::Request;
 use std::hash::BuildHasher as _;
@@ -10,6 +11,12 @@ use torhaus_authz::{
     fingerprint,
 };
 use torhaus_config::Route;
+
+/// Opens files of logs anew: somebody may have moved them away.
+pub fn reopen(gate: &Gate) {
+    gate.access.reopen();
+    gate.audit.copy().reopen();
+}
 
 /// Records what somebody changed who may; that it cannot be written does not undo it.
 pub async fn admin(audit: &Audit, what: String, now: Timestamp) {

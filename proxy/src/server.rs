@@ -28,6 +28,7 @@ use crate::lookup::seen::SeenPlaces;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::policies::{self, Loaded};
 use crate::posture::take::ReportAttempts;
+use crate::recording;
 use crate::reload::Reloader;
 use crate::reminders;
 use crate::replicas;
@@ -359,9 +360,7 @@ async fn wait_for_stop<E: pingora_core::apps::HttpServerApp + Send + Sync + 'sta
             _ = terminate.recv() => return Ok(None),
             _ = interrupt.recv() => return Ok(None),
             _ = hangup.recv() => {
-                // The access log may have been moved away.
-                gate.access.reopen();
-                gate.audit.copy().reopen();
+                recording::reopen(gate);
                 // What went wrong is logged and recorded; the last good configuration stays.
                 drop(reloader.reload().await);
             }

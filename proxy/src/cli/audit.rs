@@ -136,7 +136,10 @@ fn put_away(args: &ArchiveArgs, out: &mut Out) -> Result<Answer, Failure> {
     for path in &moved {
         out.line(path.display())?;
     }
-    Ok((!moved.is_empty()).into())
+    if moved.is_empty() {
+        out.line("no segment is as old; the newest one always stays")?;
+    }
+    Ok(Answer::Yes)
 }
 
 fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Answer, Failure> {

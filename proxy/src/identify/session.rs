@@ -185,17 +185,11 @@ impl Sessions {
         let found = self.store.find_all(&old).await;
         self.lost.store(found.is_err(), Ordering::Release);
         let Ok(found) = found else { return };
-        let mut found: HashMap<TicketHash, Result<Session, Unavailable>> = found.into_iter().collect();
+        let mut found: HashMap<TicketHash, Session> = found.into_iter().collect();
         let handles: Vec<TicketHash> = old.iter().map(|(handle, _)| *handle).collect();
         for (handle, host) in old {
-            match found.remove(&handle).transpose() {
-                Ok(session) => {
-                    let live = session.map(|session| self.live(session, handle, host, read));
-                    self.known.renew(&handle, read.at, live);
-                }
-                // Its own next request is told so.
-                Err(_) => continue,
-            }
+            let live = found.remove(&handle).map(|session| self.live(session, handle, host, read));
+            self.known.renew(&handle, read.at, live);
         }
         self.keep_nothing_older(handles, changes).await;
     }

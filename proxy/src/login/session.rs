@@ -182,7 +182,7 @@ pub struct ProviderLogout {
 /// A handle, and the host that it is for.
 pub type AtHost = (TicketHash, Arc<str>);
 /// A handle, and the session that it was found to be of.
-pub type Found = (TicketHash, Result<Session, Unavailable>);
+pub type Found = (TicketHash, Session);
 
 /// What is known of others who may write to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! with everything they have open; a change of groups counts for the next request and for what is open.
 use super::people::{People, Seen};
 use crate::acme::leaver;
+use crate::ca::moment;
 use crate::clock;
 use crate::gate::Gate;
 use crate::login::revoke;
@@ -61,6 +62,11 @@ impl Round {
         names.extend(sessions.iter().map(|(name, _)| name.clone()));
         // Whoever opened a stream with a token has no session, and makes no further request.
         names.extend(gate.streams.users().iter().filter_map(|user| people.name_of(user)));
+        // And whoever comes no more may hold a certificate that opens doors elsewhere.
+        match gate.ca.ledger().owners(moment(now)).await {
+            Ok(owners) => names.extend(owners.iter().filter_map(|owner| name_of(snapshot, people, owner))),
+            Err(error) => tracing::error!(%error, "who holds certificates could not be looked for"),
+        }
         // What went wrong stands in its health; those who were not reached grow stale.
         let _ = people.refresh(names.iter().cloned().collect(), now).await;
 
@@ -130,6 +136,16 @@ async fn end(gate: &Gate, session: &Session, why: &str, now: Timestamp) {
     if revoke::end_sessions(gate, &Which::Session(session.id.clone()), why, now).await.is_err() {
         tracing::error!(session = %session.id, "a session could not be ended");
     }
+}
+
+/// What the directory calls whom the policy calls so; none if they are another provider's.
+fn name_of(snapshot: &Snapshot, people: &People, policy_name: &str) -> Option<Name> {
+    let prefix = policy_name.split_once('/').map(|(prefix, _)| prefix);
+    if people.config.first {
+        let is_anothers = prefix.is_some_and(|prefix| snapshot.providers.names().iter().any(|name| **name == *prefix));
+        return (!is_anothers).then(|| policy_name.into());
+    }
+    policy_name.strip_prefix(&*people.config.provider)?.strip_prefix('/').map(Into::into)
 }
 
 /// As the policy and the streams call somebody.

@@ -110,7 +110,7 @@ async fn a_handle_opens_at_its_host_only(store: &dyn SessionStore) {
     let all = [(handle(1), "wiki".into()), (handle(1), "pve".into()), (handle(2), "wiki".into())];
     let found = store.find_all(&all).await.unwrap();
     assert_eq!(
-        found.iter().map(|(handle, session)| (handle.0, &*session.as_ref().unwrap().id)).collect::<Vec<_>>(),
+        found.iter().map(|(handle, session)| (handle.0, &*session.id)).collect::<Vec<_>>(),
         [(handle(1).0, "s-1")]
     );
     assert!(store.find(handle(1), "wiki").await.unwrap().is_some());
@@ -132,7 +132,7 @@ async fn many_handles_are_one_question(store: &dyn SessionStore) {
         let asked: Vec<_> = hashes[..count].iter().map(|hash| (*hash, "wiki".into())).collect();
         let mut found: Vec<_> = store.find_all(&asked).await.unwrap();
         found.sort_by_key(|(hash, _)| hash.0);
-        let ids: Vec<_> = found.iter().map(|(_, session)| session.as_ref().unwrap().id.to_string()).collect();
+        let ids: Vec<_> = found.iter().map(|(_, session)| session.id.to_string()).collect();
         assert_eq!(ids, (0..count).step_by(9).map(|n| format!("s-{n}")).collect::<Vec<_>>(), "{count}");
     }
     empty(store).await;

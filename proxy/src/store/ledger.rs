@@ -91,6 +91,13 @@ impl Ledger for SqlStore {
         self.rows(asked).await.map_err(unavailable)?.iter().map(listed).collect()
     }
 
+    async fn owners(&self, now: OffsetDateTime) -> Result<Vec<String>, LedgerError> {
+        let ask = sql("SELECT DISTINCT c.owner FROM certificates c WHERE c.not_after > $1 \
+             AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial) ORDER BY c.owner");
+        let rows = self.rows(ask.bind(now.unix_timestamp())).await.map_err(unavailable)?;
+        rows.iter().map(|row| row.text("owner").map_err(unavailable)).collect()
+    }
+
     async fn revoked_ending_after(&self, moment: OffsetDateTime) -> Result<Vec<RevokedRecord>, LedgerError> {
         let ask =
             sql("SELECT serial, issuer AS r_issuer, at, reason, revoked_by, why AS r_why, not_after AS r_not_after \

@@ -55,9 +55,12 @@ pub async fn holds(ledger: &dyn Ledger) {
     assert_eq!(listed(Query { limit: Some(1), ..all }).await, vec![old.serial.clone()]);
     assert_eq!(ledger.count(now(), now() + Duration::hours(2)).await.unwrap(), Counts { valid: 2, ending: 1 });
 
+    assert_eq!(ledger.owners(now()).await.unwrap(), ["alice", "bob"]);
+
     let unknown = RevokedRecord { issuer: None, not_after: None, serial: Serial::from_bytes(&[9]), ..revoked(&one) };
     let new = ledger.record_revoked(&[revoked(&one), unknown.clone(), revoked(&one)]).await.unwrap();
     assert_eq!(new, [one.serial.clone(), unknown.serial.clone()]);
+    assert_eq!(ledger.owners(now()).await.unwrap(), ["bob"], "alice's are over, or revoked");
     let later = RevokedRecord { why: "another reason".into(), reason: Reason::Superseded, ..revoked(&one) };
     assert!(ledger.record_revoked(&[later]).await.unwrap().is_empty());
     let found = ledger.find(&one.serial).await.unwrap();

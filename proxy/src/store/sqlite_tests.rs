@@ -1,7 +1,7 @@
 //! SQLite keeps every contract; and what only a file can get wrong.
 use crate::acme_client::shelf::{Kind, Shelf as _};
 use crate::login::seal::SealKey;
-use crate::login::session::{Purpose, SessionStore as _, TicketHash};
+use crate::login::session::{Purpose, SessionStore as _, TicketHash, Which};
 use crate::store::database::sql;
 use crate::store::sqlite::SqliteFile;
 use crate::store::{
@@ -76,8 +76,15 @@ async fn tokens_moved_to_another_session_do_not_open() {
     store.create(&contract::session("s-2", "bob"), TicketHash([2; 32]), "wiki").await.unwrap();
     let moved = sql("UPDATE sessions SET tokens = (SELECT tokens FROM sessions WHERE id = 's-1') WHERE id = 's-2'");
     store.write(moved).await.unwrap();
-    assert!(store.find(TicketHash([2; 32]), "wiki").await.is_err());
+    assert!(store.find(TicketHash([2; 32]), "wiki").await.unwrap().is_none());
+    // And stands in nobody else's way.
     assert!(store.find(TicketHash([1; 32]), "wiki").await.unwrap().is_some());
+    let asked = [1, 2].map(|n| (TicketHash([n; 32]), "wiki".into()));
+    let found: Vec<_> = store.find_all(&asked).await.unwrap().into_iter().map(|(handle, _)| handle).collect();
+    assert_eq!(found, [TicketHash([1; 32])]);
+    let listed = store.list(&Which::All).await.unwrap();
+    assert_eq!(listed.iter().map(|session| &*session.id).collect::<Vec<_>>(), ["s-1"]);
+    assert_eq!(store.end(&Which::All, Timestamp::from_millis(9)).await.unwrap().len(), 2, "both can be ended");
 }
 
 #[tokio::test]

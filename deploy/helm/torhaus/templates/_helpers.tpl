@@ -194,7 +194,7 @@ spec:
     - name: torhaus
       image: {{ include "torhaus.image" . | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
-      args: [run, --config, /etc/torhaus/config/torhaus.yaml]
+      args: [run, --config, /etc/torhaus/config/torhaus.yaml{{ range .Values.runArgs }}, {{ quote . }}{{ end }}]
       {{- with .Values.systemAuthorities }}
       env:
         - { name: SSL_CERT_FILE, value: {{ printf "/etc/torhaus/authorities/%s" . | quote }} }

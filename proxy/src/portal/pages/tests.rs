@@ -418,9 +418,9 @@ fn what_cannot_be_opened_is_listed_without_a_link() {
         (app.title, app.url) = (format!("App {at}"), format!("https://app{at}.test/").into());
     }
     let body = view.render(&look("Example"), Language::English).body;
-    let linked: Vec<bool> = (0..4).map(|at| body.contains(&format!("href=\"https://app{at}.test/\""))).collect();
-    assert_eq!(linked, [true, true, false, false]);
-    assert!((0..4).all(|at| body.contains(&format!("App {at}"))));
+    let linked: Vec<bool> = (0..5).map(|at| body.contains(&format!("href=\"https://app{at}.test/\""))).collect();
+    assert_eq!(linked, [true, true, true, false, false]);
+    assert!((0..5).all(|at| body.contains(&format!("App {at}"))));
     // Few applications need no search; a search that is under way is shown.
     assert!(!body.contains("role=\"search\""));
     view.query = " APP 1".into();
