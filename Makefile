@@ -1,7 +1,7 @@
 # Thin: each target is one or two commands. Everything that a fresh Debian machine with Rust lacks is installed by them.
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test chart lint bench bench-quick bench-build
+.PHONY: demo test chart lint release bench bench-quick bench-build
 
 # Torhaus with its demo identity provider and sample applications; prints URLs and logins; Ctrl-C stops it all.
 demo:
@@ -31,16 +31,22 @@ lint:
 	scripts/deny
 	scripts/sbom
 
-bench-build:
-	cargo build --locked --release -p torhaus -p torhaus-loadtest --bins --example bare-edge
+# The fastest binary, $(TARGET)/pgo/torhaus: built twice, the second time by what it did in between.
+release:
+	scripts/release
+
+bench-build: release
+	cargo build --locked --release -p torhaus-loadtest
 	cargo bench --locked -p torhaus-authz --bench decide --no-run
 	cargo bench --locked -p torhaus-certs --bench ca --no-run
 
+MEASURED = --torhaus $(TARGET)/pgo/torhaus --bare-edge $(TARGET)/pgo/bare-edge
+
 bench-quick: bench-build
 	loadtest/peers.sh quick
-	$(TARGET)/release/torhaus-loadtest bench quick
+	$(TARGET)/release/torhaus-loadtest bench quick $(MEASURED)
 
 bench: bench-build
 	loadtest/peers.sh full
-	$(TARGET)/release/torhaus-loadtest bench full
+	$(TARGET)/release/torhaus-loadtest bench full $(MEASURED)
 	cargo bench --locked -p torhaus-certs --bench ca
