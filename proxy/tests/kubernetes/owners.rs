@@ -169,6 +169,19 @@ async fn a_secret_serves_the_hosts_of_its_own_namespace_only() {
     }
 }
 
+/// A handshake asks by the name in its ClientHello: for names that nobody knows beforehand it would ask for nothing.
+#[tokio::test]
+async fn an_ingress_without_a_host_that_wants_client_certificates_is_not_served() {
+    let ([app], services) = apps("team-a", ["app"]);
+    let any = annotated(of("team-a", "any", "", EARLY), "torhaus.dev/client-auth", "required");
+    let any = annotated(any, "torhaus.dev/trust-domains", "devices");
+    let good = of("team-a", "good", "bar.test", EARLY);
+    let cluster = InCluster::start(services.into_iter().chain([any, good])).await;
+    cluster.is_told("team-a/any", "InvalidRoute", "a rule without a host cannot ask for a client certificate").await;
+    assert_eq!(said(&cluster.get("bar.test", "/").await), app.port.to_string());
+    assert_eq!(said(&cluster.get("a.test", "/").await), "no_route");
+}
+
 #[tokio::test]
 async fn what_an_annotation_says_is_a_value_of_a_closed_list_and_nothing_else() {
     let (_apps, services) = apps("team-b", ["app"]);
