@@ -216,7 +216,7 @@ impl OidcProvider {
         let tokens = token_endpoint::ask(&self.http, endpoint, metadata.token_auth, client, &grant).await?;
         let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
         let nonce = Nonce::Exactly(&started.nonce);
-        let checked = self.check_id_token(issuer, &metadata, id_token, &tokens, &client.id, nonce, now).await?;
+        let checked = self.check_id_token(&metadata, id_token, &tokens, &client.id, nonce, now).await?;
         let profile = self.profile(&metadata, &checked, &tokens).await?;
 
         let evidence = Evidence {

@@ -150,7 +150,6 @@ impl OidcProvider {
     /// Checks an ID token that came with `tokens`: signature, then the whole checklist.
     pub(super) async fn check_id_token(
         &self,
-        issuer: &Issuer,
         metadata: &Metadata,
         id_token: &str,
         tokens: &TokenResponse,
@@ -158,6 +157,7 @@ impl OidcProvider {
         nonce: Nonce<'_>,
         now: Timestamp,
     ) -> Result<IdToken, IdTokenError> {
+        let issuer = self.issuer_of(client_id).ok_or(IdTokenError::Audience)?;
         let token = Unverified::parse(id_token)?;
         // From its own token endpoint, so its key may be as new as the token.
         let (verified, _) = issuer.keys.verify(&metadata.jwks_uri, token, Sender::Issuer, now).await?;

@@ -101,7 +101,7 @@ impl OidcProvider {
             None => None,
             Some(id_token) => {
                 let nonce = Nonce::Refresh { subject };
-                let checked = self.check_id_token(issuer, &metadata, id_token, &answer, &client.id, nonce, now).await;
+                let checked = self.check_id_token(&metadata, id_token, &answer, &client.id, nonce, now).await;
                 Some(checked.map_err(LoginError::from)?.claims)
             }
         };
